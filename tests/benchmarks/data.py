@@ -1,0 +1,119 @@
+"""The documents of the benchmarks: the same in every run, and made without Loom.
+
+Small documents have six fields, medium ones twenty, of which one is a list of ten embedded
+documents. A thousand parents refer to five children each, every child to one of the homes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from bson import ObjectId
+
+__all__ = [
+    "CHILDREN",
+    "HOMES",
+    "MAKERS",
+    "MEDIUM_FIELDS",
+    "PARENTS",
+    "SMALL_FIELDS",
+    "id_of",
+]
+
+PARENTS = 1_000
+#: Each parent has five of its own, so that no side gains from fetching one only once.
+CHILDREN = 5 * PARENTS
+HOMES = 500
+
+_START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
+_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5}
+
+
+def id_of(kind: str, number: int) -> ObjectId:
+    """Return the `_id` of a document, so that both sides can ask for it."""
+    return ObjectId(_KINDS[kind].to_bytes(4, "big") + number.to_bytes(8, "big"))
+
+
+def _small(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("small", number),
+        "name": f"Dragon {number}",
+        "breed": ("Welsh Green", "Fire-drake", "Wyvern")[number % 3],
+        "age": number % 900,
+        "gold": number * 1.25,
+        "awake": number % 2 == 0,
+    }
+
+
+def _medium(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("medium", number),
+        "name": f"Dragon {number}",
+        "breed": ("Welsh Green", "Fire-drake", "Wyvern")[number % 3],
+        "title": f"Keeper of hoard {number}",
+        "country": ("GB", "IS", "NO")[number % 3],
+        "colour": ("green", "red", "gold")[number % 3],
+        "age": number % 900,
+        "rank": number % 50,
+        "visits": number,
+        "victories": number % 7,
+        "weight": number * 0.5,
+        "length": number * 0.25,
+        "wingspan": number * 0.75,
+        "gold": number * 1.25,
+        "awake": number % 2 == 0,
+        "hungry": number % 3 == 0,
+        "rival": id_of("medium", number // 2),
+        "born": _START - timedelta(days=number % 20_000),
+        "seen": _START + timedelta(minutes=number),
+        "loot": [
+            {"what": f"Item {i}", "worth": i * 1.5, "count": number % 10 + i, "cursed": i % 2 == 0}
+            for i in range(10)
+        ],
+    }
+
+
+def _parent(number: int) -> dict[str, Any]:
+    first = 5 * number
+    return {
+        "_id": id_of("parents", number),
+        "name": f"Dragon {number}",
+        "age": number % 900,
+        "lair": id_of("children", first),
+        "nest": id_of("children", first + 1),
+        "cellar": id_of("children", first + 2),
+        "hoards": [id_of("children", first + 3), id_of("children", first + 4)],
+    }
+
+
+def _child(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("children", number),
+        "name": f"Lair {number}",
+        "gold": number * 1.25,
+        "home": id_of("homes", number % HOMES),
+    }
+
+
+def _home(number: int) -> dict[str, Any]:
+    return {"_id": id_of("homes", number), "name": f"Valley {number}", "altitude": number}
+
+
+#: By collection: how one document is made of its number.
+MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "small": _small,
+    "medium": _medium,
+    "parents": _parent,
+    "children": _child,
+    "homes": _home,
+}
+
+SMALL_FIELDS = frozenset(_small(0)) - {"_id"}
+MEDIUM_FIELDS = frozenset(_medium(0)) - {"_id"}
+
+
+def documents(kind: str, count: int) -> Iterator[dict[str, Any]]:
+    """Yield the first documents of a collection."""
+    return map(MAKERS[kind], range(count))
