@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from types import MethodType
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 from bson import ObjectId
 from bson.regex import Regex
@@ -73,8 +74,10 @@ class Field(Frozen):
     def _shown(self, name: str) -> str:
         if name.isascii() and name.isdigit() and len(name) < 10 and str(int(name)) == name:
             return f"[{name}]"
-        plain = name.isidentifier() and not keyword.iskeyword(name) and not is_hidden(name)
-        return f".{name}" if plain and not hasattr(type(self), name) else f"[{name!r}]"
+        attribute = name.isidentifier() and not keyword.iskeyword(name) and not is_hidden(name)
+        # Python reads some letters of a source as others, an attribute with a ligature for one.
+        attribute = attribute and unicodedata.normalize("NFKC", name) == name
+        return f".{name}" if attribute and not hasattr(type(self), name) else f"[{name!r}]"
 
 
 class Expression(Frozen):
@@ -82,9 +85,9 @@ class Expression(Frozen):
 
     __slots__ = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a new dict, ready for PyMongo."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def to_dict(self) -> dict[str, Any]: ...
 
     def __and__(self, other: Member) -> And:
         return And(*_spread(And, self, other))
@@ -193,8 +196,12 @@ class Group(Expression):
         return type(self), self.conditions
 
     def __repr__(self) -> str:
-        written = all(isinstance(item, Expression) for item in self.conditions)
-        if not self._sign or not written or len(self.conditions) < 2:
+        # A dict has no `&`, and `&` would dissolve a group of the same kind.
+        infix = all(
+            isinstance(item, Expression) and not isinstance(item, type(self))
+            for item in self.conditions
+        )
+        if not self._sign or not infix or len(self.conditions) < 2:
             return f"{type(self).__name__}({', '.join(map(repr, self.conditions))})"
         return f" {self._sign} ".join(f"({item!r})" for item in self.conditions)
 

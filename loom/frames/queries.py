@@ -87,7 +87,9 @@ class Path(Field):
     __iter__: ClassVar[None] = None
 
     def __getattr__(self, name: str) -> Path:
-        if is_hidden(name) or name == "_path":
+        if name == "_path":
+            raise AttributeError(name)
+        if is_hidden(name):
             raise AttributeError(f"{self!r}: no attribute {name!r}; a field is Q[{name!r}]")
         return Path(f"{self._path}.{name}" if self._path else name)
 
@@ -332,9 +334,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_point(value: Any) -> bool:
-    if not isinstance(value, Sequence) or len(value) != 2 or not all(map(_is_number, value)):
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
         return False
-    return -180 <= value[0] <= 180 and -90 <= value[1] <= 90
+    longitude, latitude = value
+    return _is_number(longitude) and _is_number(latitude) and _on_earth(longitude, latitude)
+
+
+def _on_earth(longitude: float, latitude: float) -> bool:
+    return -180 <= longitude <= 180 and -90 <= latitude <= 90
 
 
 def _path(q: Any, name: str) -> Path:
