@@ -10,11 +10,11 @@ import { loadPyodide } from "pyodide";
 const TESTS = ["tests/python314/deferred.py"];
 
 const [packages, ...given] = process.argv.slice(2);
-const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const here = dirname(fileURLToPath(import.meta.url));
 
 const python = await loadPyodide();
 python.mountNodeFS("/packages", packages);
-python.mountNodeFS("/loom", repository);
+python.mountNodeFS("/loom", resolve(here, "../.."));
 python.globals.set("arguments", python.toPy(given.length ? given : TESTS));
 
 let code = 1;
@@ -24,9 +24,9 @@ import os
 import sys
 
 os.chdir("/loom")
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # Hypothesis needs its C extension
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 sys.dont_write_bytecode = True
-sys.path[:0] = ["/loom", "/packages"]
+sys.path[:0] = ["/loom", "/loom/tests/python314/.packages", "/packages"]
 
 import pytest
 
