@@ -1,0 +1,202 @@
+"""The errors that Loom raises.
+
+Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reader would catch without knowing Loom::
+
+    LoomError
+      DefinitionError(TypeError)        a class is written wrongly; raised when it is made
+      NotConnected(RuntimeError)        no client, no server or no database for the call
+      MissingId(ValueError)             the operation needs an _id
+      QueryError(ValueError)            a filter, sort, path or change that cannot be sent
+        ProjectionError                 a projection that cannot be understood
+      Gone(LookupError)                 the document is no longer there
+      NotFound(LookupError)             required=True found nothing
+      Duplicate(DuplicateKeyError)      a unique index refused the write
+      FieldError(TypeError)             no such field
+      EncodeError(TypeError)            a value that cannot be stored or shown; names its path
+      MissingExtra(ImportError)         names the pip command
+      BulkError(BulkWriteError)         a batch was written in part; says which frames
+      ListenerError(RuntimeError)       a listener that cannot run where it was called
+
+Other errors of the driver pass through unchanged.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+__all__ = [
+    "BulkError",
+    "DefinitionError",
+    "Duplicate",
+    "EncodeError",
+    "FieldError",
+    "Gone",
+    "ListenerError",
+    "LoomError",
+    "MissingExtra",
+    "MissingId",
+    "NotConnected",
+    "NotFound",
+    "ProjectionError",
+    "QueryError",
+]
+
+
+class LoomError(Exception):
+    """The root of all errors that Loom raises."""
+
+
+class DefinitionError(LoomError, TypeError):
+    """A Frame class is written wrongly; raised when the class is made."""
+
+
+class NotConnected(LoomError, RuntimeError):
+    """There is no client, no server or no database for this call."""
+
+
+class MissingId(LoomError, ValueError):
+    """The operation needs an `_id` and the frame has none."""
+
+
+class QueryError(LoomError, ValueError):
+    """A filter, sort, path or change that cannot be sent."""
+
+
+class ProjectionError(QueryError):
+    """A projection that cannot be understood."""
+
+
+class Gone(LoomError, LookupError):
+    """The document is no longer in the collection."""
+
+
+class NotFound(LoomError, LookupError):
+    """Nothing matched, and the call said `required=True`."""
+
+
+class FieldError(LoomError, TypeError):
+    """The class has no such field."""
+
+
+class EncodeError(LoomError, TypeError):
+    """A value that cannot be stored, or not be shown as JSON; the message names its path."""
+
+
+class MissingExtra(LoomError, ImportError):
+    """An optional package is needed; the message holds the pip command."""
+
+
+class ListenerError(LoomError, RuntimeError):
+    """A listener that cannot run where it was called."""
+
+
+class Duplicate(LoomError, DuplicateKeyError):
+    """A unique index refused the write.
+
+    Attributes:
+        index: name of the index, or None when the server did not say.
+        fields: paths of the index, in its order.
+        values: the values that are already taken, by path.
+    """
+
+    index: str | None
+    fields: tuple[str, ...]
+    values: dict[str, Any]
+
+    def __init__(
+        self,
+        place: str,
+        error: str = "",
+        code: int | None = 11000,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        details = details or {}
+        self.index, self.values = _duplicate_key(details, error)
+        self.fields = tuple(self.values)
+        taken = ", ".join(f"{path}={value!r}" for path, value in self.values.items())
+        where = f" in index {self.index}" if self.index else ""
+        message = f"{place}: {taken or 'the key'} is taken already{where}; change it or update that document"
+        DuplicateKeyError.__init__(self, message, code, details)
+        self._place = place
+        self._server_message = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self._place, self._server_message, self.code, self.details))
+
+
+class BulkError(LoomError, BulkWriteError):
+    """A batch was written only in part.
+
+    Attributes:
+        frames_written: the frames that are written as asked.
+        frames_failed: the frames that are not, each with the reason, in the order given.
+    """
+
+    frames_written: list[Any]
+    frames_failed: list[tuple[Any, str]]
+
+    def __init__(
+        self,
+        place: str,
+        frames_written: Iterable[Any],
+        frames_failed: Iterable[tuple[Any, str]],
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.frames_written = list(frames_written)
+        self.frames_failed = list(frames_failed)
+        self._place = place
+        BulkWriteError.__init__(self, dict(details or {}))
+        self.args = (self._summary(),)
+
+    def _summary(self) -> str:
+        total = len(self.frames_written) + len(self.frames_failed)
+        text = f"{self._place}: {len(self.frames_written)} of {total} frames were written"
+        if self.frames_failed:
+            text += f", {len(self.frames_failed)} were not; first: {self.frames_failed[0][1]}"
+        concerns = (self.details or {}).get("writeConcernErrors")
+        if concerns:
+            text += f"; the write concern failed: {concerns[0].get('errmsg', concerns[0])}"
+        return f"{text}; see frames_written and frames_failed"
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            type(self),
+            (self._place, self.frames_written, self.frames_failed, self.details),
+        )
+
+
+def missing_extra(extra: str, package: str) -> MissingExtra:
+    """Return the error for an optional `package` that is not installed.
+
+    >>> print(missing_extra("embedded", "SecantusDB"))
+    loom: SecantusDB is not installed; run: pip install 'loom-frames[embedded]'
+    """
+    return MissingExtra(
+        f"loom: {package} is not installed; run: pip install 'loom-frames[{extra}]'", name=package
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the most similar of `known`, or an empty text."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+_INDEX_NAME = re.compile(r"index: (?:\S+\.\$)?(\S+) dup key")
+
+
+def _duplicate_key(details: Mapping[str, Any], text: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the index name and the values that a server's duplicate key error speaks of."""
+    message = details.get("errmsg") or text
+    found = _INDEX_NAME.search(message)
+    values: Mapping[str, Any] = details.get("keyValue") or {}
+    pattern: Sequence[str] = list(details.get("keyPattern") or values)
+    return (found.group(1) if found else None), {path: values.get(path) for path in pattern}

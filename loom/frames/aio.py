@@ -1,0 +1,249 @@
+"""The awaited methods of Frame, under the same names: `Dragon.aio.one()`, `burt.aio.insert()`.
+
+What they do is said once, in the docstrings of Frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+
+from ..connection import find_client, find_collection, find_database, with_options
+from . import behaviours, operations
+from .port import awaited
+from .projections import Projection
+from .queries import Filter
+from .streams import AsyncStream
+
+if TYPE_CHECKING:
+    from .frame import Frame
+
+__all__ = ["Aio", "AwaitedClass", "AwaitedFrame"]
+
+F = TypeVar("F", bound="Frame")
+
+
+class Aio:
+    """The attribute `aio`: of a class it gives its awaited class methods, of a frame its own."""
+
+    @overload
+    def __get__(self, frame: None, owner: type[F]) -> AwaitedClass[F]: ...
+    @overload
+    def __get__(self, frame: F, owner: type[F]) -> AwaitedFrame[F]: ...
+    def __get__(self, frame: Any, owner: Any) -> Any:
+        return AwaitedClass(owner) if frame is None else AwaitedFrame(frame)
+
+
+class AwaitedClass(Generic[F]):
+    """The class methods of a Frame class, awaited."""
+
+    __slots__ = ("_cls",)
+
+    def __init__(self, cls: type[F]) -> None:
+        self._cls = cls
+
+    def __repr__(self) -> str:
+        return f"{self._cls.__name__}.aio"
+
+    @overload
+    async def one(
+        self,
+        filter: Filter = None,
+        *,
+        required: Literal[True],
+        projection: Projection = None,
+        **options: Any,
+    ) -> F: ...
+    @overload
+    async def one(
+        self,
+        filter: Filter = None,
+        *,
+        required: bool = False,
+        projection: Projection = None,
+        **options: Any,
+    ) -> F | None: ...
+    async def one(
+        self,
+        filter: Filter = None,
+        *,
+        required: bool = False,
+        projection: Projection = None,
+        **options: Any,
+    ) -> F | None:
+        """Return the first frame that matches, or None; see `Frame.one`."""
+        found: F | None = await operations.one(
+            awaited(), self._cls, filter, projection, required, options
+        )
+        return found
+
+    async def many(
+        self, filter: Filter = None, *, projection: Projection = None, **options: Any
+    ) -> list[F]:
+        """Return all frames that match, as a list; see `Frame.many`."""
+        return await operations.many(awaited(), self._cls, filter, projection, options)
+
+    def each(
+        self, filter: Filter = None, *, projection: Projection = None, **options: Any
+    ) -> AsyncStream[F]:
+        """Return a stream of the frames that match, for `async for`; see `Frame.each`."""
+        return AsyncStream(operations.each(awaited(), self._cls, filter, projection, options))
+
+    @overload
+    async def by_id(
+        self, id: Any, *, required: Literal[True], projection: Projection = None, **options: Any
+    ) -> F: ...
+    @overload
+    async def by_id(
+        self, id: Any, *, required: bool = False, projection: Projection = None, **options: Any
+    ) -> F | None: ...
+    async def by_id(
+        self, id: Any, *, required: bool = False, projection: Projection = None, **options: Any
+    ) -> F | None:
+        """Return the frame with this `_id`, or None; see `Frame.by_id`."""
+        found: F | None = await operations.by_id(
+            awaited(), self._cls, id, projection, required, options
+        )
+        return found
+
+    async def by_ids(
+        self, ids: Iterable[Any], *, projection: Projection = None, **options: Any
+    ) -> list[F]:
+        """Return the frames with these ids, in their order; see `Frame.by_ids`."""
+        return await operations.by_ids(awaited(), self._cls, ids, projection, options)
+
+    async def count(self, filter: Filter = None, **options: Any) -> int:
+        """Return how many documents match; see `Frame.count`."""
+        return await operations.count(awaited(), self._cls, filter, options)
+
+    async def ids(self, filter: Filter = None, **options: Any) -> list[Any]:
+        """Return the ids of the documents that match; see `Frame.ids`."""
+        return await operations.ids(awaited(), self._cls, filter, options)
+
+    async def exists(self, filter: Filter = None, **options: Any) -> bool:
+        """Tell whether a document matches; see `Frame.exists`."""
+        return await operations.exists(awaited(), self._cls, filter, options)
+
+    async def insert_many(
+        self, documents: Iterable[F | dict[str, Any]], **options: Any
+    ) -> list[F]:
+        """Store new documents in one batch and return their frames; see `Frame.insert_many`."""
+        return await operations.insert_many(awaited(), self._cls, documents, options)
+
+    async def update_many(
+        self, documents: Iterable[F | dict[str, Any]], *fields: str, **options: Any
+    ) -> list[F]:
+        """Write fields of many frames in one batch; see `Frame.update_many`."""
+        return await operations.update_many(awaited(), self._cls, documents, fields, options)
+
+    async def unset_many(
+        self, documents: Iterable[F | dict[str, Any]], *fields: str, **options: Any
+    ) -> list[F]:
+        """Remove fields from many documents in one batch; see `Frame.unset_many`."""
+        return await operations.unset_many(awaited(), self._cls, documents, fields, options)
+
+    async def delete_many(
+        self, documents: Iterable[F | dict[str, Any]], **options: Any
+    ) -> list[F]:
+        """Delete many documents in one batch; see `Frame.delete_many`."""
+        return await operations.delete_many(awaited(), self._cls, documents, options)
+
+    async def cascade(
+        self,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Delete the documents of `ref_cls` that the frames point to; see `Frame.cascade`."""
+        await behaviours.cascade(
+            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        )
+
+    async def nullify(
+        self,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Set `field` to None where `ref_cls` points to a frame; see `Frame.nullify`."""
+        await behaviours.nullify(
+            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        )
+
+    async def pull(
+        self,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Take the frames out of a list in `ref_cls`; see `Frame.pull`."""
+        await behaviours.pull(
+            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        )
+
+    def get_client(self) -> Any:
+        """Return the AsyncMongoClient that awaited calls of the class use now."""
+        return find_client(self._cls, aio=True)
+
+    def get_db(self) -> AsyncDatabase[dict[str, Any]]:
+        """Return the AsyncDatabase that awaited calls of the class use now."""
+        return find_database(self._cls, aio=True)  # type: ignore[no-any-return]
+
+    def get_collection(self) -> AsyncCollection[dict[str, Any]]:
+        """Return the AsyncCollection that awaited calls of the class use now."""
+        return find_collection(self._cls, aio=True)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def with_options(self, **options: Any) -> Iterator[AsyncCollection[dict[str, Any]]]:
+        """Give the class's collection options inside the block; see `Frame.with_options`."""
+        with with_options(self._cls, options):
+            yield self.get_collection()
+
+
+class AwaitedFrame(Generic[F]):
+    """The methods of one frame, awaited."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: F) -> None:
+        self._frame = frame
+
+    def __repr__(self) -> str:
+        return f"{self._frame!r}.aio"
+
+    async def reload(self, *, projection: Projection = None, **options: Any) -> None:
+        """Replace what the frame holds by what is stored now; see `Frame.reload`."""
+        await operations.reload(awaited(), self._frame, projection, options)
+
+    async def insert(self, **options: Any) -> None:
+        """Store the frame as a new document; see `Frame.insert`."""
+        await operations.insert(awaited(), self._frame, options)
+
+    async def update(self, *fields: str, **options: Any) -> None:
+        """Write fields of the frame to its document; see `Frame.update`."""
+        await operations.update(awaited(), self._frame, fields, options)
+
+    async def upsert(self, *fields: str, **options: Any) -> None:
+        """Insert the frame if it is not stored, else update it; see `Frame.upsert`."""
+        await operations.upsert(awaited(), self._frame, fields, options)
+
+    async def unset(self, *fields: str, **options: Any) -> None:
+        """Remove fields from the document and from the frame; see `Frame.unset`."""
+        await operations.unset(awaited(), self._frame, fields, options)
+
+    async def delete(self, **options: Any) -> None:
+        """Delete the document of the frame; see `Frame.delete`."""
+        await operations.delete(awaited(), self._frame, options)

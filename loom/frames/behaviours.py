@@ -1,0 +1,246 @@
+"""What is done around writes: time stamps, defaults, and references kept whole.
+
+All of it is done by listeners, or by functions that listeners call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import Any
+
+from pymongo import UpdateOne
+
+from ..errors import FieldError
+from . import operations
+from .changes import Snapshot, id_or_error
+from .events import emit, listeners, muted, running
+from .paths import lookup_all, split
+from .port import Port
+from .operations import joined_changes
+from .queries import to_refs
+
+__all__ = ["cascade", "insert_defaults", "nullify", "pull", "timestamp_insert", "timestamp_update"]
+
+
+def _now() -> datetime:
+    now = datetime.now(timezone.utc)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def timestamp_insert(sender: type, frames: list[Any]) -> None:
+    """Set `created` and `modified` to now, aware UTC in milliseconds; a listener for `insert`."""
+    now = _now()
+    for frame in frames:
+        frame.created = now
+        frame.modified = now
+
+
+def timestamp_update(sender: type, frames: list[Any]) -> None:
+    """Set `modified` to now, aware UTC in milliseconds; a listener for `update`."""
+    now = _now()
+    for frame in frames:
+        frame.modified = now
+
+
+def insert_defaults(sender: Any, frames: list[Any]) -> None:
+    """Fill absent fields with their declared defaults; a listener for `insert`."""
+    for frame in frames:
+        document = frame._document
+        definition = frame._definition
+        for field in definition.defaults:
+            if field not in document:
+                document[field] = definition.new_default(field)
+
+
+# References kept whole
+
+_deleting: ContextVar[frozenset[Any]] = ContextVar("loom.deleting", default=frozenset())
+
+#: How many frames one step holds in memory.
+BATCH = operations.BATCH
+
+
+@contextmanager
+def _guarded(cls: Any, ids: Iterable[Any]) -> Any:
+    """Remember what is being deleted, so that references in a circle come to an end."""
+    token = _deleting.set(_deleting.get() | {(cls._collection, repr(id)) for id in ids})
+    try:
+        yield
+    finally:
+        _deleting.reset(token)
+
+
+def _is_deleting(cls: Any, id: Any) -> bool:
+    return (cls._collection, repr(id)) in _deleting.get()
+
+
+def _flat(values: Iterable[Any]) -> Iterable[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple, set, frozenset)):
+            yield from _flat(value)
+        elif isinstance(value, dict):
+            yield from _flat(value.values())
+        elif value is not None:
+            yield value
+
+
+def options_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a behaviour, with the session of the event that asks for it.
+
+    Raises:
+        FieldError: an option that its queries do not share.
+    """
+    for name in options:
+        if name not in ("session", "comment"):
+            raise FieldError(f"cascade, nullify, pull: expected session or comment, got {name!r}")
+    current = running()
+    if current is not None and current.session is not None:
+        return {"session": current.session, **options}
+    return options
+
+
+def _check_field(cls: Any, ref_cls: Any, field: Any, owner: Any, operation: str) -> None:
+    place = f"{cls.__name__}.{operation}"
+    if not getattr(ref_cls, "_is_frame", False) or not isinstance(ref_cls, type):
+        raise FieldError(f"{place}: expected a Frame class, got {ref_cls!r}")
+    root = split(field)[0]
+    definition = owner._definition
+    if root not in definition.names and not definition.is_open:
+        raise FieldError(f"{place}: expected a field of {owner.__name__}, got {field!r}")
+
+
+async def cascade(
+    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+) -> None:
+    """Delete the documents of `ref_cls` that the frames point to."""
+    frames = list(frames)
+    for frame in frames:
+        _check_field(cls, ref_cls, field, type(frame), "cascade")
+    values = [value for frame in frames for value in lookup_all(frame._document, field)]
+    ids = {repr(id): id for id in map(to_refs, _flat(values))}
+    targets = [id for id in ids.values() if not _is_deleting(ref_cls, id)]
+    own = [frame._document["_id"] for frame in frames if "_id" in frame._document]
+    with _guarded(cls, own), _guarded(ref_cls, targets):
+        for start in range(0, len(targets), BATCH):
+            await _delete(port, ref_cls, targets[start : start + BATCH], events, options)
+
+
+async def _delete(
+    port: Port, cls: Any, ids: list[Any], events: bool, options: dict[str, Any]
+) -> None:
+    if events and (listeners("delete", cls) or listeners("deleted", cls)):
+        doomed = await operations.by_ids(port, cls, ids, None, options)
+        await operations.delete_many(port, cls, doomed, options)
+    else:
+        with muted(sender=cls):
+            await operations.delete_many(port, cls, [{"_id": id} for id in ids], options)
+
+
+async def nullify(
+    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+) -> None:
+    """Set `field` to None where a document of `ref_cls` points to one of the frames."""
+    ids = _own_ids(cls, ref_cls, field, frames, "nullify")
+    change = {"$set": {field: None}}
+    await _release(port, ref_cls, field, ids, change, None, events, options)
+
+
+async def pull(
+    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+) -> None:
+    """Take the frames out of the list `field` of the documents of `ref_cls`."""
+    ids = _own_ids(cls, ref_cls, field, frames, "pull")
+    change = {"$pull": {field: {"$in": ids}}}
+    await _release(port, ref_cls, field, ids, change, ids, events, options)
+
+
+def _own_ids(cls: Any, ref_cls: Any, field: str, frames: Any, operation: str) -> list[Any]:
+    _check_field(cls, ref_cls, field, ref_cls, operation)
+    ids = []
+    for frame in frames:
+        if not isinstance(frame, cls):
+            raise FieldError(
+                f"{cls.__name__}.{operation}: expected {cls.__name__} frames, got {frame!r} of type "
+                f"{type(frame).__name__}; call {type(frame).__name__}.{operation}"
+            )
+        ids.append(id_or_error(frame, operation))
+    return ids
+
+
+async def _release(
+    port: Port,
+    ref_cls: Any,
+    field: str,
+    ids: list[Any],
+    change: dict[str, Any],
+    pulled: list[Any] | None,
+    events: bool,
+    options: dict[str, Any],
+) -> None:
+    """Apply a change to the documents whose `field` holds one of `ids`."""
+    if not ids:
+        return
+    condition = {field: {"$in": ids}}
+    if not (events and (listeners("update", ref_cls) or listeners("updated", ref_cls))):
+        size = port.reference_chunk(ref_cls)
+        for start in range(0, len(ids), size):
+            part = {field: {"$in": ids[start : start + size]}}
+            await port.write(ref_cls, "update_many", {}, part, change, **options)
+        return
+    batches: AsyncGenerator[list[Any], None] = operations.each(
+        port, ref_cls, condition, None, dict(options)
+    )
+    try:
+        async for frames in batches:
+            for frame in frames:
+                _release_in(frame._document, field, pulled)
+            await _send_released(port, ref_cls, frames, field, condition, change, options)
+    finally:
+        await batches.aclose()
+
+
+def _release_in(document: Any, field: str, pulled: list[Any] | None) -> None:
+    """Change a loaded document the way the stored one is going to be."""
+    *parents, last = split(field)
+    for key in parents:
+        document = document.get(key) if isinstance(document, dict) else None
+        document = getattr(document, "_document", document)
+    if isinstance(document, dict) and last in document:
+        if pulled is None:
+            document[last] = None
+        elif isinstance(document[last], list):
+            document[last] = [value for value in document[last] if value not in pulled]
+
+
+async def _send_released(
+    port: Port,
+    cls: Any,
+    frames: list[Any],
+    field: str,
+    condition: dict[str, Any],
+    change: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    session = options.get("session")
+    snapshots = [None] * len(frames)
+    payload = {"fields": (field,), "session": session}
+    if listeners("update", cls):
+        codecs = port.collection(cls).codec_options
+        snapshots = [Snapshot(frame._document, codecs) for frame in frames]
+        await emit(port, "update", cls, frames, payload)
+    changes = []
+    requests = []
+    for frame, snapshot in zip(frames, snapshots):
+        joined = joined_changes(port, frame, (field,), snapshot) if snapshot else {}
+        sent = {name: {**joined.get(name, {}), **change.get(name, {})} for name in {*joined, *change}}
+        changes.append(sent)
+        # Only where it still refers: what changed meanwhile is somebody else's.
+        id = frame._document["_id"]
+        requests.append(UpdateOne({"$and": [{"_id": {"$eq": id}}, condition]}, sent))
+    contents = [sent.get("$set", {}) for sent in changes]
+    await port.write(cls, "bulk_write", contents, requests, **options)
+    if listeners("updated", cls):
+        await emit(port, "updated", cls, frames, {**payload, "changes": changes})

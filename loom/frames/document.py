@@ -1,0 +1,324 @@
+"""One Python object around one document: what Frame and SubFrame share."""
+
+from __future__ import annotations
+
+import html
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from copy import deepcopy
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..errors import FieldError, nearest
+from . import fields
+from .jsonable import Datetimes, jsonable
+from .paths import remove
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Document", "DocumentMeta", "Missing", "SubFrame", "wrap"]
+
+D = TypeVar("D", bound="Document")
+
+
+class DocumentMeta(type):
+    """Makes the fields of Frame and SubFrame classes."""
+
+    _definition: fields.Definition
+
+    def __new__(
+        meta, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> Any:
+        is_frame = any(getattr(base, "_is_frame", False) for base in bases)
+        is_frame = is_frame or namespace.get("_is_frame", False)
+        caller = sys._getframe(1)
+        definition = fields.define(
+            name,
+            bases,
+            namespace,
+            implicit=("_id",) if is_frame else (),
+            locals_of_caller=None if caller.f_locals is caller.f_globals else caller.f_locals,
+        )
+        namespace["_definition"] = definition
+        namespace["_fields"] = definition.names
+        if is_frame and namespace.get("_collection") is None:
+            namespace["_collection"] = name
+        explicit_dict = "__dict__" in namespace["__slots__"]
+        cls = super().__new__(meta, name, bases, namespace, **options)
+        fields.register(cls)
+        if cls.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
+            warnings.warn(
+                f"{name}: a base class without __slots__ lets misspelt field names pass; "
+                "give it __slots__ = (), or declare __slots__ = ('__dict__',) to allow "
+                "loose attributes",
+                stacklevel=2,
+            )
+        return cls
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        # Fields assigned after the class is made take effect as if written in its body.
+        if name == "_fields":
+            listed = {*value, "_id"} if getattr(cls, "_is_frame", False) else value
+            namespace: dict[str, Any] = {"_fields": listed, "__module__": cls.__module__}
+            cls._definition = fields.define(cls.__name__, cls.__bases__, namespace)
+            for field in cls._definition.generated - {*dir(cls)}:
+                super().__setattr__(field, namespace[field])
+            value = cls._definition.names
+        super().__setattr__(name, value)
+
+
+def _inherits_dict(bases: tuple[type, ...]) -> bool:
+    return any(isinstance(base, DocumentMeta) and base.__dictoffset__ for base in bases)
+
+
+class Document(metaclass=DocumentMeta):
+    """A document with attribute access to its fields."""
+
+    __slots__ = ("__weakref__", "_document", "_state")
+
+    _is_frame: ClassVar[bool] = False
+    _is_subframe: ClassVar[bool] = False
+    _definition: ClassVar[fields.Definition]
+    if TYPE_CHECKING:
+        _fields: ClassVar[AbstractSet[str]]
+    _private_fields: ClassVar[AbstractSet[str]] = frozenset()
+
+    _document: dict[str, Any]
+    _state: Any
+
+    def __init__(self, document: dict[str, Any] | None = None, /, **values: Any) -> None:
+        """Wrap `document` as it is, or make one of the keywords.
+
+        Args:
+            document: kept, not copied; may hold anything.
+            values: declared fields (any name, when the class declares none).
+
+        Raises:
+            FieldError: a keyword is not a declared field, or `document` is not a dict.
+        """
+        if document is None:
+            document = values
+            definition = self._definition
+            if not definition.is_open and not definition.names >= values.keys():
+                raise _unknown(type(self), next(n for n in values if n not in definition.names))
+        elif values or not isinstance(document, dict):
+            raise FieldError(
+                f"{type(self).__name__}: expected a dict or keywords, got "
+                + ("both" if values else f"{document!r} of type {type(document).__name__}")
+                + f"; write {type(self).__name__}({{...}}) or {type(self).__name__}(name=...)"
+            )
+        self._document = document
+
+    # Items
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a value of the document; KeyError when the document has none."""
+        return self._document[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        definition = self._definition
+        if name not in definition.names and not definition.is_open:
+            raise _unknown(type(self), name)
+        self._document[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._document
+
+    # Without this, iteration would try the items 0, 1, 2 ...
+    __iter__: ClassVar[None] = None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value of the document, or `default` when the document has none."""
+        return self._document.get(name, default)
+
+    # Equality, copies
+
+    def __eq__(self, other: object) -> bool:
+        if self.__class__ is not other.__class__:
+            return NotImplemented
+        return self is other or self._document == other._document  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value and changeable
+
+    def __copy__(self) -> Self:
+        return _rebuild(type(self), dict(self._document), self._copied_state())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        copied._document = deepcopy(self._document, memo)
+        _restore(copied, self._copied_state())
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._document, self._copied_state())
+
+    def _copied_state(self) -> Any:
+        state = getattr(self, "_state", None)
+        return None if state is None else state.detached(self._document)
+
+    # Showing
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={text}" for name, text in self._shown())
+        return f"{type(self).__name__}({shown})"
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._shown()
+        )
+        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+
+    def _shown(self) -> Iterator[tuple[str, str]]:
+        for name, value in self._document.items():
+            if name in self._private_fields:
+                yield name, "<private>"
+                continue
+            text = repr(value)
+            yield name, text if len(text) <= 80 else f"{text[:77]}..."
+
+    def to_json_type(self, datetimes: Datetimes = "text") -> dict[str, Any]:
+        """Return the document as values that `json.dumps` takes, without private fields.
+
+        Args:
+            datetimes: `"text"` writes `2024-03-10 12:00:00` as MongoFrames does;
+                `"iso"` writes ISO 8601 with microseconds and zone, so that nothing is lost.
+
+        Returns:
+            A new dict. ObjectId, UUID, Decimal128 and dates become text, bytes base64,
+            sets lists; frames inside become dicts, without their own private fields.
+
+        Raises:
+            EncodeError: a value that has no JSON form; the message names its path.
+        """
+        if datetimes not in ("text", "iso"):
+            raise FieldError(f"to_json_type: expected datetimes='text' or 'iso', got {datetimes!r}")
+        name = type(self).__name__
+        private = self._private_fields
+        visible = {k: v for k, v in self._document.items() if k not in private}
+        document = {
+            str(k): jsonable(v, datetimes, f"{name}.{k}") for k, v in visible.items()
+        }
+        for path in private:
+            if "." in path:
+                remove(document, path)
+        return document
+
+    @classmethod
+    def get_fields(cls) -> set[str]:
+        """Return the names of the declared fields."""
+        return set(cls._fields)
+
+    @classmethod
+    def get_private_fields(cls) -> set[str]:
+        """Return the paths that `to_json_type` leaves out."""
+        return set(cls._private_fields)
+
+
+def _unknown(cls: type[Document], name: str) -> FieldError:
+    known = cls._definition.names
+    hint = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
+    return FieldError(f"{cls.__name__}: expected a declared field, got {name!r}{hint}")
+
+
+def _rebuild(cls: type[D], document: dict[str, Any], state: Any) -> D:
+    frame = object.__new__(cls)
+    frame._document = document
+    _restore(frame, state)
+    return frame
+
+
+def _restore(frame: Document, state: Any) -> None:
+    if state is not None:
+        frame._state = state.attached(frame._document)
+
+
+# The slot's own descriptor, used where Python-level calls would cost more than the wrapping.
+_set_document = Document.__dict__["_document"].__set__
+
+
+def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
+    """Return a frame around every document; the documents are kept, not copied."""
+    if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
+        return list(map(cls, documents))
+    frames: list[D] = list(map(object.__new__, repeat(cls, len(documents))))
+    deque(map(_set_document, frames, documents), maxlen=0)
+    return frames
+
+
+class SubFrame(Document):
+    """An embedded document with attribute access to its fields.
+
+    >>> class Lair(SubFrame):
+    ...     name: str
+    ...     gold: int
+    >>> Lair(name="Cave", gold=5).gold
+    5
+    """
+
+    __slots__ = ()
+    _is_subframe: ClassVar[bool] = True
+
+
+class Missing:
+    """Stands for a referenced document that is not there.
+
+    It is false, every field of it reads None, and writing it back keeps the id.
+
+    >>> gone = Missing(None, 7)
+    >>> bool(gone), gone.name, gone._id
+    (False, None, 7)
+    """
+
+    __slots__ = ("_frame_class", "_id")
+
+    _is_missing: ClassVar[bool] = True
+
+    def __init__(self, frame_class: type[Document] | None, id: Any) -> None:
+        self._frame_class = frame_class
+        self._id = id
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return None
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return False
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return `default`: a missing document has no values."""
+        return default
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Missing):
+            return NotImplemented
+        return self._frame_class is other._frame_class and bool(self._id == other._id)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Missing, (self._frame_class, self._id)
+
+    def __repr__(self) -> str:
+        name = "" if self._frame_class is None else f"{self._frame_class.__name__}, "
+        return f"Missing({name}{self._id!r})"
+
+
+def is_document(value: Any) -> bool:
+    """Tell an embedded document, wrapped or not, from other values."""
+    return isinstance(value, Mapping) or getattr(type(value), "_is_subframe", False)

@@ -1,0 +1,304 @@
+"""Events around every write, as Blinker signals, with Blinker's traps closed.
+
+| event                 | when                       | carries                            |
+|-----------------------|----------------------------|------------------------------------|
+| `insert`, `inserted`  | before, after an insert    | `frames`, `session`                |
+| `update`, `updated`   | before, after an update    | `frames`, `fields`, `changes`, ... |
+| `delete`, `deleted`   | before, after a delete     | `frames`, `session`                |
+
+`unset` and `upsert` send the events of what they do. Batches send one event with all frames.
+An exception in a before-listener stops the write; one in an after-listener reaches the caller
+once all listeners have run, and the write stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import blinker
+
+from ..errors import ListenerError, nearest
+
+__all__ = ["EVENTS", "Running", "listen", "listeners", "muted", "running", "stop_listening"]
+
+#: The events, in pairs: before, after.
+EVENTS = ("insert", "inserted", "update", "updated", "delete", "deleted")
+BEFORE = frozenset({"insert", "update", "delete"})
+
+#: What a listener may ask for by name.
+PAYLOAD = ("frames", "fields", "changes", "session")
+
+_order = itertools.count()
+_generation = 0
+
+
+class _Signal(blinker.NamedSignal):
+    """A signal whose listeners are called in order of registration, the parents' ones too."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._registered: list[tuple[int, Any, Any]] = []
+        self._changing = threading.Lock()
+
+    def connect(self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False) -> Any:
+        """Connect a receiver; it is held strongly, so that a lambda or a closure stays."""
+        global _generation
+        with self._changing:
+            if not any(r is not None and r == receiver and s is sender for _, r, s in self._registered):
+                self._registered = [*self._registered, (next(_order), receiver, sender)]
+            super().connect(receiver, sender, weak=False)
+            _generation += 1
+        return receiver
+
+    def disconnect(self, receiver: Any, sender: Any = blinker.ANY) -> None:
+        """Disconnect a receiver from a sender, or from all of them."""
+        global _generation
+        with self._changing:
+            self._registered = [
+                (order, r, s)
+                for order, r, s in self._registered
+                if not (r == receiver and (sender is blinker.ANY or s is sender))
+            ]
+            super().disconnect(receiver, sender)
+            _generation += 1
+
+    def receivers_for(self, sender: Any) -> Iterator[Any]:
+        """Yield what listens to a class or to one of its parents, first registered first."""
+        classes = sender.__mro__ if isinstance(sender, type) else (sender,)
+        for _, receiver, wanted in self._registered:
+            if wanted is blinker.ANY or any(wanted is cls for cls in classes):
+                yield receiver
+
+
+#: Loom's own signals: others may use the same names for theirs.
+signals: dict[str, _Signal] = {name: _Signal(name) for name in EVENTS}
+
+
+class Listener:
+    """A receiver and how it wants to be called."""
+
+    __slots__ = ("names", "receiver", "takes_sender")
+
+    def __init__(self, receiver: Callable[..., Any]) -> None:
+        self.receiver = receiver
+        self.takes_sender, self.names = _wishes(receiver)
+
+    def __call__(self, sender: type, payload: dict[str, Any]) -> Any:
+        wanted = {name: payload[name] for name in self.names}
+        return self.receiver(sender, **wanted) if self.takes_sender else self.receiver(**wanted)
+
+
+def _wishes(receiver: Any) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a receiver takes the sender first, and which names of the payload."""
+    if not callable(receiver):
+        raise ListenerError(f"listen: expected a function, got {receiver!r}")
+    try:
+        parameters = list(inspect.signature(receiver).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature
+        return True, PAYLOAD
+    takes_sender = False
+    names: list[str] = []
+    for position, parameter in enumerate(parameters):
+        positional = parameter.kind in (
+            parameter.POSITIONAL_ONLY,
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
+        if parameter.kind is parameter.VAR_KEYWORD:
+            names = list(PAYLOAD)
+        elif parameter.name in PAYLOAD and parameter.kind is not parameter.POSITIONAL_ONLY:
+            names.append(parameter.name)
+        elif positional and position == 0:
+            takes_sender = True
+        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+            raise ListenerError(
+                f"listen: expected parameters sender, {', '.join(PAYLOAD)}, got "
+                f"{parameter.name!r} in {_name(receiver)}{inspect.signature(receiver)}; "
+                "give it a default"
+            )
+    return takes_sender, tuple(names)
+
+
+def _name(receiver: Any) -> str:
+    return getattr(receiver, "__qualname__", repr(receiver))
+
+
+def listen(event: str, receiver: Callable[..., Any], sender: type) -> None:
+    """Call `receiver` on an event of a class and its children."""
+    signal = _signal(event, sender)
+    _wishes(receiver)  # a signature that does not fit is said now, not at the first write
+    signal.connect(receiver, sender)
+
+
+def stop_listening(event: str, receiver: Callable[..., Any], sender: type) -> None:
+    """End what `listen` began."""
+    _signal(event, sender).disconnect(receiver, sender)
+
+
+def _signal(event: str, sender: type) -> _Signal:
+    try:
+        return signals[event]
+    except (KeyError, TypeError):
+        hint = nearest(event, EVENTS) if isinstance(event, str) else ""
+        raise ListenerError(
+            f"{sender.__name__}.listen: expected one of {', '.join(EVENTS)}, got {event!r}{hint}"
+        ) from None
+
+
+_cache: dict[tuple[str, type], tuple[Listener, ...]] = {}
+_cached_at = 0
+
+
+def listeners(event: str, sender: type) -> tuple[Listener, ...]:
+    """Return what listens to an event of a class; cheap when nothing does."""
+    global _cached_at
+    if _cached_at != _generation:
+        _cache.clear()
+        _cached_at = _generation
+    found = _cache.get((event, sender))
+    if found is None:
+        found = tuple(map(Listener, signals[event].receivers_for(sender)))
+        _cache[event, sender] = found
+    if found and (silenced := _muted.get()):
+        return tuple(
+            listener
+            for listener in found
+            if not any(mute.covers(event, listener.receiver, sender) for mute in silenced)
+        )
+    return found
+
+
+# Muting
+
+
+class _Mute:
+    __slots__ = ("events", "receivers", "sender")
+
+    def __init__(self, what: Sequence[Any], sender: type | None) -> None:
+        self.events = frozenset(w for w in what if isinstance(w, str))
+        self.receivers = [w for w in what if not isinstance(w, str)]
+        self.sender = sender
+
+    def covers(self, event: str, receiver: Any, sender: type) -> bool:
+        if self.sender is not None and not issubclass(sender, self.sender):
+            return False
+        if self.events and event not in self.events:
+            return False
+        return not self.receivers or any(receiver == r for r in self.receivers)
+
+
+_muted: ContextVar[tuple[_Mute, ...]] = ContextVar("loom.muted", default=())
+
+
+@contextmanager
+def muted(*what: str | Callable[..., Any], sender: type | None = None) -> Iterator[None]:
+    """Call no listeners inside the block, in this thread or task only.
+
+    Args:
+        what: names of events, listeners, or both; none means all.
+        sender: a class; its children are meant too. None means every class.
+
+    Raises:
+        ListenerError: an event that does not exist.
+
+    >>> from loom import Frame, muted
+    >>> with muted("update", sender=Frame):
+    ...     pass
+    """
+    for event in what:
+        if isinstance(event, str) and event not in EVENTS:
+            raise ListenerError(
+                f"muted: expected one of {', '.join(EVENTS)}, got {event!r}{nearest(event, EVENTS)}"
+            )
+    token = _muted.set((*_muted.get(), _Mute(what, sender)))
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
+# The event that runs now
+
+
+class Running:
+    """A listener's call: the port its Loom calls use, and work it hands back."""
+
+    __slots__ = ("active", "deferred", "event", "port", "session", "task", "thread")
+
+    def __init__(self, event: str, port: Any, session: Any) -> None:
+        self.event = event
+        self.port = port
+        self.session = session
+        self.thread = threading.get_ident()
+        self.task = _current_task()
+        self.active = True
+        self.deferred: list[Callable[[Any], Coroutine[Any, Any, Any]]] = []
+
+    def is_here(self) -> bool:
+        """True in the very task and thread of the event, while its listener runs.
+
+        A task or thread that the listener starts inherits the context variable, but is not it.
+        """
+        return (
+            self.active
+            and self.thread == threading.get_ident()
+            and self.task is _current_task()
+        )
+
+
+def _current_task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+_running: ContextVar[Running | None] = ContextVar("loom.running", default=None)
+
+
+def running() -> Running | None:
+    """Return the event whose listener makes this call, None outside of listeners."""
+    found = _running.get()
+    return found if found is not None and found.is_here() else None
+
+
+async def emit(
+    port: Any, event: str, sender: type, frames: list[Any], payload: dict[str, Any]
+) -> None:
+    """Call the listeners of an event, and do what they handed back.
+
+    Raises:
+        ListenerError: an async listener suspended in a blocking call.
+    """
+    is_before = event in BEFORE
+    payload = {"frames": frames, "fields": (), "changes": (), "session": None, **payload}
+    failures: list[Exception] = []
+    for listener in listeners(event, sender):
+        current = Running(event, port, payload["session"])
+        token = _running.set(current)
+        try:
+            result = listener(sender, payload)
+            if inspect.isawaitable(result):
+                await port.listener(result, event, _name(listener.receiver))
+            for work in current.deferred:
+                await work(port)
+        except Exception as error:
+            if is_before:
+                raise
+            failures.append(error)
+        finally:
+            current.active = False
+            _running.reset(token)
+    if failures:
+        first, *others = failures
+        for other in others:
+            note = f"another listener of {event!r} failed too: {other!r}"
+            first.__dict__.setdefault("__notes__", []).append(note)
+        raise first

@@ -1,0 +1,289 @@
+"""All that Loom asks of the driver: the only door to I/O.
+
+Operations are coroutines over a port. `SYNC` never suspends, so that `complete` can run an
+operation without an event loop; `ASYNC` awaits PyMongo's asynchronous classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from ..connection import REFERENCE_CHUNK, connection_of, find_client, find_collection
+from ..errors import Duplicate, ListenerError
+from ..encoding import ENCODING_ERRORS, Naive, unencodable
+from .events import running
+
+__all__ = ["ASYNC", "SYNC", "Port", "awaited", "blocking", "complete", "pausing_collection"]
+
+T = TypeVar("T")
+Documents = list[dict[str, Any]]
+
+#: Everything is wanted anyway: no first batch of 101 documents, one command less.
+_EVERYTHING = 2**31 - 1
+#: Codes of servers that take no such number: BadValue, FailedToParse, TypeMismatch, and
+#: the validation error of the command's definition.
+_REFUSED_BATCH_SIZE = frozenset({2, 9, 14, 51024})
+#: Below this many documents a pause of the garbage collector gains nothing.
+_LARGE = 50_000
+
+
+def complete(operation: Coroutine[Any, Any, T]) -> T:
+    """Run an operation over a port that never suspends, and return its result."""
+    try:
+        operation.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typed by the coroutine
+    operation.close()
+    raise RuntimeError("loom: a blocking operation suspended; please report this")
+
+
+class _CollectionPause:
+    """Whether blocking loads may pause Python's garbage collector; on by default.
+
+    While a growing list of documents is built, the collector would walk it again and again.
+    """
+
+    def __init__(self) -> None:
+        self.enabled = True
+
+    def __bool__(self) -> bool:
+        return self.enabled
+
+
+pausing_collection = _CollectionPause()
+
+
+class Port:
+    """What both runtimes share; they differ in how a driver method is called."""
+
+    is_async: ClassVar[bool]
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Call a method of the driver and return its result."""
+        raise NotImplementedError
+
+    async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
+        """Run independent operations and return their results in order."""
+        raise NotImplementedError
+
+    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
+        """Return all documents of a cursor."""
+        raise NotImplementedError
+
+    async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
+        """Finish what an async listener returned."""
+        raise NotImplementedError
+
+    def collection(self, cls: Any) -> Any:
+        """Return the collection of a class."""
+        return find_collection(cls, self.is_async)
+
+    def naive(self, cls: Any) -> Naive:
+        """Return what a datetime without zone means to a class."""
+        connection = connection_of(cls)
+        return "utc" if connection is None else connection.naive
+
+    def reference_chunk(self, cls: Any) -> int:
+        """Return how many ids one query carries at most."""
+        connection = connection_of(cls)
+        return REFERENCE_CHUNK if connection is None else connection.reference_chunk
+
+    def client(self, cls: Any) -> Any:
+        """Return the client of a class."""
+        return find_client(cls, self.is_async)
+
+    # Reading
+
+    async def find_one(
+        self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return the first document that matches, or None."""
+        collection = self.collection(cls)
+        try:
+            found = await self.call(collection.find_one, filter, projection, **options)
+        except ENCODING_ERRORS as error:
+            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+        return found  # type: ignore[no-any-return]
+
+    async def find(
+        self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
+    ) -> Documents:
+        """Return all documents that match."""
+        collection = self.collection(cls)
+        limit = options.get("limit") or _EVERYTHING
+        try:
+            if "batch_size" in options:
+                cursor = collection.find(filter, projection, **options)
+                return await self.rows(cursor, is_large=limit >= _LARGE)
+            try:
+                cursor = collection.find(filter, projection, batch_size=_EVERYTHING, **options)
+                return await self.rows(cursor, is_large=limit >= _LARGE)
+            except OperationFailure as error:
+                if error.code not in _REFUSED_BATCH_SIZE:
+                    raise
+                cursor = collection.find(filter, projection, **options)
+                return await self.rows(cursor, is_large=limit >= _LARGE)
+        except ENCODING_ERRORS as error:
+            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+
+    async def batches(
+        self, cursor: Any, size: int
+    ) -> AsyncGenerator[Documents, None]:
+        """Yield a cursor's documents in lists of `size`; the cursor is closed at the end."""
+        try:
+            while documents := await self.call(cursor.to_list, size):
+                yield documents
+        finally:
+            await self.call(cursor.close)
+
+    async def count(
+        self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> int:
+        """Return how many documents match."""
+        collection = self.collection(cls)
+        try:
+            return int(await self.call(collection.count_documents, filter, **options))
+        except ENCODING_ERRORS as error:
+            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+
+    async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
+        """Return the server's own count of all documents."""
+        collection = self.collection(cls)
+        return int(await self.call(collection.estimated_document_count, **options))
+
+    # Writing
+
+    async def write(self, cls: Any, method: str, content: Any, *args: Any, **options: Any) -> Any:
+        """Call a writing method of a class's collection.
+
+        Args:
+            cls: the class.
+            method: its name.
+            content: what is written, to name the path of a value that cannot be.
+            args: for the method.
+            options: for the method.
+
+        Raises:
+            Duplicate: a unique index refused the write.
+            EncodeError: a value cannot be stored; nothing was sent.
+        """
+        collection = self.collection(cls)
+        try:
+            return await self.call(getattr(collection, method), *args, **options)
+        except DuplicateKeyError as error:
+            raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
+        except ENCODING_ERRORS as error:
+            raise _clearer(cls.__name__, content, collection, error) from error
+
+
+def _clearer(place: str, content: Any, collection: Any, error: Exception) -> Exception:
+    return unencodable(place, content, collection.codec_options, error)
+
+
+class SyncPort(Port):
+    """Calls PyMongo's blocking classes."""
+
+    is_async = False
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Call a method of the driver and return its result."""
+        return function(*args, **options)
+
+    async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
+        """Run independent operations one after the other."""
+        return [await operation for operation in work]
+
+    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
+        """Return all documents of a cursor, with the garbage collector paused for a large load.
+
+        The size of a load is known only when its first reply is decoded, so that every load
+        that may be large is paused from its start. Only the load that paused resumes: a
+        count of overlapping loads might never come down to zero.
+        """
+        if not (is_large and pausing_collection and gc.isenabled()):
+            return cursor.to_list()  # type: ignore[no-any-return]
+        gc.disable()
+        try:
+            return cursor.to_list()  # type: ignore[no-any-return]
+        finally:
+            gc.enable()
+
+    async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
+        """Run an async listener to its end; it may await Loom only."""
+        steps = result.__await__()
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+        stands = "nothing was written" if event in ("insert", "update", "delete") else "the write stands"
+        raise ListenerError(
+            f"{name}: expected a listener that awaits only Loom, got one that waits for "
+            f"something else in a blocking call ({event}, {stands}); make the call through "
+            ".aio, or do that work elsewhere"
+        )
+
+
+class AsyncPort(Port):
+    """Awaits PyMongo's asynchronous classes."""
+
+    is_async = True
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Call a method of the driver and await its result."""
+        return await function(*args, **options)
+
+    async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
+        """Run independent operations at once; in order inside a session, which allows one only."""
+        if ordered or len(work) == 1:
+            return [await operation for operation in work]
+        tasks = [asyncio.ensure_future(operation) for operation in work]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
+        """Return all documents of a cursor; no pause, since one would span an await."""
+        return await cursor.to_list()  # type: ignore[no-any-return]
+
+    async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
+        """Await an async listener."""
+        await result
+
+
+SYNC = SyncPort()
+ASYNC = AsyncPort()
+
+
+def blocking() -> Port:
+    """Return the port of a blocking call.
+
+    Raises:
+        ListenerError: the call is made by a plain listener of an awaited operation, where
+            it would stall the event loop.
+    """
+    current = running()
+    if current is not None and current.port.is_async:
+        raise ListenerError(
+            f"loom: expected an awaited call in a listener of an awaited {current.event!r}, got "
+            "a blocking one, which would stall the event loop; write the listener as "
+            "`async def` and await the call through .aio"
+        )
+    return SYNC
+
+
+def awaited() -> Port:
+    """Return the port of an awaited call: inside a listener that of the running operation."""
+    current = running()
+    return ASYNC if current is None else current.port  # type: ignore[no-any-return]

@@ -1,0 +1,342 @@
+"""From documents to frames: sub-frames are wrapped, references fetched and put in place.
+
+References are resolved level by level. All fields of a level that want the same class, with
+the same projection and key, share one `$in` query, whatever document or list they are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import NotFound, ProjectionError
+from .document import Missing, wrap
+from .loaded import Loaded
+from .port import Documents, Port
+from .projections import Child, Node, Plan, Reference
+
+__all__ = ["build"]
+
+#: What the queries for references take over from the one that they belong to.
+_INHERITED = ("session", "comment")
+
+
+async def build(port: Port, plan: Plan, documents: Documents, options: Mapping[str, Any]) -> list[Any]:
+    """Return a frame for every document, with all that its plan asks for in place.
+
+    Args:
+        port: the runtime.
+        plan: the compiled projection that the documents were fetched with.
+        documents: become part of the frames; changed.
+        options: of the query; session and comment are taken over.
+    """
+    if plan.node.is_empty and not plan.is_remembered:
+        return wrap(plan.frame_class, documents)
+
+    inherited = {name: options[name] for name in _INHERITED if options.get(name) is not None}
+    waiting: list[_Slots] = []
+    loaded: list[tuple[Plan, list[Any]]] = []
+    frames = _place(plan, documents, waiting, loaded)
+    filled: list[_Slots] = []
+    while waiting:
+        groups: dict[Any, list[_Slots]] = {}
+        for slots in waiting:
+            groups.setdefault(slots.query, []).append(slots)
+        filled += waiting
+        waiting = []
+        found = await _fetch(port, list(groups.values()), inherited)
+        for group, fetched in zip(groups.values(), found):
+            reference = group[0].reference
+            keys = [document.get(reference.key) for document in fetched]
+            targets = _place(reference.plan, fetched, waiting, loaded)
+            index = {key: target for key, target in zip(map(_hashable, keys), targets)}
+            for slots in group:
+                slots.fill(index)
+
+    for made_with, made in loaded:
+        for frame in made:
+            frame._state = Loaded.of(frame._document, made_with)
+    for slots in filled:
+        slots.remember_hidden()
+    return frames
+
+
+def _place(
+    plan: Plan, documents: Documents, waiting: list[_Slots], loaded: list[tuple[Plan, list[Any]]]
+) -> list[Any]:
+    """Wrap documents; note which references wait to be fetched."""
+    frames = wrap(plan.frame_class, documents)
+    if documents and not plan.node.is_empty:
+        if plan.node.has_references:
+            _gather(plan.node, documents, _Root(documents, frames, ()), waiting)
+        _wrap_children(plan.node, documents, plan.frame_class.__name__)
+    if plan.is_remembered:
+        loaded.append((plan, frames))
+    return frames
+
+
+async def _fetch(
+    port: Port, groups: list[list[_Slots]], options: Mapping[str, Any]
+) -> list[Documents]:
+    """Fetch the documents of every group, in chunks of ids, all of them at once."""
+    work = []
+    owners = []
+    for number, group in enumerate(groups):
+        reference = group[0].reference
+        ids = list({_hashable(id): id for slots in group for id in slots.ids()}.values())
+        size = port.reference_chunk(reference.frame_class)
+        for start in range(0, len(ids), size):
+            wanted = {reference.key: {"$in": ids[start : start + size]}}
+            work.append(port.find(reference.frame_class, wanted, reference.plan.driver, options))
+            owners.append(number)
+    found: list[Documents] = [[] for _ in groups]
+    for number, documents in zip(owners, await port.all(work, ordered="session" in options)):
+        found[number] += documents
+    return found
+
+
+# Ids
+
+
+class _Bson:
+    """A key for ids that Python cannot hash: documents and lists."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Any) -> None:
+        self.text = repr(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bson) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return _Bson(value)
+    return value
+
+
+_HOLDERS = (list, dict, tuple)
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    """Yield the ids of a list or map of references."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        if value is not None:
+            yield value
+        return
+    for member in value:
+        yield from _flat(member)
+
+
+# Slots: where references stand
+
+
+class _Root(NamedTuple):
+    """The documents of one load, their frames, and the way from them to a reference."""
+
+    documents: Documents
+    frames: list[Any]
+    #: the keys on the way, each with whether a map is under it
+    trail: tuple[tuple[str, bool], ...]
+
+
+class _Slots:
+    """The places of one reference in all documents of a level."""
+
+    __slots__ = ("_has_holders", "containers", "hidden", "key", "reference", "root")
+
+    def __init__(self, reference: Reference, key: str, containers: Documents, root: _Root) -> None:
+        self.reference = reference
+        self.key = key
+        self.containers = containers
+        self.root = root
+        #: containers in which an id was hidden by `$missing`
+        self.hidden: set[int] = set()
+        self._has_holders = False
+
+    @property
+    def query(self) -> Any:
+        """What must be equal for references to share a query."""
+        return self.reference.frame_class, id(self.reference.plan), self.reference.key
+
+    def ids(self) -> Iterable[Any]:
+        """Return the ids that stand here."""
+        key = self.key
+        values = [v for container in self.containers if (v := container.get(key)) is not None]
+        self._has_holders = not {*map(type, values)}.isdisjoint(_HOLDERS)
+        if self._has_holders:
+            return [id for value in values for id in _flat(value)]
+        return values
+
+    def fill(self, index: Mapping[Any, Any]) -> None:
+        """Put the frames in place of their ids."""
+        key = self.key
+        for container in self.containers:
+            value = container.get(key)
+            if value is None:
+                continue
+            if self._has_holders and isinstance(value, _HOLDERS):
+                container[key] = self._many(value, index, container)
+            elif (frame := index.get(_hashable(value))) is not None:
+                container[key] = frame
+            else:
+                kept = self._missing(value, container)
+                if kept is _DROPPED:
+                    del container[key]
+                else:
+                    container[key] = kept
+
+    def _many(self, value: Any, index: Mapping[Any, Any], container: Any) -> Any:
+        if isinstance(value, dict):
+            pairs = ((k, self._one(v, index, container)) for k, v in value.items())
+            return {k: v for k, v in pairs if v is not _DROPPED}
+        members = (self._one(v, index, container) for v in value)
+        return [v for v in members if v is not _DROPPED]
+
+    def _one(self, value: Any, index: Mapping[Any, Any], container: Any) -> Any:
+        if isinstance(value, _HOLDERS):
+            return self._many(value, index, container)
+        if value is None:
+            return None
+        frame = index.get(_hashable(value))
+        return self._missing(value, container) if frame is None else frame
+
+    def _missing(self, missing_id: Any, container: Any) -> Any:
+        reference = self.reference
+        if reference.on_missing == "keep":
+            return Missing(reference.frame_class, missing_id)
+        if reference.on_missing == "raise":
+            raise NotFound(
+                f"{reference.path}: expected a {reference.frame_class.__name__} with "
+                f"{reference.key}={missing_id!r}, found none; use '$missing': 'keep' to load it all the same"
+            )
+        self.hidden.add(id(container))
+        return None if reference.on_missing == "none" else _DROPPED
+
+    def remember_hidden(self) -> None:
+        """Tell the frames in which ids were hidden, so that no write loses them."""
+        if not self.hidden:
+            return
+        field = self.reference.path.partition(".")[0]
+        for document, frame in zip(self.root.documents, self.root.frames):
+            containers: Iterable[Any] = [document]
+            for key, is_map in self.root.trail:
+                containers = list(_embedded(containers, key, is_map))
+            if any(id(container) in self.hidden for container in containers):
+                state = getattr(frame, "_state", None) or Loaded.of(document, None)
+                frame._state = state.hiding(field)
+
+
+_DROPPED = object()
+
+
+def _gather(node: Node, documents: Documents, root: _Root, waiting: list[_Slots]) -> None:
+    for key, reference in node.references.items():
+        waiting.append(_Slots(reference, key, documents, root))
+    for key, child in node.children.items():
+        if child.node.has_references:
+            deeper = root._replace(trail=(*root.trail, (key, child.is_map)))
+            _gather(child.node, list(_embedded(documents, key, child.is_map)), deeper, waiting)
+
+
+def _embedded(documents: Iterable[Any], key: str, is_map: bool) -> Iterable[Any]:
+    """Yield the embedded documents under a key, through lists and the values of a map."""
+    for document in documents:
+        yield from _members(_inside(document).get(key), is_map)
+
+
+def _inside(document: Any) -> Any:
+    return document if isinstance(document, dict) else getattr(document, "_document", {})
+
+
+def _members(value: Any, is_map: bool) -> Iterable[Any]:
+    if isinstance(value, list):
+        for member in value:
+            yield from _members(member, is_map)
+    elif isinstance(value, dict) or getattr(type(value), "_is_subframe", False):
+        if is_map:
+            for member in _inside(value).values():
+                yield from _members(member, False)
+        else:
+            yield _inside(value)
+
+
+# Sub-frames
+
+
+def _wrap_children(node: Node, documents: Documents, place: str) -> None:
+    for key, child in node.children.items():
+        where = f"{place}.{key}"
+        if not child.node.is_empty:
+            inner = list(_embedded(documents, key, child.is_map))
+            if inner:
+                _wrap_children(child.node, inner, where)
+        if child.frame_class is not None:
+            _wrap_child(key, child, documents, where)
+
+
+def _wrap_child(key: str, child: Child, documents: Documents, place: str) -> None:
+    """Replace the embedded documents under a key by sub-frames, all of a class in one go."""
+    frame_class = child.frame_class
+    singles: list[Any] = []
+    lists: list[Any] = []
+    members: Documents = []
+    for document in documents:
+        value = document.get(key)
+        if value is None:
+            continue
+        if type(value) is list and {dict}.issuperset(map(type, value)):
+            lists.append(document)
+            members += value
+        elif type(value) is dict and not child.is_map:
+            singles.append(document)
+        else:
+            document[key] = _wrapped(value, child, place)
+    if singles:
+        made = wrap(frame_class, [document[key] for document in singles])
+        for document, frame in zip(singles, made):
+            document[key] = frame
+    if lists:
+        made = wrap(frame_class, members)
+        start = 0
+        for document in lists:
+            end = start + len(document[key])
+            document[key] = made[start:end]
+            start = end
+
+
+def _wrapped(value: Any, child: Child, place: str) -> Any:
+    frame_class = child.frame_class
+    if isinstance(value, dict):
+        if not child.is_map:
+            return frame_class(value)
+        return {k: _member(v, child, f"{place}.{k}") for k, v in value.items()}
+    if isinstance(value, list):
+        return [_member(v, child, place) if isinstance(v, (dict, list)) else v for v in value]
+    if child.is_declared:
+        return value
+    hint = "use '$ref' for an id" if not child.is_map else "use '$sub' for a single sub-frame"
+    raise ProjectionError(
+        f"{place}: expected a dict or a list, got {type(value).__name__} ({value!r}); {hint}"
+    )
+
+
+def _member(value: Any, child: Child, place: str) -> Any:
+    if isinstance(value, dict):
+        return child.frame_class(value)
+    if isinstance(value, list):
+        return [_member(v, child, place) if isinstance(v, (dict, list)) else v for v in value]
+    if value is None or child.is_declared:
+        return value
+    raise ProjectionError(
+        f"{place}: expected a dict, got {type(value).__name__} ({value!r}); "
+        "use '$sub' for a single sub-frame"
+    )

@@ -1,0 +1,103 @@
+"""Streams of frames: what `each` returns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from .port import complete
+
+__all__ = ["AsyncStream", "Stream"]
+
+F = TypeVar("F")
+
+
+class Stream(Generic[F]):
+    """Frames one after the other; holds one batch at a time.
+
+    The cursor is closed when the stream ends, is closed, or is left as a context manager.
+
+    >>> from loom import Frame
+    >>> with Frame.each() as frames:  # doctest: +SKIP
+    ...     for frame in frames:
+    ...         break
+    """
+
+    def __init__(self, batches: AsyncGenerator[list[Any], None]) -> None:
+        self._frames = self._flattened(batches)
+
+    @staticmethod
+    def _flattened(batches: AsyncGenerator[list[Any], None]) -> Generator[Any, None, None]:
+        try:
+            while True:
+                try:
+                    batch: list[Any] = complete(batches.__anext__())  # type: ignore[arg-type]  # its awaitable has send() too
+                except StopAsyncIteration:
+                    return
+                yield from batch
+        finally:
+            complete(batches.aclose())
+
+    def __iter__(self) -> Iterator[F]:
+        # The generator itself, which costs one step less per frame than __next__ below.
+        return self._frames
+
+    def __next__(self) -> F:
+        return next(self._frames)  # type: ignore[no-any-return]  # made of frames of the class
+
+    def close(self) -> None:
+        """Close the cursor; the stream is then at its end."""
+        self._frames.close()
+
+    def __enter__(self) -> Stream[F]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncStream(Generic[F]):
+    """Frames one after the other, awaited; holds one batch at a time.
+
+    The cursor is closed when the stream ends, is closed, or is left as an asynchronous
+    context manager; cancellation closes it too.
+    """
+
+    def __init__(self, batches: AsyncGenerator[list[Any], None]) -> None:
+        self._frames = self._flattened(batches)
+
+    @staticmethod
+    async def _flattened(batches: AsyncGenerator[list[Any], None]) -> AsyncGenerator[Any, None]:
+        try:
+            async for batch in batches:
+                for frame in batch:
+                    yield frame
+        finally:
+            await batches.aclose()
+
+    def __aiter__(self) -> AsyncIterator[F]:
+        return self._frames
+
+    async def __anext__(self) -> F:
+        return await self._frames.__anext__()  # type: ignore[no-any-return]  # frames of the class
+
+    async def aclose(self) -> None:
+        """Close the cursor; the stream is then at its end."""
+        await self._frames.aclose()
+
+    async def __aenter__(self) -> AsyncStream[F]:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
