@@ -17,7 +17,6 @@ import bson
 from bson.codec_options import CodecOptions, TypeRegistry
 from bson.decimal128 import Decimal128, create_decimal128_context
 from bson.errors import InvalidDocument, InvalidStringData
-from bson.raw_bson import RawBSONDocument
 
 from .errors import EncodeError, MissingId
 
@@ -106,9 +105,7 @@ def _settled(value: Any) -> Any:
 def _decimal(value: Decimal) -> Decimal128:
     stored = Decimal128(create_decimal128_context().create_decimal(value))
     if stored.to_decimal() != value and not value.is_nan():
-        raise EncodeError(
-            f"expected a Decimal of at most 34 digits, got {value!r}; round it first"
-        )
+        raise EncodeError(f"expected a Decimal of at most 34 digits, got {value!r}; round it first")
     return stored
 
 
@@ -147,7 +144,9 @@ def _joined(theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
 DEFAULT_CODEC_OPTIONS: CodecOptions[dict[str, Any]] = codec_options(CodecOptions())
 
 
-def encode(document: Mapping[str, Any], options: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -> bytes:
+def encode(
+    document: Mapping[str, Any], options: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS
+) -> bytes:
     """Return a document as BSON, Loom's types included."""
     return bson.encode(document, codec_options=options)
 
@@ -206,7 +205,9 @@ def _first_failure(
             return (
                 (str(key),),
                 key,
-                EncodeError(f"expected a key that BSON can hold, got {key!r}; use text without NUL"),
+                EncodeError(
+                    f"expected a key that BSON can hold, got {key!r}; use text without NUL"
+                ),
             )
     return (), value, reason
 

@@ -128,9 +128,7 @@ class AwaitedClass(Generic[F]):
         """Tell whether a document matches; see `Frame.exists`."""
         return await operations.exists(awaited(), self._cls, filter, options)
 
-    async def insert_many(
-        self, documents: Iterable[F | dict[str, Any]], **options: Any
-    ) -> list[F]:
+    async def insert_many(self, documents: Iterable[F | dict[str, Any]], **options: Any) -> list[F]:
         """Store new documents in one batch and return their frames; see `Frame.insert_many`."""
         return await operations.insert_many(awaited(), self._cls, documents, options)
 
@@ -146,9 +144,7 @@ class AwaitedClass(Generic[F]):
         """Remove fields from many documents in one batch; see `Frame.unset_many`."""
         return await operations.unset_many(awaited(), self._cls, documents, fields, options)
 
-    async def delete_many(
-        self, documents: Iterable[F | dict[str, Any]], **options: Any
-    ) -> list[F]:
+    async def delete_many(self, documents: Iterable[F | dict[str, Any]], **options: Any) -> list[F]:
         """Delete many documents in one batch; see `Frame.delete_many`."""
         return await operations.delete_many(awaited(), self._cls, documents, options)
 

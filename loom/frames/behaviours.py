@@ -17,9 +17,9 @@ from ..errors import FieldError
 from . import operations
 from .changes import Snapshot, id_or_error
 from .events import emit, listeners, muted, running
+from .operations import joined_changes
 from .paths import lookup_all, split
 from .port import Port
-from .operations import joined_changes
 from .queries import to_refs
 
 __all__ = ["cascade", "insert_defaults", "nullify", "pull", "timestamp_insert", "timestamp_update"]
@@ -113,7 +113,13 @@ def _check_field(cls: Any, ref_cls: Any, field: Any, owner: Any, operation: str)
 
 
 async def cascade(
-    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+    port: Port,
+    cls: Any,
+    ref_cls: Any,
+    field: str,
+    frames: Any,
+    events: bool,
+    options: dict[str, Any],
 ) -> None:
     """Delete the documents of `ref_cls` that the frames point to."""
     frames = list(frames)
@@ -140,7 +146,13 @@ async def _delete(
 
 
 async def nullify(
-    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+    port: Port,
+    cls: Any,
+    ref_cls: Any,
+    field: str,
+    frames: Any,
+    events: bool,
+    options: dict[str, Any],
 ) -> None:
     """Set `field` to None where a document of `ref_cls` points to one of the frames."""
     ids = _own_ids(cls, ref_cls, field, frames, "nullify")
@@ -149,7 +161,13 @@ async def nullify(
 
 
 async def pull(
-    port: Port, cls: Any, ref_cls: Any, field: str, frames: Any, events: bool, options: dict[str, Any]
+    port: Port,
+    cls: Any,
+    ref_cls: Any,
+    field: str,
+    frames: Any,
+    events: bool,
+    options: dict[str, Any],
 ) -> None:
     """Take the frames out of the list `field` of the documents of `ref_cls`."""
     ids = _own_ids(cls, ref_cls, field, frames, "pull")
@@ -235,7 +253,9 @@ async def _send_released(
     requests = []
     for frame, snapshot in zip(frames, snapshots):
         joined = joined_changes(port, frame, (field,), snapshot) if snapshot else {}
-        sent = {name: {**joined.get(name, {}), **change.get(name, {})} for name in {*joined, *change}}
+        sent = {
+            name: {**joined.get(name, {}), **change.get(name, {})} for name in {*joined, *change}
+        }
         changes.append(sent)
         # Only where it still refers: what changed meanwhile is somebody else's.
         id = frame._document["_id"]

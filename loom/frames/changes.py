@@ -8,11 +8,11 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 
-from ..errors import FieldError, MissingId, QueryError, nearest
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
+from ..errors import FieldError, MissingId, QueryError, nearest
 from .loaded import Loaded
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
-from .projections import Reference
+from .plans import Reference
 
 __all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "update_of"]
 
@@ -178,7 +178,9 @@ def update_of(
     if removed:
         update["$unset"] = removed
     if not update:
-        raise QueryError(f"{place}: expected something to write, got a frame that holds only its _id")
+        raise QueryError(
+            f"{place}: expected something to write, got a frame that holds only its _id"
+        )
     return update
 
 

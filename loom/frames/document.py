@@ -6,7 +6,7 @@ import html
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from itertools import repeat
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import FieldError, nearest
 from . import fields
+from .annotations import register
 from .jsonable import Datetimes, jsonable
 from .paths import remove
 
@@ -49,7 +50,7 @@ class DocumentMeta(type):
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
         cls = super().__new__(meta, name, bases, namespace, **options)
-        fields.register(cls)
+        register(cls)
         if cls.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
             warnings.warn(
                 f"{name}: a base class without __slots__ lets misspelt field names pass; "
@@ -203,9 +204,7 @@ class Document(metaclass=DocumentMeta):
         name = type(self).__name__
         private = self._private_fields
         visible = {k: v for k, v in self._document.items() if k not in private}
-        document = {
-            str(k): jsonable(v, datetimes, f"{name}.{k}") for k, v in visible.items()
-        }
+        document = {str(k): jsonable(v, datetimes, f"{name}.{k}") for k, v in visible.items()}
         for path in private:
             if "." in path:
                 remove(document, path)

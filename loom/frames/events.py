@@ -51,7 +51,9 @@ class _Signal(blinker.NamedSignal):
         """Connect a receiver; it is held strongly, so that a lambda or a closure stays."""
         global _generation
         with self._changing:
-            if not any(r is not None and r == receiver and s is sender for _, r, s in self._registered):
+            if not any(
+                r is not None and r == receiver and s is sender for _, r, s in self._registered
+            ):
                 self._registered = [*self._registered, (next(_order), receiver, sender)]
             super().connect(receiver, sender, weak=False)
             _generation += 1
@@ -117,7 +119,9 @@ def _wishes(receiver: Any) -> tuple[bool, tuple[str, ...]]:
             names.append(parameter.name)
         elif positional and position == 0:
             takes_sender = True
-        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+        elif (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        ):
             raise ListenerError(
                 f"listen: expected parameters sender, {', '.join(PAYLOAD)}, got "
                 f"{parameter.name!r} in {_name(receiver)}{inspect.signature(receiver)}; "
@@ -246,11 +250,7 @@ class Running:
 
         A task or thread that the listener starts inherits the context variable, but is not it.
         """
-        return (
-            self.active
-            and self.thread == threading.get_ident()
-            and self.task is _current_task()
-        )
+        return self.active and self.thread == threading.get_ident() and self.task is _current_task()
 
 
 def _current_task() -> Any:

@@ -7,20 +7,15 @@ Nothing in this module knows a database.
 from __future__ import annotations
 
 import keyword
-import sys
-import types
 import typing
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import DefinitionError
+from .annotations import is_class_variable, mentioned, own_annotations
 
-if sys.version_info >= (3, 14):  # pragma: no cover - run under Pyodide, see tests/python314
-    import annotationlib
-
-__all__ = ["Default", "Definition", "default", "define", "embedded", "resolved_annotations"]
+__all__ = ["Default", "Definition", "default", "define"]
 
 T = TypeVar("T")
 
@@ -119,18 +114,6 @@ class Definition:
         return value.factory() if isinstance(value, Default) else value
 
 
-#: Every Loom class by its name, for annotations that name one defined later or elsewhere.
-registry: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
-_registered = 0
-
-
-def register(cls: type) -> None:
-    """Make a class known to the annotations of others."""
-    global _registered
-    registry[cls.__name__] = cls
-    _registered += 1
-
-
 def define(
     name: str,
     bases: tuple[type, ...],
@@ -150,8 +133,8 @@ def define(
     """
     annotations = {
         field: annotation
-        for field, annotation in _own_annotations(namespace).items()
-        if _is_field_annotation(field, annotation)
+        for field, annotation in own_annotations(namespace).items()
+        if not (_is_reserved(field) or is_class_variable(annotation))
     }
     own = [*implicit, *_listed_fields(name, namespace), *annotations]
     for field in own:
@@ -172,7 +155,7 @@ def define(
     module = namespace.get("__module__", "")
     scope = locals_of_caller or {}
     for field, annotation in annotations.items():
-        inherited[field] = (annotation, module, _mentioned(annotation, scope))
+        inherited[field] = (annotation, module, mentioned(annotation, scope))
 
     for field in annotations:
         if field in namespace and not _is_descriptor(namespace[field]):
@@ -190,27 +173,6 @@ def define(
     namespace.update(properties)
     generated |= properties.keys()
     return Definition(frozenset(names), inherited, defaults, frozenset(generated))
-
-
-def _own_annotations(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    if "__annotations__" in namespace:
-        return dict(namespace["__annotations__"])
-    if sys.version_info >= (3, 14):  # pragma: no cover - run under Pyodide
-        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
-        if annotate is not None:
-            return dict(
-                annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
-            )
-    return {}
-
-
-def _is_field_annotation(field: str, annotation: Any) -> bool:
-    if field in RESERVED or (field.startswith("__") and field.endswith("__")):
-        return False
-    if isinstance(annotation, str):
-        head = annotation.partition("[")[0].rpartition(".")[2].strip()
-        return head != "ClassVar"
-    return annotation is not ClassVar and typing.get_origin(annotation) is not ClassVar
 
 
 def _listed_fields(name: str, namespace: dict[str, Any]) -> list[str]:
@@ -235,11 +197,15 @@ def _check_name(owner: str, field: Any) -> None:
             f"{owner}.{field}: expected a field name that MongoDB takes, got {field!r}; "
             "a name is not empty, has no dot and no NUL and does not start with $"
         )
-    if field in RESERVED or (field.startswith("__") and field.endswith("__")):
+    if _is_reserved(field):
         raise DefinitionError(
             f"{owner}.{field}: expected a name that Loom and Python leave free, got {field!r}; "
             "read such a field of a document as frame[name]"
         )
+
+
+def _is_reserved(field: str) -> bool:
+    return field in RESERVED or (field.startswith("__") and field.endswith("__"))
 
 
 def _is_descriptor(value: Any) -> bool:
@@ -300,7 +266,9 @@ def _property(field: str, annotation: Any) -> property:
     made: dict[str, Any] = {}
     exec(compile(source, f"<field {field}>", "exec"), made)
     made["read"].__name__ = made["write"].__name__ = field
-    shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", annotation)
+    shown = (
+        annotation if isinstance(annotation, str) else getattr(annotation, "__name__", annotation)
+    )
     doc = f"Field `{field}`" + (f" ({shown})." if annotation is not None else ".")
     return property(made["read"], made["write"], doc=doc)
 
@@ -323,88 +291,3 @@ class _FieldOverOperation:
 
     def __set__(self, frame: Any, value: Any) -> None:
         self.field.__set__(frame, value)
-
-
-# Annotations, resolved when first needed
-
-
-def _mentioned(annotation: Any, scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names of `scope` that an annotation could mean.
-
-    The scope itself is not kept: it would keep everything alive that a function holds.
-    """
-    if not scope:
-        return {}
-    text = annotation if isinstance(annotation, str) else repr(annotation)
-    words = "".join(c if c.isidentifier() or c.isdigit() else " " for c in text).split()
-    return {word: scope[word] for word in words if word in scope}
-
-
-def resolved_annotations(definition: Definition) -> dict[str, Any]:
-    """Return the annotated fields with their types; those that cannot be resolved yet are left out.
-
-    Names are looked up in the function that holds the class, in its module, then among
-    all Loom classes made so far.
-    """
-    if definition.resolved is not None and (
-        len(definition.resolved) == len(definition.annotations)
-        or definition.resolved_at == _registered
-    ):
-        return definition.resolved
-
-    resolved: dict[str, Any] = {}
-    for field, (annotation, module, scope) in definition.annotations.items():
-        names = {**registry, **vars(sys.modules.get(module, types.ModuleType(""))), **scope}
-        try:
-            resolved[field] = _evaluate(annotation, names)
-        except (NameError, AttributeError, TypeError, SyntaxError):
-            # Not defined yet, imported for type checkers only, or newer syntax than this
-            # Python runs: such an annotation still declares the field.
-            continue
-    definition.resolved = resolved
-    definition.resolved_at = _registered
-    return resolved
-
-
-def _evaluate(annotation: Any, names: dict[str, Any]) -> Any:
-    def carrier() -> None: ...
-
-    carrier.__annotations__ = {"value": annotation}
-    return typing.get_type_hints(carrier, names, names, include_extras=True)["value"]
-
-
-Shape = Literal["one", "list", "map"]
-
-
-def embedded(annotation: Any) -> tuple[type, Shape] | None:
-    """Return the SubFrame class an annotation speaks of, and how it is held.
-
-    `Lair`, `Lair | None`, `list[Lair]`, `dict[str, Lair]`, also inside `Annotated`.
-    """
-    annotation = _bare(annotation)
-    if getattr(annotation, "_is_subframe", False):
-        return annotation, "one"
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if not isinstance(origin, type) or not arguments:
-        return None
-    inner = _bare(arguments[-1] if issubclass(origin, Mapping) else arguments[0])
-    if not getattr(inner, "_is_subframe", False):
-        return None
-    if issubclass(origin, Mapping):
-        return inner, "map"
-    return (inner, "list") if issubclass(origin, Iterable) else None
-
-
-def _bare(annotation: Any) -> Any:
-    """Return an annotation without `Annotated` and `None`."""
-    while True:
-        origin = typing.get_origin(annotation)
-        if origin is typing.Annotated:
-            annotation = annotation.__origin__
-        elif origin is typing.Union or origin is types.UnionType:
-            members = [m for m in typing.get_args(annotation) if m is not type(None)]
-            if len(members) != 1:
-                return annotation
-            annotation = members[0]
-        else:
-            return annotation

@@ -10,12 +10,12 @@ from bson import ObjectId
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ..connection import AnyClient, find_client, find_collection, find_database, with_options
-from ..errors import FieldError
+from ..clients import AnyClient
+from ..connection import find_client, find_collection, find_database, with_options
 from . import behaviours, events, operations
 from .aio import Aio
+from .annotations import resolved_annotations
 from .document import Document
-from .fields import resolved_annotations
 from .port import blocking, complete
 from .projections import Projection
 from .queries import Filter
@@ -350,9 +350,7 @@ class Frame(Document):
         complete(operations.delete(blocking(), self, options))
 
     @classmethod
-    def insert_many(
-        cls, documents: Iterable[Self | dict[str, Any]], **options: Any
-    ) -> list[Self]:
+    def insert_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:
         """Store new documents in one batch and return their frames, with their ids.
 
         Sends one `insert` and one `inserted` with all frames.
@@ -404,9 +402,7 @@ class Frame(Document):
         return complete(operations.unset_many(blocking(), cls, documents, fields, options))
 
     @classmethod
-    def delete_many(
-        cls, documents: Iterable[Self | dict[str, Any]], **options: Any
-    ) -> list[Self]:
+    def delete_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:
         """Delete many documents in one batch; returns their frames.
 
         Sends one `delete` and one `deleted` with all frames.

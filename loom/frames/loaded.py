@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ProjectionError
-from .projections import PartialTree, Plan, Reference
+from .plans import PartialTree, Plan, Reference
 
 __all__ = ["Loaded"]
 
@@ -25,7 +25,9 @@ class Loaded:
 
     __slots__ = ("hidden", "originals", "plan")
 
-    def __init__(self, plan: Plan | None, originals: dict[str, Any], hidden: frozenset[str]) -> None:
+    def __init__(
+        self, plan: Plan | None, originals: dict[str, Any], hidden: frozenset[str]
+    ) -> None:
         self.plan = plan
         self.originals = originals
         self.hidden = hidden

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, TypeVar
 
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from ..connection import REFERENCE_CHUNK, connection_of, find_client, find_collection
-from ..errors import Duplicate, ListenerError
+from ..clients import REFERENCE_CHUNK
+from ..connection import connection_of, find_client, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, unencodable
+from ..errors import Duplicate, ListenerError
 from .events import running
 
 __all__ = ["ASYNC", "SYNC", "Port", "awaited", "blocking", "complete", "pausing_collection"]
@@ -131,9 +132,7 @@ class Port:
         except ENCODING_ERRORS as error:
             raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
 
-    async def batches(
-        self, cursor: Any, size: int
-    ) -> AsyncGenerator[Documents, None]:
+    async def batches(self, cursor: Any, size: int) -> AsyncGenerator[Documents, None]:
         """Yield a cursor's documents in lists of `size`; the cursor is closed at the end."""
         try:
             while documents := await self.call(cursor.to_list, size):
@@ -141,9 +140,7 @@ class Port:
         finally:
             await self.call(cursor.close)
 
-    async def count(
-        self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> int:
+    async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
         collection = self.collection(cls)
         try:
@@ -223,7 +220,9 @@ class SyncPort(Port):
         close = getattr(steps, "close", None)
         if close is not None:
             close()
-        stands = "nothing was written" if event in ("insert", "update", "delete") else "the write stands"
+        stands = (
+            "nothing was written" if event in ("insert", "update", "delete") else "the write stands"
+        )
         raise ListenerError(
             f"{name}: expected a listener that awaits only Loom, got one that waits for "
             f"something else in a blocking call ({event}, {stands}); make the call through "

@@ -3,103 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Union, cast
+from typing import Any, Union, cast
 
 from ..errors import ProjectionError
-from .fields import embedded, resolved_annotations
+from .annotations import embedded, resolved_annotations
+from .plans import Child, Node, OnMissing, PartialTree, Plan, Reference
 
-__all__ = ["Node", "Plan", "Projection", "Reference", "plan_for"]
+__all__ = ["Projection", "plan_for"]
 
 #: What a caller may pass: a dict as for PyMongo, with `$ref` and `$sub` inside, or names.
 Projection = Union[Mapping[str, Any], Iterable[str], None]  # noqa: UP007 - an alias for 3.10
-
-OnMissing = Literal["keep", "none", "drop", "raise"]
 
 _REFS = ("$ref", "$ref.")
 _SUBS = ("$sub", "$sub.")
 _DIRECTIVES = frozenset({*_REFS, *_SUBS, "$ref_key", "$missing"})
 _ON_MISSING = ("keep", "none", "drop", "raise")
-
-
-class Reference:
-    """One field whose ids are replaced by frames."""
-
-    __slots__ = ("frame_class", "is_map", "key", "on_missing", "path", "plan")
-
-    def __init__(
-        self, path: str, frame_class: Any, plan: Plan, key: str, is_map: bool, on_missing: OnMissing
-    ) -> None:
-        self.path = path
-        self.frame_class = frame_class
-        self.plan = plan
-        self.key = key
-        self.is_map = is_map
-        self.on_missing = on_missing
-
-
-class Node:
-    """What to do with the documents at one place of a projection.
-
-    `references` and `children` go by the key of the document that they are found under.
-    """
-
-    __slots__ = ("children", "has_references", "path", "references")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.references: dict[str, Reference] = {}
-        self.children: dict[str, Child] = {}
-        self.has_references = False
-
-    @property
-    def is_empty(self) -> bool:
-        """True when documents stay as they are."""
-        return not self.references and not self.children
-
-
-class Child:
-    """Embedded documents under one key: how they are wrapped and what is inside."""
-
-    __slots__ = ("frame_class", "is_declared", "is_map", "node")
-
-    def __init__(self, frame_class: Any, is_map: bool, node: Node, is_declared: bool) -> None:
-        self.frame_class = frame_class
-        self.is_map = is_map
-        self.node = node
-        #: from an annotation: a value that does not fit stays as it is
-        self.is_declared = is_declared
-
-
-#: Paths of which only a part was fetched: `{}` at a leaf, deeper paths inside.
-PartialTree = dict[str, Any]
-
-
-class Plan:
-    """A compiled projection.
-
-    Attributes:
-        frame_class: the class of the frames it makes.
-        driver: the projection that is sent, None for whole documents.
-        node: references and sub-frames.
-        partial: what was fetched only in part and is therefore never written whole.
-    """
-
-    __slots__ = ("computed", "driver", "frame_class", "keyed", "node", "partial")
-
-    def __init__(self, frame_class: Any) -> None:
-        self.frame_class = frame_class
-        self.driver: dict[str, Any] | None = None
-        self.node = Node("")
-        self.partial: PartialTree = {}
-        #: fields that hold the result of an expression or a part of a list
-        self.computed: frozenset[str] = frozenset()
-        #: references by another key than _id, by path
-        self.keyed: dict[str, Reference] = {}
-
-    @property
-    def is_remembered(self) -> bool:
-        """True when frames must know how they were loaded to be written back right."""
-        return bool(self.partial or self.computed or self.keyed)
 
 
 def plan_for(frame_class: Any, projection: Projection = None) -> Plan:
@@ -111,7 +29,9 @@ def plan_for(frame_class: Any, projection: Projection = None) -> Plan:
     if projection is None:
         projection = frame_class._default_projection
     definition = frame_class._definition
-    if not projection and not isinstance(projection, (Mapping, type(None), list, tuple, set, frozenset)):
+    if not projection and not isinstance(
+        projection, (Mapping, type(None), list, tuple, set, frozenset)
+    ):
         raise _wrong_type(frame_class.__name__, projection)
     key = _frozen(projection) if projection else None
     # Until all annotations are resolved another class can still change the plan.
@@ -302,8 +222,7 @@ def _compile_mapping(
     subs = [d for d in _SUBS if d in value]
     if len(refs) + len(subs) > 1:
         raise ProjectionError(
-            f"{place}: expected one of $ref, $ref., $sub and $sub., got "
-            f"{' and '.join(refs + subs)}"
+            f"{place}: expected one of $ref, $ref., $sub and $sub., got {' and '.join(refs + subs)}"
         )
     for directive in ("$ref_key", "$missing"):
         if directive in value and not refs:
@@ -376,9 +295,7 @@ def _reference(
 ) -> Reference:
     target = value[directive]
     if not getattr(target, "_is_frame", False) or not isinstance(target, type):
-        raise ProjectionError(
-            f"{place}: expected a Frame class after {directive}, got {target!r}"
-        )
+        raise ProjectionError(f"{place}: expected a Frame class after {directive}, got {target!r}")
     key = value.get("$ref_key", "_id")
     if not isinstance(key, str) or not key or key.startswith("$"):
         raise ProjectionError(f"{place}: expected a field name after $ref_key, got {key!r}")
@@ -393,7 +310,9 @@ def _reference(
     except ProjectionError as error:
         raise ProjectionError(f"{place}: {error}") from None
     if inner.driver is not None and not _fetches(inner.driver, key):
-        if inner.driver.get(key) is False or any(v is False for p, v in inner.driver.items() if p != "_id"):
+        if inner.driver.get(key) is False or any(
+            v is False for p, v in inner.driver.items() if p != "_id"
+        ):
             raise ProjectionError(
                 f"{place}: expected {key!r} to be fetched, got it excluded; references are "
                 "put in place by it"
@@ -471,7 +390,9 @@ def _declared_node(sub_class: Any) -> Node:
 
 def _mark_references(node: Node) -> bool:
     inside = [
-        _mark_references(child.node) for child in node.children.values() if not child.is_declared or child.node.path
+        _mark_references(child.node)
+        for child in node.children.values()
+        if not child.is_declared or child.node.path
     ]
     node.has_references = bool(node.references) or any(inside)
     return node.has_references

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ..errors import NotFound, ProjectionError
 from .document import Missing, wrap
 from .loaded import Loaded
+from .plans import Child, Node, Plan, Reference
 from .port import Documents, Port
-from .projections import Child, Node, Plan, Reference
 
 __all__ = ["build"]
 
@@ -21,7 +21,9 @@ __all__ = ["build"]
 _INHERITED = ("session", "comment")
 
 
-async def build(port: Port, plan: Plan, documents: Documents, options: Mapping[str, Any]) -> list[Any]:
+async def build(
+    port: Port, plan: Plan, documents: Documents, options: Mapping[str, Any]
+) -> list[Any]:
     """Return a frame for every document, with all that its plan asks for in place.
 
     Args:

@@ -1,0 +1,29 @@
+"""Every operation on frames, written once as a coroutine over a port."""
+
+from .batches import delete_many, insert_many, unset_many, update_many
+from .reading import BATCH, by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
+from .writing import delete, insert, joined_changes, unset, update, upsert
+
+__all__ = [
+    "BATCH",
+    "by_id",
+    "by_ids",
+    "count",
+    "delete",
+    "delete_many",
+    "each",
+    "exists",
+    "id_filter",
+    "ids",
+    "insert",
+    "insert_many",
+    "joined_changes",
+    "many",
+    "one",
+    "reload",
+    "unset",
+    "unset_many",
+    "update",
+    "update_many",
+    "upsert",
+]

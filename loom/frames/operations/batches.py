@@ -1,0 +1,257 @@
+"""Writing many frames in one batch, with the truth about every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import DeleteOne, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from ...errors import BulkError, FieldError
+from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
+from ..events import emit, listeners
+from ..port import Port
+from .reading import Options, hashable, id_filter, listed, unique
+from .writing import (
+    after_event,
+    before_event,
+    check_unset,
+    forget,
+    paths_of,
+    snapshot_of,
+    unset_change,
+)
+
+
+def frames_of(cls: Any, documents: Any, operation: str) -> list[Any]:
+    """Return frames for a list of frames and dicts."""
+    frames = []
+    for document in listed(cls, documents, operation):
+        if isinstance(document, cls):
+            frames.append(document)
+        elif isinstance(document, dict):
+            frames.append(cls(document))
+        else:
+            raise FieldError(
+                f"{cls.__name__}.{operation}: expected {cls.__name__} frames or dicts, got "
+                f"{document!r} of type {type(document).__name__}"
+            )
+    return frames
+
+
+async def insert_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
+    """Store new frames, give them their ids and return them."""
+    frames = frames_of(cls, documents, "insert_many")
+    if not frames:
+        return frames
+    session = options.get("session")
+    await before_event(port, "insert", cls, frames, session=session)
+    naive = port.naive(cls)
+    copies = [document_to_insert(frame, naive) for frame in frames]
+    failed: BulkWriteError | None = None
+    written = range(len(frames))
+    reasons: dict[int, str] = {}
+    try:
+        await port.write(cls, "insert_many", copies, copies, **options)
+    except BulkWriteError as error:
+        failed = error
+        reasons = _reasons(error, len(frames), options.get("ordered", True))
+    done = [i for i in written if i not in reasons]
+    for i in done:
+        frames[i]._document["_id"] = copies[i]["_id"]
+    stored = [frames[i] for i in done]
+    if stored:
+        await after_event(port, "inserted", cls, stored, session=session)
+    if failed is not None:
+        raise _bulk_error(cls, "insert_many", frames, reasons, failed) from failed
+    return frames
+
+
+def _reasons(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]:
+    """Return, by position, why operations of a batch were not done."""
+    errors = (error.details or {}).get("writeErrors", [])
+    reasons = {e["index"]: str(e.get("errmsg", e)) for e in errors}
+    if ordered and reasons:
+        first = min(reasons)
+        reasons |= dict.fromkeys(range(first + 1, total), "not tried after an earlier failure")
+    return reasons
+
+
+def _bulk_error(
+    cls: Any,
+    operation: str,
+    frames: list[Any],
+    reasons: Mapping[int, str],
+    error: BulkWriteError | None,
+) -> BulkError:
+    return BulkError(
+        f"{cls.__name__}.{operation}",
+        [frame for i, frame in enumerate(frames) if i not in reasons],
+        [(frames[i], reasons[i]) for i in sorted(reasons)],
+        None if error is None else error.details,
+    )
+
+
+#: Options of PyMongo's single operations; the others belong to the batch.
+_OF_OPERATION = frozenset({"array_filters", "collation", "hint", "sort", "upsert"})
+
+
+async def _batch(
+    port: Port,
+    cls: Any,
+    operation: str,
+    frames: list[Any],
+    requests: list[Any],
+    contents: Any,
+    options: Options,
+) -> dict[int, str]:
+    """Send one request per frame; return why some were not done, by position.
+
+    Raises:
+        BulkError: after the reasons are known and none of the frames was written.
+    """
+    batch = {k: v for k, v in options.items() if k not in _OF_OPERATION}
+    try:
+        result = await port.write(cls, "bulk_write", contents, requests, **batch)
+    except BulkWriteError as error:
+        reasons = _reasons(error, len(frames), options.get("ordered", True))
+        raise _Partly(reasons, error) from error
+    if operation == "delete_many" or not result.acknowledged or options.get("upsert"):
+        return {}
+    if result.matched_count >= len(frames):
+        return {}
+    # Fewer matched than asked for: one more read tells which documents are not there.
+    all_ids = [frame._document["_id"] for frame in frames]
+    shared = {k: options[k] for k in ("session", "comment") if k in options}
+    size = port.reference_chunk(cls)
+    distinct = unique(all_ids)
+    found = await port.all(
+        [
+            port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, {"_id": True}, shared)
+            for i in range(0, len(distinct), size)
+        ],
+        ordered=True,
+    )
+    present = {hashable(d["_id"]) for documents in found for d in documents}
+    return {
+        i: f"no document has _id={id!r}"
+        for i, id in enumerate(all_ids)
+        if hashable(id) not in present
+    }
+
+
+class _Partly(Exception):
+    """A batch that the server did in part, on its way to the after-event."""
+
+    def __init__(self, reasons: dict[int, str], error: BulkWriteError) -> None:
+        super().__init__()
+        self.reasons = reasons
+        self.error = error
+
+
+async def _write_many(
+    port: Port,
+    cls: Any,
+    operation: str,
+    event: str,
+    frames: list[Any],
+    requests: list[Any],
+    contents: Any,
+    options: Options,
+    **payload: Any,
+) -> None:
+    """Send a batch, then the after-event for the frames that were written, then the failure."""
+    failed: BulkWriteError | None = None
+    try:
+        reasons = await _batch(port, cls, operation, frames, requests, contents, options)
+    except _Partly as partly:
+        reasons, failed = partly.reasons, partly.error
+    written = [frame for i, frame in enumerate(frames) if i not in reasons]
+    changes = payload.get("changes")
+    if changes:
+        payload["changes"] = [change for i, change in enumerate(changes) if i not in reasons]
+        payload["fields"] = paths_of(payload["changes"])
+    if operation == "unset_many":
+        for frame, change in zip(written, payload["changes"]):
+            forget(frame, change["$unset"])
+    if written:
+        await after_event(port, event, cls, written, session=options.get("session"), **payload)
+    if reasons or failed is not None:
+        raise _bulk_error(cls, operation, frames, reasons, failed) from failed
+
+
+def _update_requests(
+    cls: Any, frames: list[Any], changes: list[dict[str, Any]], options: Options
+) -> list[Any]:
+    single = {k: v for k, v in options.items() if k in _OF_OPERATION}
+    return [
+        UpdateOne(id_filter(frame._document["_id"]), change, **single)
+        for frame, change in zip(frames, changes)
+    ]
+
+
+async def update_many(
+    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
+) -> list[Any]:
+    """Write fields of stored frames, in one batch."""
+    frames = frames_of(cls, documents, "update_many")
+    check_fields(cls, fields, "update_many")
+    for frame in frames:
+        id_or_error(frame, "update_many")
+    if not frames:
+        return frames
+    snapshots: list[Snapshot | None] = [None] * len(frames)
+    if listeners("update", cls):
+        snapshots = [snapshot_of(port, frame) for frame in frames]
+        session = options.get("session")
+        await emit(port, "update", cls, frames, {"fields": fields, "session": session})
+    naive = port.naive(cls)
+    changes = [
+        update_of(frame, fields, snapshot, naive, "update_many")
+        for frame, snapshot in zip(frames, snapshots)
+    ]
+    requests = _update_requests(cls, frames, changes, options)
+    contents = [change.get("$set", {}) for change in changes]
+    await _write_many(
+        port, cls, "update_many", "updated", frames, requests, contents, options, changes=changes
+    )
+    return frames
+
+
+async def unset_many(
+    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
+) -> list[Any]:
+    """Remove fields from stored documents, then from the frames, in one batch."""
+    frames = frames_of(cls, documents, "unset_many")
+    check_unset(cls, fields, "unset_many")
+    for frame in frames:
+        id_or_error(frame, "unset_many")
+    if not frames:
+        return frames
+    changes = [{"$unset": dict.fromkeys(fields, True)} for _ in frames]
+    if listeners("update", cls):
+        snapshots = [snapshot_of(port, frame) for frame in frames]
+        session = options.get("session")
+        await emit(port, "update", cls, frames, {"fields": fields, "session": session})
+        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots)]
+    requests = _update_requests(cls, frames, changes, options)
+    contents = [change.get("$set", {}) for change in changes]
+    await _write_many(
+        port, cls, "unset_many", "updated", frames, requests, contents, options, changes=changes
+    )
+    return frames
+
+
+async def delete_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
+    """Delete stored documents, in one batch."""
+    frames = frames_of(cls, documents, "delete_many")
+    for frame in frames:
+        id_or_error(frame, "delete_many")
+    if not frames:
+        return frames
+    await before_event(port, "delete", cls, frames, session=options.get("session"))
+    single = {k: v for k, v in options.items() if k in _OF_OPERATION}
+    requests = [DeleteOne(id_filter(frame._document["_id"]), **single) for frame in frames]
+    await _write_many(port, cls, "delete_many", "deleted", frames, requests, [], options)
+    return frames

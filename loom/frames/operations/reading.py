@@ -1,0 +1,183 @@
+"""Reading: one, many, each and the like."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any
+
+from bson import ObjectId
+
+from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
+from ...errors import FieldError, Gone, NotFound
+from ..changes import id_or_error
+from ..port import Port
+from ..projections import Projection, plan_for
+from ..queries import to_filter, to_sort
+from ..references import build
+
+Options = dict[str, Any]
+
+#: How many frames one step of `each` makes.
+BATCH = 1_000
+
+
+def compiled_filter(port: Port, cls: Any, filter: Any) -> dict[str, Any]:
+    """Return a filter as the driver takes it."""
+    compiled = to_filter(filter)
+    naive = port.naive(cls)
+    if naive != "utc":
+        settle_datetimes(compiled, naive, f"{cls.__name__} filter")
+    return compiled
+
+
+def id_filter(id: Any) -> dict[str, Any]:
+    """Return the filter for one `_id`, which no value of it can turn into an operator."""
+    return {"_id": id} if isinstance(id, (ObjectId, str, int)) else {"_id": {"$eq": id}}
+
+
+def _find_options(options: Options) -> Options:
+    if "sort" in options:
+        options["sort"] = to_sort(options["sort"])
+    return options
+
+
+async def one(
+    port: Port, cls: Any, filter: Any, projection: Projection, required: bool, options: Options
+) -> Any:
+    """Return the first frame that matches, or None."""
+    query = compiled_filter(port, cls, filter)
+    plan = plan_for(cls, projection)
+    document = await port.find_one(cls, query, plan.driver, _find_options(options))
+    if document is None:
+        if required:
+            raise NotFound(
+                f"{cls.__name__}: expected a document that matches {query!r}, found none"
+            )
+        return None
+    return (await build(port, plan, [document], options))[0]
+
+
+async def many(
+    port: Port, cls: Any, filter: Any, projection: Projection, options: Options
+) -> list[Any]:
+    """Return all frames that match."""
+    query = compiled_filter(port, cls, filter)
+    plan = plan_for(cls, projection)
+    documents = await port.find(cls, query, plan.driver, _find_options(options))
+    return await build(port, plan, documents, options)
+
+
+def each(
+    port: Port, cls: Any, filter: Any, projection: Projection, options: Options
+) -> AsyncGenerator[list[Any], None]:
+    """Return batches of frames; the collection is chosen now, the query is sent by the first step."""
+    query = compiled_filter(port, cls, filter)
+    plan = plan_for(cls, projection)
+    options = {"batch_size": BATCH, **_find_options(options)}
+    collection = port.collection(cls)
+    cursor = collection.find(query, plan.driver, **options)
+
+    async def batches() -> AsyncGenerator[list[Any], None]:
+        stream = port.batches(cursor, BATCH)
+        try:
+            async for documents in stream:
+                yield await build(port, plan, documents, options)
+        except ENCODING_ERRORS as error:
+            raise unencodable(
+                f"{cls.__name__} filter", query, collection.codec_options, error
+            ) from error
+        finally:
+            await stream.aclose()
+
+    return batches()
+
+
+async def by_id(
+    port: Port, cls: Any, id: Any, projection: Projection, required: bool, options: Options
+) -> Any:
+    """Return the frame with an `_id`, or None."""
+    return await one(port, cls, id_filter(cls._to_id(id)), projection, required, options)
+
+
+async def by_ids(
+    port: Port, cls: Any, ids: Iterable[Any], projection: Projection, options: Options
+) -> list[Any]:
+    """Return the frames with these ids, in their order, without the missing ones."""
+    wanted = to_filter({"_id": {"$in": [cls._to_id(id) for id in listed(cls, ids, "by_ids")]}})
+    wanted_ids = wanted["_id"]["$in"]
+    plan = plan_for(cls, projection)
+    if plan.driver is not None and plan.driver.get("_id") is False:
+        raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
+    size = port.reference_chunk(cls)
+    distinct = unique(wanted_ids)
+    work = [
+        port.find(cls, {"_id": {"$in": distinct[start : start + size]}}, plan.driver, options)
+        for start in range(0, len(distinct), size)
+    ]
+    found = await port.all(work, ordered=options.get("session") is not None)
+    frames = await build(port, plan, [d for documents in found for d in documents], options)
+    index = {hashable(frame._document["_id"]): frame for frame in frames}
+    return [index[key] for key in map(hashable, wanted_ids) if key in index]
+
+
+def hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    return list({hashable(value): value for value in values}.values())
+
+
+def listed(cls: Any, values: Any, operation: str) -> list[Any]:
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise FieldError(
+            f"{cls.__name__}.{operation}: expected a list, got {values!r} of type "
+            f"{type(values).__name__}"
+        )
+    return list(values)
+
+
+async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
+    """Return how many documents match; without a filter the server's own estimate."""
+    query = compiled_filter(port, cls, filter)
+    if not query and options.keys() <= {"comment"}:
+        return await port.estimate(cls, options)
+    return await port.count(cls, query, options)
+
+
+async def ids(port: Port, cls: Any, filter: Any, options: Options) -> list[Any]:
+    """Return the ids of the documents that match."""
+    query = compiled_filter(port, cls, filter)
+    documents = await port.find(cls, query, {"_id": True}, _find_options(options))
+    return [document["_id"] for document in documents]
+
+
+async def exists(port: Port, cls: Any, filter: Any, options: Options) -> bool:
+    """Tell whether a document matches."""
+    query = compiled_filter(port, cls, filter)
+    return await port.find_one(cls, query, {"_id": True}, options) is not None
+
+
+async def reload(port: Port, frame: Any, projection: Projection, options: Options) -> None:
+    """Replace what a frame holds by what is stored now."""
+    cls = type(frame)
+    id = id_or_error(frame, "reload")
+    fresh = await one(port, cls, id_filter(id), projection, False, options)
+    if fresh is None:
+        raise gone(cls, id, "reload")
+    frame._document = fresh._document
+    if hasattr(frame, "_state"):
+        del frame._state
+    if hasattr(fresh, "_state"):
+        frame._state = fresh._state
+
+
+def gone(cls: Any, id: Any, operation: str) -> Gone:
+    return Gone(
+        f"{cls.__name__}.{operation}: expected the document with _id={id!r}, found none; "
+        "it was deleted or never stored"
+    )

@@ -1,0 +1,163 @@
+"""Writing one frame: insert, update, upsert, unset, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import Duplicate, FieldError, Gone
+from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
+from ..events import emit, listeners
+from ..paths import is_ancestor
+from ..port import Port
+from .reading import Options, gone, id_filter
+
+
+async def before_event(port: Port, event: str, cls: Any, frames: list[Any], **payload: Any) -> None:
+    if listeners(event, cls):
+        await emit(port, event, cls, frames, payload)
+
+
+after_event = before_event
+
+
+async def insert(port: Port, frame: Any, options: Options) -> None:
+    """Store a new frame and give it its `_id`."""
+    cls = type(frame)
+    session = options.get("session")
+    await before_event(port, "insert", cls, [frame], session=session)
+    document = document_to_insert(frame, port.naive(cls))
+    await port.write(cls, "insert_one", document, document, **options)
+    frame._document["_id"] = document["_id"]
+    await after_event(port, "inserted", cls, [frame], session=session)
+
+
+def snapshot_of(port: Port, frame: Any) -> Snapshot:
+    return Snapshot(frame._document, port.collection(type(frame)).codec_options)
+
+
+async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
+    """Write fields of a stored frame."""
+    cls = type(frame)
+    id = id_or_error(frame, "update")
+    check_fields(cls, fields, "update")
+    session = options.get("session")
+    snapshot = None
+    if listeners("update", cls):
+        snapshot = snapshot_of(port, frame)
+        await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
+    change = update_of(frame, fields, snapshot, port.naive(cls), "update")
+    await _update_one(port, cls, id, change, options, "update")
+    await after_event(
+        port,
+        "updated",
+        cls,
+        [frame],
+        fields=paths_of([change]),
+        changes=[change],
+        session=session,
+    )
+
+
+async def _update_one(
+    port: Port, cls: Any, id: Any, change: Mapping[str, Any], options: Options, operation: str
+) -> None:
+    result = await port.write(
+        cls, "update_one", change.get("$set", {}), id_filter(id), change, **options
+    )
+    if result.acknowledged and not result.matched_count and result.upserted_id is None:
+        raise gone(cls, id, operation)
+
+
+def paths_of(changes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(p for change in changes for paths in change.values() for p in paths))
+
+
+async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
+    """Remove fields from a stored document, then from the frame."""
+    cls = type(frame)
+    id = id_or_error(frame, "unset")
+    check_unset(cls, fields, "unset")
+    session = options.get("session")
+    change: dict[str, Any] = {"$unset": dict.fromkeys(fields, True)}
+    if listeners("update", cls):
+        snapshot = snapshot_of(port, frame)
+        await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
+        change = unset_change(port, frame, fields, snapshot)
+    await _update_one(port, cls, id, change, options, "unset")
+    forget(frame, fields)
+    await after_event(
+        port, "updated", cls, [frame], fields=paths_of([change]), changes=[change], session=session
+    )
+
+
+def check_unset(cls: Any, fields: tuple[str, ...], operation: str) -> None:
+    if not fields:
+        raise FieldError(f"{cls.__name__}.{operation}: expected names of fields, got none")
+    check_fields(cls, fields, operation)
+
+
+def joined_changes(
+    port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
+) -> dict[str, dict[str, Any]]:
+    """Return what listeners changed beside the fields that the operation itself changes."""
+    changed = tuple(
+        path
+        for path in snapshot.changed(frame._document)
+        if not any(path == f or is_ancestor(f, path) or is_ancestor(path, f) for f in fields)
+    )
+    if not changed:
+        return {}
+    return update_of(frame, changed, snapshot, port.naive(type(frame)), "update")
+
+
+def unset_change(
+    port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
+) -> dict[str, Any]:
+    change = joined_changes(port, frame, fields, snapshot)
+    change["$unset"] = {**change.get("$unset", {}), **dict.fromkeys(fields, True)}
+    return change
+
+
+def forget(frame: Any, fields: Iterable[str]) -> None:
+    for field in fields:
+        *parents, last = field.split(".")
+        holder: Any = frame._document
+        for key in parents:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+            holder = getattr(holder, "_document", holder)
+        if isinstance(holder, dict):
+            holder.pop(last, None)
+
+
+async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
+    """Insert a frame that is not stored, else update it; right also when others do the same."""
+    cls = type(frame)
+    check_fields(cls, fields, "upsert")
+    if frame._document.get("_id") is None:
+        frame._document.pop("_id", None)
+        return await insert(port, frame, options)
+    id = frame._document["_id"]
+    shared = {k: options[k] for k in ("session", "comment") if k in options}
+    while True:
+        # Another writer may insert or delete between the look and the write: look again.
+        if await port.find_one(cls, id_filter(id), {"_id": True}, shared) is not None:
+            try:
+                return await update(port, frame, fields, options)
+            except Gone:
+                continue
+        try:
+            return await insert(port, frame, options)
+        except Duplicate as error:
+            if error.fields != ("_id",):
+                raise
+
+
+async def delete(port: Port, frame: Any, options: Options) -> None:
+    """Delete a stored document."""
+    cls = type(frame)
+    id = id_or_error(frame, "delete")
+    session = options.get("session")
+    await before_event(port, "delete", cls, [frame], session=session)
+    await port.write(cls, "delete_one", {}, id_filter(id), **options)
+    await after_event(port, "deleted", cls, [frame], session=session)

@@ -1,0 +1,90 @@
+"""Plans: what a projection fetches, and what is done with the documents that come."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+__all__ = ["Child", "Node", "OnMissing", "PartialTree", "Plan", "Reference"]
+
+OnMissing = Literal["keep", "none", "drop", "raise"]
+
+
+class Reference:
+    """One field whose ids are replaced by frames."""
+
+    __slots__ = ("frame_class", "is_map", "key", "on_missing", "path", "plan")
+
+    def __init__(
+        self, path: str, frame_class: Any, plan: Plan, key: str, is_map: bool, on_missing: OnMissing
+    ) -> None:
+        self.path = path
+        self.frame_class = frame_class
+        self.plan = plan
+        self.key = key
+        self.is_map = is_map
+        self.on_missing = on_missing
+
+
+class Node:
+    """What to do with the documents at one place of a projection.
+
+    `references` and `children` go by the key of the document that they are found under.
+    """
+
+    __slots__ = ("children", "has_references", "path", "references")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.references: dict[str, Reference] = {}
+        self.children: dict[str, Child] = {}
+        self.has_references = False
+
+    @property
+    def is_empty(self) -> bool:
+        """True when documents stay as they are."""
+        return not self.references and not self.children
+
+
+class Child:
+    """Embedded documents under one key: how they are wrapped and what is inside."""
+
+    __slots__ = ("frame_class", "is_declared", "is_map", "node")
+
+    def __init__(self, frame_class: Any, is_map: bool, node: Node, is_declared: bool) -> None:
+        self.frame_class = frame_class
+        self.is_map = is_map
+        self.node = node
+        #: from an annotation: a value that does not fit stays as it is
+        self.is_declared = is_declared
+
+
+#: Paths of which only a part was fetched: `{}` at a leaf, deeper paths inside.
+PartialTree = dict[str, Any]
+
+
+class Plan:
+    """A compiled projection.
+
+    Attributes:
+        frame_class: the class of the frames it makes.
+        driver: the projection that is sent, None for whole documents.
+        node: references and sub-frames.
+        partial: what was fetched only in part and is therefore never written whole.
+    """
+
+    __slots__ = ("computed", "driver", "frame_class", "keyed", "node", "partial")
+
+    def __init__(self, frame_class: Any) -> None:
+        self.frame_class = frame_class
+        self.driver: dict[str, Any] | None = None
+        self.node = Node("")
+        self.partial: PartialTree = {}
+        #: fields that hold the result of an expression or a part of a list
+        self.computed: frozenset[str] = frozenset()
+        #: references by another key than _id, by path
+        self.keyed: dict[str, Reference] = {}
+
+    @property
+    def is_remembered(self) -> bool:
+        """True when frames must know how they were loaded to be written back right."""
+        return bool(self.partial or self.computed or self.keyed)
