@@ -222,7 +222,9 @@ def using(
         raise NotConnected(f"loom.using: expected the name of a database, got db={db!r}")
     if collection_options is not None:
         _check_collection_options("loom.using", collection_options)
-    outer = _using.get() or _Override()
+    outer = _using.get()
+    if outer is None:
+        outer = _Override()
     token = _using.set(
         _Override(
             outer.client if client is None else client,
@@ -332,7 +334,6 @@ def find_database(cls: Any, aio: bool) -> Any:
     return client[_database_name(cls, client)]
 
 
-def find_collection(cls: Any, aio: bool, options: Mapping[str, Any]) -> Any: ...
 
 
 def find_collection(cls: Any, aio: bool) -> Any:

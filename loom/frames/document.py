@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import sys
 import warnings
-from collections import deque
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
-from itertools import repeat
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import FieldError, nearest
@@ -239,17 +238,13 @@ def _restore(frame: Document, state: Any) -> None:
         frame._state = state.attached(frame._document)
 
 
-# The slot's own descriptor, used where Python-level calls would cost more than the wrapping.
-_set_document = Document.__dict__["_document"].__set__
-
-
 def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
     """Return a frame around every document; the documents are kept, not copied."""
     if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
         return list(map(cls, documents))
-    frames: list[D] = list(map(object.__new__, repeat(cls, len(documents))))
-    deque(map(_set_document, frames, documents), maxlen=0)
-    return frames
+    # One shared argument tuple and a slot store in bytecode: half the cost of calling the class.
+    blank = starmap(object.__new__, repeat((cls,), len(documents)))
+    return [frame for frame, frame._document in zip(blank, documents, strict=True)]
 
 
 class SubFrame(Document):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
 from pymongo.errors import DuplicateKeyError, OperationFailure
@@ -72,8 +73,8 @@ class Port:
         """Run independent operations and return their results in order."""
         raise NotImplementedError
 
-    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
-        """Return all documents of a cursor."""
+    def pause(self, limit: int | None) -> AbstractContextManager[None]:
+        """Keep the garbage collector from walking a load while it grows, where that is right."""
         raise NotImplementedError
 
     async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
@@ -116,19 +117,18 @@ class Port:
     ) -> Documents:
         """Return all documents that match."""
         collection = self.collection(cls)
-        limit = options.get("limit") or _EVERYTHING
         try:
             if "batch_size" in options:
                 cursor = collection.find(filter, projection, **options)
-                return await self.rows(cursor, is_large=limit >= _LARGE)
+                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
             try:
                 cursor = collection.find(filter, projection, batch_size=_EVERYTHING, **options)
-                return await self.rows(cursor, is_large=limit >= _LARGE)
+                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
             except OperationFailure as error:
                 if error.code not in _REFUSED_BATCH_SIZE:
                     raise
                 cursor = collection.find(filter, projection, **options)
-                return await self.rows(cursor, is_large=limit >= _LARGE)
+                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
         except ENCODING_ERRORS as error:
             raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
 
@@ -195,18 +195,20 @@ class SyncPort(Port):
         """Run independent operations one after the other."""
         return [await operation for operation in work]
 
-    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
-        """Return all documents of a cursor, with the garbage collector paused for a large load.
+    @contextmanager
+    def pause(self, limit: int | None) -> Iterator[None]:
+        """Pause the garbage collector for a load that may be large.
 
-        The size of a load is known only when its first reply is decoded, so that every load
-        that may be large is paused from its start. Only the load that paused resumes: a
+        How large it is is known only when its reply has been decoded, so that every load
+        without a small limit is paused from its start. Only the load that paused resumes: a
         count of overlapping loads might never come down to zero.
         """
-        if not (is_large and pausing_collection and gc.isenabled()):
-            return cursor.to_list()  # type: ignore[no-any-return]
+        if not (pausing_collection and (not limit or abs(limit) >= _LARGE) and gc.isenabled()):
+            yield
+            return
         gc.disable()
         try:
-            return cursor.to_list()  # type: ignore[no-any-return]
+            yield
         finally:
             gc.enable()
 
@@ -252,9 +254,9 @@ class AsyncPort(Port):
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def rows(self, cursor: Any, *, is_large: bool) -> Documents:
-        """Return all documents of a cursor; no pause, since one would span an await."""
-        return await cursor.to_list()  # type: ignore[no-any-return]
+    def pause(self, limit: int | None) -> AbstractContextManager[None]:
+        """Do nothing: a pause would span an await, and with it everything else on the loop."""
+        return nullcontext()
 
     async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
         """Await an async listener."""

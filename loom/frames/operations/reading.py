@@ -63,8 +63,9 @@ async def many(
     """Return all frames that match."""
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, projection)
-    documents = await port.find(cls, query, plan.driver, _find_options(options))
-    return await build(port, plan, documents, options)
+    with port.pause(options.get("limit")):
+        documents = await port.find(cls, query, plan.driver, _find_options(options))
+        return await build(port, plan, documents, options)
 
 
 def each(
