@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import pydoc
 import sys
 from pathlib import Path
+from typing import Any, TypeVar
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -23,24 +26,37 @@ release = version = loom.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+default_role = "code"
 
 html_theme = "furo"
 html_title = f"Loom {release}"
-html_theme_options = {"source_edit_link": ""}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
-autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_custom_sections = ["Units", "Cost", "Source"]
-
+napoleon_custom_sections = ["Shape", "Units", "Source"]
 python_use_unqualified_type_names = True
+
+# Modules whose public names must all be in the reference.
+PUBLIC = ("loom", "loom.aio", "loom.errors", "loom.frames")
+
+# What signatures show that has no entry of its own, and the entry that tells about it.
+ENTRIES = {
+    "Self": "typing.Self",
+    "Filter": "loom.frames.conditions.Filter",
+    "Projection": "loom.frames.projections.Projection",
+    "loom.frames.aio.Aio": "loom.frames.aio.AwaitedClass",
+    "loom.frames.conditions.Field": "loom.frames.queries.Path",
+}
+nitpick_ignore = [
+    ("py:class", "loom.frames.document.Document"),  # the private base of Frame and SubFrame
+]
 
 PYMONGO = "https://pymongo.readthedocs.io/en/stable/api"
 PYTHON = "https://docs.python.org/3/library"
@@ -49,16 +65,21 @@ BLINKER = "https://blinker.readthedocs.io/en/stable"
 
 def find_elsewhere(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
-) -> nodes.reference | None:
-    """Link a name of Python, PyMongo or Blinker by the rule of its documentation.
+) -> nodes.Element | None:
+    """Link what is documented under another name, or by Python, PyMongo or Blinker.
 
-    This stands in for inventories, so that a build needs no network. A name that cannot be imported
-    is left to Sphinx, which warns.
+    The rules of their addresses stand in for inventories, so that a build needs no network. A name
+    that cannot be imported is left to Sphinx, which warns.
     """
-    name = node["reftarget"]
-    if node.get("refdomain") != "py" or pydoc.locate(name) is None:
+    name = ENTRIES.get(node["reftarget"], node["reftarget"])
+    value = pydoc.locate(name)
+    if node.get("refdomain") != "py" or value is None:
         return None
+    if isinstance(value, TypeVar):
+        return content
     root = name.partition(".")[0]
+    if root == "loom":
+        return link_to(documented(env, value) or name, app, env, node, content)
     if root in {"pymongo", "bson", "gridfs"}:
         address = f"{PYMONGO}/{module_of(name).replace('.', '/')}.html#{name}"
     elif root == "blinker":
@@ -66,10 +87,22 @@ def find_elsewhere(
     elif root in sys.stdlib_module_names:
         address = f"{PYTHON}/{module_of(name)}.html#{name}"
     elif hasattr(builtins, name):
-        address = f"{PYTHON}/{builtin_page(getattr(builtins, name))}.html#{name}"
+        address = f"{PYTHON}/{builtin_page(value)}.html#{name}"
     else:
         return None
     return nodes.reference("", "", content, internal=False, refuri=address)
+
+
+def link_to(
+    name: str, app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.Element | None:
+    domain = env.domains.python_domain
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, content)
+
+
+def documented(env: BuildEnvironment, value: object) -> str | None:
+    """Return the name under which the reference shows an object."""
+    return next((n for n in env.domains.python_domain.objects if pydoc.locate(n) is value), None)
 
 
 def module_of(name: str) -> str:
@@ -83,8 +116,26 @@ def module_of(name: str) -> str:
 def builtin_page(value: object) -> str:
     if isinstance(value, type):
         return "exceptions" if issubclass(value, BaseException) else "stdtypes"
-    return "constants" if value in (None, True, False, NotImplemented, Ellipsis) else "functions"
+    return "functions" if callable(value) else "constants"
+
+
+def check_complete(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of each public name that no page of the reference shows."""
+    shown = {id(pydoc.locate(name)) for name in env.domains.python_domain.objects}
+    for module in PUBLIC:
+        public: dict[str, Any] = vars(importlib.import_module(module))
+        for name in public["__all__"]:
+            if id(public[name]) not in shown and not is_foreign(public[name]):
+                logging.getLogger(__name__).warning("%s.%s is not in the reference", module, name)
+
+
+def is_foreign(value: object) -> bool:
+    """True for PyMongo's classes and constants, and for modules, which have pages."""
+    return isinstance(value, (int, str, type(sys))) or not (
+        getattr(value, "__module__", None) or type(value).__module__
+    ).startswith("loom")
 
 
 def setup(app: Sphinx) -> None:
     app.connect("missing-reference", find_elsewhere)
+    app.connect("env-check-consistency", check_complete)
