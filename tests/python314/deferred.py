@@ -8,6 +8,7 @@ file; on an older Python its classes would raise NameError.
 import pickle
 import sys
 import typing
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import annotationlib
@@ -15,7 +16,7 @@ import pytest
 
 from loom import DefinitionError, FieldError, default
 from loom.frames import Frame, SubFrame
-from loom.frames.fields import resolved_annotations
+from loom.frames.annotations import resolved_annotations
 from loom.frames.projections import plan_for
 
 if TYPE_CHECKING:
@@ -185,6 +186,29 @@ def test_conditional_annotations() -> None:
     assert {"_id", "name", "lid"} == Chest.get_fields()
 
 
+def test_a_field_named_like_its_type() -> None:
+    """The property that the class gets does not hide the type of the same name."""
+
+    class Day(Frame):
+        date: date
+        dates: list[date]
+
+    expected = {"_id": Any, "date": date, "dates": list[date]}
+
+    assert expected == resolved_annotations(Day._definition)
+
+
+@pytest.mark.parametrize("written", ["typing.NoSuchName", "int[str]"])
+def test_wrong_annotations(written: str) -> None:
+    """An annotation that cannot be evaluated declares its field and leaves the others alone."""
+    namespace: dict[str, Any] = {"Frame": Frame, "typing": typing}
+    exec(f"class Broken(Frame):\n    name: str\n    value: {written}", namespace)
+    broken = namespace["Broken"]
+
+    assert {"_id", "name", "value"} == broken.get_fields()
+    assert {"_id": Any, "name": str} == resolved_annotations(broken._definition)
+
+
 def test_both_spellings() -> None:
     """`_fields` and deferred annotations add up."""
 
@@ -200,7 +224,7 @@ def test_annotations_stay_available() -> None:
     annotations = annotationlib.get_annotations(Dragon, format=annotationlib.Format.STRING)
 
     assert "list[Lair]" == annotations["former"]
-    assert {"gold": int} | {"annexe": Lair, "treasure": Treasure} == typing.get_type_hints(Lair)
+    assert Treasure is typing.get_type_hints(Lair)["treasure"]
 
 
 def test_pickle() -> None:
