@@ -59,7 +59,7 @@ class Connection:
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.db = db
-        self.naive = naive
+        self.naive: Naive = naive
         self.reference_chunk = reference_chunk
         self._uri = uri
         self._options = dict(options or {})
@@ -100,7 +100,9 @@ class Connection:
             with self._lock:
                 if self._client is None:
                     self._client = _make(MongoClient, self._address(), self._options)
-        return self._client
+        made: SyncClient | None = self._client
+        assert made is not None  # set above, by this thread or another
+        return made
 
     def async_client(self) -> AsyncClient:
         """Return the client of the running event loop.

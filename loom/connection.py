@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
+from typing import Any, cast
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -166,7 +166,9 @@ def _resolve(uri: Any) -> str | Callable[[], str]:
                 "is set; write loom.connect('mongodb://host/database'), or "
                 "loom.connect('embedded') for a server on this machine"
             )
-    return uri if callable(uri) else text_uri(uri)
+    if callable(uri):
+        return cast(Callable[[], str], uri)
+    return text_uri(uri)
 
 
 def _start_embedded(address: str) -> tuple[str, Callable[[], None]]:
@@ -332,8 +334,6 @@ def find_database(cls: Any, aio: bool) -> Any:
     """Return the Database or AsyncDatabase that a call of the class uses."""
     client = find_client(cls, aio)
     return client[_database_name(cls, client)]
-
-
 
 
 def find_collection(cls: Any, aio: bool) -> Any:

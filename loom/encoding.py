@@ -263,7 +263,7 @@ def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
                         value[index] = settled
     elif isinstance(value, tuple):
         members = [_settle(member, naive, f"{place}.{key}", i) for i, member in enumerate(value)]
-        if any(new is not old for new, old in zip(members, value)):
+        if any(new is not old for new, old in zip(members, value, strict=True)):
             return members
     return value
 

@@ -243,7 +243,7 @@ async def _send_released(
     options: dict[str, Any],
 ) -> None:
     session = options.get("session")
-    snapshots = [None] * len(frames)
+    snapshots: list[Snapshot | None] = [None] * len(frames)
     payload = {"fields": (field,), "session": session}
     if listeners("update", cls):
         codecs = port.collection(cls).codec_options
@@ -251,8 +251,10 @@ async def _send_released(
         await emit(port, "update", cls, frames, payload)
     changes = []
     requests = []
-    for frame, snapshot in zip(frames, snapshots):
-        joined = joined_changes(port, frame, (field,), snapshot) if snapshot else {}
+    for frame, snapshot in zip(frames, snapshots, strict=True):
+        joined: dict[str, dict[str, Any]] = {}
+        if snapshot is not None:
+            joined = joined_changes(port, frame, (field,), snapshot)
         sent = {
             name: {**joined.get(name, {}), **change.get(name, {})} for name in {*joined, *change}
         }

@@ -31,7 +31,7 @@ class DocumentMeta(type):
     _definition: fields.Definition
 
     def __new__(
-        meta, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
     ) -> Any:
         is_frame = any(getattr(base, "_is_frame", False) for base in bases)
         is_frame = is_frame or namespace.get("_is_frame", False)
@@ -48,16 +48,16 @@ class DocumentMeta(type):
         if is_frame and namespace.get("_collection") is None:
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
-        cls = super().__new__(meta, name, bases, namespace, **options)
-        register(cls)
-        if cls.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
+        made = super().__new__(cls, name, bases, namespace, **options)
+        register(made)
+        if made.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
             warnings.warn(
                 f"{name}: a base class without __slots__ lets misspelt field names pass; "
                 "give it __slots__ = (), or declare __slots__ = ('__dict__',) to allow "
                 "loose attributes",
                 stacklevel=2,
             )
-        return cls
+        return made
 
     def __setattr__(cls, name: str, value: Any) -> None:
         # Fields assigned after the class is made take effect as if written in its body.
@@ -137,10 +137,10 @@ class Document(metaclass=DocumentMeta):
 
     # Equality, copies
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: Any) -> bool:
         if self.__class__ is not other.__class__:
             return NotImplemented
-        return self is other or self._document == other._document  # type: ignore[attr-defined]
+        return self is other or self._document == other._document
 
     __hash__ = None  # type: ignore[assignment]  # equal by value and changeable
 
@@ -238,13 +238,20 @@ def _restore(frame: Document, state: Any) -> None:
         frame._state = state.attached(frame._document)
 
 
+_blank: Any = object.__new__
+
+
 def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
     """Return a frame around every document; the documents are kept, not copied."""
     if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
         return list(map(cls, documents))
     # One shared argument tuple and a slot store in bytecode: half the cost of calling the class.
-    blank = starmap(object.__new__, repeat((cls,), len(documents)))
-    return [frame for frame, frame._document in zip(blank, documents, strict=True)]
+    blank = starmap(_blank, repeat((cls,), len(documents)))
+    # mypy does not know a loop that assigns to an attribute of its own variable.
+    return [
+        frame
+        for frame, frame._document in zip(blank, documents, strict=True)  # type: ignore[has-type]
+    ]
 
 
 class SubFrame(Document):

@@ -17,7 +17,7 @@ import asyncio
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -71,7 +71,7 @@ class _Signal(blinker.NamedSignal):
             super().disconnect(receiver, sender)
             _generation += 1
 
-    def receivers_for(self, sender: Any) -> Iterator[Any]:
+    def receivers_for(self, sender: Any) -> Generator[Any, None, None]:
         """Yield what listens to a class or to one of its parents, first registered first."""
         classes = sender.__mro__ if isinstance(sender, type) else (sender,)
         for _, receiver, wanted in self._registered:

@@ -73,15 +73,15 @@ class Frame(Document):
         if cls._definition.defaults and not any(p._definition.defaults for p in parents):
             events.listen("insert", behaviours.insert_defaults, cls)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: Any) -> bool:
         if self is other:
             return True
         if self.__class__ is not other.__class__:
             return NotImplemented
         id = self._document.get("_id")
-        return id is not None and bool(id == other._document.get("_id"))  # type: ignore[attr-defined]
+        return id is not None and bool(id == other._document.get("_id"))
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]  # a sub-frame has none, a stored frame does
         id = self._document.get("_id")
         if id is None:
             raise TypeError(
@@ -94,7 +94,8 @@ class Frame(Document):
         """Order frames by `_id`."""
         if not isinstance(other, Frame):
             return NotImplemented
-        return bool(self._document.get("_id") < other._document.get("_id"))
+        mine: Any = self._document.get("_id")
+        return bool(mine < other._document.get("_id"))
 
     @classmethod
     def _to_id(cls, id: Any) -> Any:
@@ -150,7 +151,10 @@ class Frame(Document):
             QueryError: the filter or sort cannot be sent.
             ProjectionError: the projection cannot be understood.
         """
-        return complete(operations.one(blocking(), cls, filter, projection, required, options))
+        found: Self | None = complete(
+            operations.one(blocking(), cls, filter, projection, required, options)
+        )
+        return found
 
     @classmethod
     def many(
@@ -212,7 +216,10 @@ class Frame(Document):
         Raises:
             NotFound: there is no such document, and `required` is true.
         """
-        return complete(operations.by_id(blocking(), cls, id, projection, required, options))
+        found: Self | None = complete(
+            operations.by_id(blocking(), cls, id, projection, required, options)
+        )
+        return found
 
     @classmethod
     def by_ids(

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
@@ -287,4 +295,4 @@ def blocking() -> Port:
 def awaited() -> Port:
     """Return the port of an awaited call: inside a listener that of the running operation."""
     current = running()
-    return ASYNC if current is None else current.port  # type: ignore[no-any-return]
+    return ASYNC if current is None else current.port

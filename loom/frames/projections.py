@@ -401,7 +401,7 @@ def _mark_references(node: Node) -> bool:
 def _partial_tree(driver: Mapping[str, Any]) -> PartialTree:
     tree: PartialTree = {}
     for path, value in driver.items():
-        *parents, last = path.split(".")
+        *parents, _last = path.split(".")
         if not parents or value not in (True, False):
             continue
         level = tree

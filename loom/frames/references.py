@@ -47,11 +47,11 @@ async def build(
         filled += waiting
         waiting = []
         found = await _fetch(port, list(groups.values()), inherited)
-        for group, fetched in zip(groups.values(), found):
+        for group, fetched in zip(groups.values(), found, strict=True):
             reference = group[0].reference
             keys = [document.get(reference.key) for document in fetched]
             targets = _place(reference.plan, fetched, waiting, loaded)
-            index = {key: target for key, target in zip(map(_hashable, keys), targets)}
+            index = dict(zip(map(_hashable, keys), targets, strict=True))
             for slots in group:
                 slots.fill(index)
 
@@ -92,7 +92,9 @@ async def _fetch(
             work.append(port.find(reference.frame_class, wanted, reference.plan.driver, options))
             owners.append(number)
     found: list[Documents] = [[] for _ in groups]
-    for number, documents in zip(owners, await port.all(work, ordered="session" in options)):
+    for number, documents in zip(
+        owners, await port.all(work, ordered="session" in options), strict=True
+    ):
         found[number] += documents
     return found
 
@@ -228,7 +230,7 @@ class _Slots:
         if not self.hidden:
             return
         field = self.reference.path.partition(".")[0]
-        for document, frame in zip(self.root.documents, self.root.frames):
+        for document, frame in zip(self.root.documents, self.root.frames, strict=True):
             containers: Iterable[Any] = [document]
             for key, is_map in self.root.trail:
                 containers = list(_embedded(containers, key, is_map))
@@ -304,7 +306,7 @@ def _wrap_child(key: str, child: Child, documents: Documents, place: str) -> Non
             document[key] = _wrapped(value, child, place)
     if singles:
         made = wrap(frame_class, [document[key] for document in singles])
-        for document, frame in zip(singles, made):
+        for document, frame in zip(singles, made, strict=True):
             document[key] = frame
     if lists:
         made = wrap(frame_class, members)

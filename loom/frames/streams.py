@@ -32,7 +32,7 @@ class Stream(Generic[F]):
         try:
             while True:
                 try:
-                    batch: list[Any] = complete(batches.__anext__())  # type: ignore[arg-type]  # its awaitable has send() too
+                    batch: list[Any] = complete(batches.__anext__())
                 except StopAsyncIteration:
                     return
                 yield from batch

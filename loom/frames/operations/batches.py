@@ -12,7 +12,7 @@ from ...errors import BulkError, FieldError
 from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
 from ..events import emit, listeners
 from ..port import Port
-from .reading import Options, hashable, id_filter, listed, unique
+from .reading import Options, hashable, id_filter, listed, shared_options, unique
 from .writing import (
     after_event,
     before_event,
@@ -123,7 +123,7 @@ async def _batch(
         return {}
     # Fewer matched than asked for: one more read tells which documents are not there.
     all_ids = [frame._document["_id"] for frame in frames]
-    shared = {k: options[k] for k in ("session", "comment") if k in options}
+    shared = shared_options(options)
     size = port.reference_chunk(cls)
     distinct = unique(all_ids)
     found = await port.all(
@@ -173,7 +173,7 @@ async def _write_many(
         payload["changes"] = [change for i, change in enumerate(changes) if i not in reasons]
         payload["fields"] = paths_of(payload["changes"])
     if operation == "unset_many":
-        for frame, change in zip(written, payload["changes"]):
+        for frame, change in zip(written, payload["changes"], strict=True):
             forget(frame, change["$unset"])
     if written:
         await after_event(port, event, cls, written, session=options.get("session"), **payload)
@@ -187,7 +187,7 @@ def _update_requests(
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
     return [
         UpdateOne(id_filter(frame._document["_id"]), change, **single)
-        for frame, change in zip(frames, changes)
+        for frame, change in zip(frames, changes, strict=True)
     ]
 
 
@@ -209,7 +209,7 @@ async def update_many(
     naive = port.naive(cls)
     changes = [
         update_of(frame, fields, snapshot, naive, "update_many")
-        for frame, snapshot in zip(frames, snapshots)
+        for frame, snapshot in zip(frames, snapshots, strict=True)
     ]
     requests = _update_requests(cls, frames, changes, options)
     contents = [change.get("$set", {}) for change in changes]
@@ -234,7 +234,7 @@ async def unset_many(
         snapshots = [snapshot_of(port, frame) for frame in frames]
         session = options.get("session")
         await emit(port, "update", cls, frames, {"fields": fields, "session": session})
-        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots)]
+        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots, strict=True)]
     requests = _update_requests(cls, frames, changes, options)
     contents = [change.get("$set", {}) for change in changes]
     await _write_many(

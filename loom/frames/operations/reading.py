@@ -30,6 +30,11 @@ def compiled_filter(port: Port, cls: Any, filter: Any) -> dict[str, Any]:
     return compiled
 
 
+def shared_options(options: Options) -> Options:
+    """Return the options that the further queries of one call share with it."""
+    return {k: v for k, v in options.items() if k in ("session", "comment") and v is not None}
+
+
 def id_filter(id: Any) -> dict[str, Any]:
     """Return the filter for one `_id`, which no value of it can turn into an operator."""
     return {"_id": id} if isinstance(id, (ObjectId, str, int)) else {"_id": {"$eq": id}}

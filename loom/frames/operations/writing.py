@@ -10,7 +10,7 @@ from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, u
 from ..events import emit, listeners
 from ..paths import is_ancestor
 from ..port import Port
-from .reading import Options, gone, id_filter
+from .reading import Options, gone, id_filter, shared_options
 
 
 async def before_event(port: Port, event: str, cls: Any, frames: list[Any], **payload: Any) -> None:
@@ -138,7 +138,7 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         frame._document.pop("_id", None)
         return await insert(port, frame, options)
     id = frame._document["_id"]
-    shared = {k: options[k] for k in ("session", "comment") if k in options}
+    shared = shared_options(options)
     while True:
         # Another writer may insert or delete between the look and the write: look again.
         if await port.find_one(cls, id_filter(id), {"_id": True}, shared) is not None:
