@@ -11,34 +11,29 @@ The server belongs to the process that started it and ends with it, even if that
 directory has one server at a time. Every acknowledged write is on the disk. The server listens on
 127.0.0.1 only and asks for no password: whoever is logged in to the machine can reach it.
 
-`python -m loom.embedded` is the process itself: it prints one line of JSON when it is ready, and
-runs until its standard input closes.
+The process itself is `python -m loom.embedded_server`.
 """
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
-import importlib
 import importlib.util
 import json
-import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
+from .embedded_directory import data_directory, prepare
 from .errors import NotConnected, missing_extra
 
 if TYPE_CHECKING:
@@ -46,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "data_directory", "serve", "start"]
 
-_NOTE = "loom-server.json"
-_LOG_LIMIT = 1_000_000  # bytes
 _STOP_SECONDS = 10.0
 
 _servers: dict[Path | int, Server] = {}
@@ -138,23 +131,6 @@ class Server:
         return f"<Server {self.uri} in {where}, pid {self._pid}{state}>"
 
 
-def data_directory() -> Path:
-    """Return the directory that `start` takes when none is given.
-
-    It is `LOOM_DATA_DIR`, else the folder `loom` where the platform keeps a user's data.
-    """
-    named = os.environ.get("LOOM_DATA_DIR")
-    if named:
-        return Path(named)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base, "loom")
-
-
 def start(
     directory: str | os.PathLike[str] | None = None,
     *,
@@ -198,7 +174,7 @@ def start(
             return server
         if server is not None:
             server.stop()
-        _prepare(home)
+        prepare(home)
         return _remember(_launch(home, port, timeout))
 
 
@@ -223,26 +199,6 @@ def _uri(port: int) -> str:
     return f"mongodb://127.0.0.1:{port}/loom?directConnection=true"
 
 
-# What runs in the process that starts a server.
-
-
-def _prepare(home: Path) -> None:
-    """Make the directory, private to the user; refuse one that holds something else."""
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = [entry.name for entry in home.iterdir() if not entry.name.startswith(".")]
-    except OSError as error:
-        raise NotConnected(
-            f"loom.embedded: cannot use {home}: {error.strerror}; "
-            "name another directory, or set LOOM_DATA_DIR"
-        ) from error
-    if set(names) - {_NOTE} and not any(name.startswith("WiredTiger") for name in names):
-        raise NotConnected(
-            f"loom.embedded: {home}: expected an empty directory or one of an embedded server, "
-            f"got one that holds {min(names)!r}; name another directory"
-        )
-
-
 def _launch(home: Path | None, port: int, timeout: float) -> Server:
     """Start a process and wait until it says that it is ready."""
     private = Path(tempfile.mkdtemp(prefix="loom-"))
@@ -257,7 +213,7 @@ def _launch(home: Path | None, port: int, timeout: float) -> Server:
     try:
         with (private / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "loom.embedded", *place]
+                [sys.executable, "-W", "ignore", "-m", "loom.embedded_server", *place]
                 + ["--port", str(port), "--owner", str(os.getpid()), "--private", str(private)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -400,162 +356,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-# What runs in the process of the server.
-
-
-class _Claim:
-    """The lock on a directory, and the note that tells others who holds it.
-
-    The lock goes with the process, however it ends. The note is only for messages.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self._file = os.open(home / _NOTE, os.O_RDWR | os.O_CREAT, 0o600)
-
-    def take(self, patience: float = 30.0) -> bool:
-        """Return whether the directory is ours; wait for a holder that is about to stop."""
-        deadline = time.monotonic() + patience
-        # A holder needs a moment to notice that its owner is gone.
-        grace = time.monotonic() + 0.3
-        while not self._lock():
-            now = time.monotonic()
-            if now > deadline or (now > grace and "stopping" not in self.read()):
-                return False
-            time.sleep(0.02)
-        return True
-
-    def _lock(self) -> bool:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                # Far behind the note: what is locked there cannot be read either.
-                os.lseek(self._file, 1 << 30, os.SEEK_SET)
-                msvcrt.locking(self._file, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
-
-    def write(self, **note: Any) -> None:
-        text = json.dumps(note).encode()
-        os.lseek(self._file, 0, os.SEEK_SET)
-        os.ftruncate(self._file, 0)
-        os.write(self._file, text)
-
-    def read(self) -> dict[str, Any]:
-        os.lseek(self._file, 0, os.SEEK_SET)
-        try:
-            return dict(json.loads(os.read(self._file, 4_096) or b"{}"))
-        except ValueError:  # it is being written
-            return {}
-
-
-class _BoundedLog(logging.Handler):
-    """Writes to standard error, and starts its file again before that fills the disk."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):
-            if os.fstat(2).st_size > _LOG_LIMIT:
-                os.ftruncate(2, 0)
-            os.write(2, f"{self.format(record)}\n".encode())
-
-
-def _main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m loom.embedded",
-        description="Run Loom's embedded server until standard input closes.",
-    )
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--directory", type=Path, help="where the data is (default: LOOM_DATA_DIR)")
-    place.add_argument("--memory", action="store_true", help="keep the data in memory")
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)"
-    )
-    parser.add_argument("--owner", type=int, default=os.getppid(), help=argparse.SUPPRESS)
-    parser.add_argument("--private", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, leave)
-    # Run by hand, Ctrl-C stops it; run by Loom, only the process that started it does.
-    signal.signal(signal.SIGINT, leave if sys.stdin.isatty() else signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, handlers=[_BoundedLog()])
-    # Standard output is for the one line; what anybody else prints goes to standard error.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        home = None if options.memory else Path(options.directory or data_directory()).resolve()
-        code = _run(home, options.port, options.owner, out)
-    # Not after an exception: the log is in there, and the owner reads it.
-    if options.private is not None:
-        shutil.rmtree(options.private, ignore_errors=True)
-    return code
-
-
-def _run(home: Path | None, port: int, owner: int, out: IO[str]) -> int:
-    claim: _Claim | None = None
-    note: dict[str, Any] = {"owner": owner, "pid": os.getpid()}
-    if home is not None:
-        _prepare(home)
-        claim = _Claim(home)
-        if not claim.take():
-            print(json.dumps({"held": claim.read()}), file=out, flush=True)
-            return 1
-        note["since"] = datetime.now().astimezone().isoformat(" ", "seconds")
-        claim.write(**note)
-    server = importlib.import_module("secantus").SecantusDBServer(
-        port=port,
-        storage_path=":memory:" if home is None else str(home),
-        # Fail points are for tests; tests have no time to wait for documents to expire.
-        enable_test_commands=home is None,
-        ttl_sweep_seconds=1 if home is None else 60,
-        # Without it, a power failure loses writes that were acknowledged.
-        sync_on_commit=home is not None,
-        durable=home is not None,
-    )
-    try:
-        server.start()
-    except OSError as error:
-        server.stop()
-        raise SystemExit(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
-    note["port"] = server.port
-    if claim is not None:
-        claim.write(**note)
-    print(json.dumps({**note, "directory": home and str(home)}), file=out, flush=True)
-    try:
-        sys.stdin.buffer.read()
-    finally:
-        if claim is not None:
-            claim.write(**note, stopping=True)
-            _stop(server)
-    return 0
-
-
-def _stop(server: Any) -> None:
-    """Stop the server, without the 2 s that its thread would wait for one more connection."""
-    stopped = threading.Event()
-
-    def knock() -> None:
-        while not stopped.wait(0.02):
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", server.port), timeout=0.1).close()
-
-    knocking = threading.Thread(target=knock)
-    knocking.start()
-    try:
-        # In the thread that made it: from another one it cannot write down the state of its oplog.
-        server.stop()
-    finally:
-        stopped.set()
-        knocking.join()
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

@@ -370,9 +370,9 @@ def test_serve_reports_a_death(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_launcher_by_hand(tmp_path: Path) -> None:
-    """`python -m loom.embedded` prints one line of JSON and runs until its input closes."""
+    """`python -m loom.embedded_server` prints one line of JSON and runs until its input closes."""
     run = subprocess.run(
-        [sys.executable, "-m", "loom.embedded", "--directory", str(tmp_path)],
+        [sys.executable, "-m", "loom.embedded_server", "--directory", str(tmp_path)],
         input="",
         capture_output=True,
         text=True,
