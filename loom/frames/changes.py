@@ -149,13 +149,20 @@ def update_of(
     """
     document = frame._document
     state: Loaded | None = getattr(frame, "_state", None)
+    if snapshot is None and state is None and fields and document.keys() >= set(fields):
+        # The everyday case: top-level names, nothing to compare, nothing loaded in part.
+        part = {name: document[name] for name in fields}
+        _settle(document, part, naive, type(frame).__name__)
+        return {"$set": part}
     place = f"{type(frame).__name__}.{operation}"
     joined = set() if snapshot is None else snapshot.changed(document)
 
     hidden = frozenset[str]() if state is None or fields else state.hidden
     paths = list(fields) or [n for n in document if n != "_id" and n not in hidden]
     paths = without_descendants([*paths, *sorted(joined)])
-    _settle(document, {path.partition(".")[0] for path in paths}, naive, type(frame).__name__)
+    roots = {path.partition(".")[0] for path in paths}
+    part = {name: document[name] for name in roots if name in document}
+    _settle(document, part, naive, type(frame).__name__)
 
     assigned: dict[str, Any] = {}
     removed: dict[str, Any] = {}
@@ -184,8 +191,8 @@ def update_of(
     return update
 
 
-def _settle(document: dict[str, Any], names: set[str], naive: Naive, place: str) -> None:
-    part = {name: document[name] for name in names if name in document}
+def _settle(document: dict[str, Any], part: dict[str, Any], naive: Naive, place: str) -> None:
+    """Settle the datetimes of a part of a document, there and in the document."""
     settle_datetimes(part, naive, place)
     document.update(part)
 

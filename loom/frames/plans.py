@@ -72,7 +72,7 @@ class Plan:
         partial: what was fetched only in part and is therefore never written whole.
     """
 
-    __slots__ = ("computed", "driver", "frame_class", "keyed", "node", "partial")
+    __slots__ = ("computed", "driver", "frame_class", "is_plain", "keyed", "node", "partial")
 
     def __init__(self, frame_class: Any) -> None:
         self.frame_class = frame_class
@@ -83,6 +83,8 @@ class Plan:
         self.computed: frozenset[str] = frozenset()
         #: references by another key than _id, by path
         self.keyed: dict[str, Reference] = {}
+        #: documents are wrapped and nothing else; told once the plan is compiled
+        self.is_plain = False
 
     @property
     def is_remembered(self) -> bool:

@@ -115,10 +115,12 @@ class Port:
         """Return the first document that matches, or None."""
         collection = self.collection(cls)
         try:
-            found = await self.call(collection.find_one, filter, projection, **options)
+            # What find_one does, without the copies that it makes on the way.
+            cursor = collection.find(filter, projection, **{**options, "limit": -1})
+            found = await self.call(cursor.to_list)
         except ENCODING_ERRORS as error:
             raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
-        return found  # type: ignore[no-any-return]
+        return found[0] if found else None
 
     async def find(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]

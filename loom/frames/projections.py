@@ -41,6 +41,7 @@ def plan_for(frame_class: Any, projection: Projection = None) -> Plan:
     if cached is not None and cached[0] is annotations:
         return cast(Plan, cached[1])
     plan = _compile(frame_class, projection or None)
+    plan.is_plain = plan.node.is_empty and not plan.is_remembered
     if key is not _UNHASHABLE:
         if len(plans) >= 256:
             plans.clear()

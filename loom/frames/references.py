@@ -32,7 +32,7 @@ async def build(
         documents: become part of the frames; changed.
         options: of the query; session and comment are taken over.
     """
-    if plan.node.is_empty and not plan.is_remembered:
+    if plan.is_plain:
         return wrap(plan.frame_class, documents)
 
     inherited = {name: options[name] for name in _INHERITED if options.get(name) is not None}

@@ -10,6 +10,7 @@ from bson import ObjectId
 from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
+from ..document import wrap
 from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
@@ -59,6 +60,8 @@ async def one(
                 f"{cls.__name__}: expected a document that matches {query!r}, found none"
             )
         return None
+    if plan.is_plain:
+        return wrap(cls, [document])[0]
     return (await build(port, plan, [document], options))[0]
 
 

@@ -48,15 +48,13 @@ async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
     change = update_of(frame, fields, snapshot, port.naive(cls), "update")
     await _update_one(port, cls, id, change, options, "update")
-    await after_event(
-        port,
-        "updated",
-        cls,
-        [frame],
-        fields=paths_of([change]),
-        changes=[change],
-        session=session,
-    )
+    await _updated(port, frame, change, session)
+
+
+async def _updated(port: Port, frame: Any, change: dict[str, Any], session: Any) -> None:
+    if listeners("updated", type(frame)):
+        payload = {"fields": paths_of([change]), "changes": [change], "session": session}
+        await emit(port, "updated", type(frame), [frame], payload)
 
 
 async def _update_one(
@@ -86,9 +84,7 @@ async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Option
         change = unset_change(port, frame, fields, snapshot)
     await _update_one(port, cls, id, change, options, "unset")
     forget(frame, fields)
-    await after_event(
-        port, "updated", cls, [frame], fields=paths_of([change]), changes=[change], session=session
-    )
+    await _updated(port, frame, change, session)
 
 
 def check_unset(cls: Any, fields: tuple[str, ...], operation: str) -> None:
