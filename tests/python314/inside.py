@@ -1,0 +1,43 @@
+"""What runs inside Pyodide: pytest, on the tests that need neither a server nor an event loop."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of the environment may need extensions
+
+import pytest
+
+TESTS = (
+    "tests/python314/deferred.py",
+    "tests/test_paths.py",
+    "tests/test_queries.py",
+)
+
+
+class WithoutServer:
+    """Leaves out the tests that ask for a server, and the awaited ones."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Function]
+    ) -> None:
+        left_out = [
+            item
+            for item in items
+            if "server" in item.fixturenames or inspect.iscoroutinefunction(item.obj)
+        ]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    print(f"Python {sys.version.split()[0]} on {sys.platform}", flush=True)
+    if sys.version_info < (3, 14):
+        print("expected Python 3.14 or newer; pin a newer Pyodide in package.json")
+        return 1
+    options = ["-p", "no:cacheprovider", "-o", "addopts="]
+    return int(pytest.main([*options, *(arguments or TESTS)], plugins=[WithoutServer()]))
