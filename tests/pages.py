@@ -1,0 +1,116 @@
+"""Runs the Python blocks of a Markdown page: in order, in one namespace, on the test server.
+
+- `mongodb://localhost/zoo` in a block stands for the test server and a database of the test's own.
+- `await` may stand at the top level, as in `python -m asyncio`.
+- `expression  #> text` compares what the expression shows (or prints) with the text; `...` in it
+  stands for anything.
+- A comment `<!-- run ... -->` holds code that runs and is not shown. It also sees `commands`, the
+  names of the commands sent so far.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import inspect
+import io
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pymongo.monitoring
+
+import loom
+
+from .conftest import Commands, Server
+
+ROOT = Path(__file__).parents[1]
+ADDRESS = "mongodb://localhost/zoo"
+
+_BLOCK = re.compile(r"^(?:```python\n(.*?)^```$|<!-- run\n(.*?)^-->$)", re.MULTILINE | re.DOTALL)
+_EXPECTED = re.compile(r"#> (.*)$")
+
+#: Listeners of PyMongo cannot be taken back, so that there is one for all pages.
+_commands = Commands()
+
+
+def run_page(page: Path, server: Server, db: str) -> None:
+    """Run all blocks of a page; an error's traceback shows the page's own lines."""
+    text = page.read_text("utf-8")
+    module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
+    address = _address(server.uri, db)
+    vars(module).update(_check=_check, commands=_commands)
+    sys.modules[module.__name__] = module
+    try:
+        with _recording():
+            for number, source in blocks(text):
+                _run(source.replace(ADDRESS, address), number, page, module, server.loop)
+    finally:
+        del sys.modules[module.__name__]
+        server.loop.run_until_complete(loom.aio.close())
+        loom.close()
+
+
+def blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line on which each block of code begins, and the block."""
+    for found in _BLOCK.finditer(text):
+        yield text.count("\n", 0, found.start()) + 2, found[1] or found[2]
+
+
+def _run(
+    source: str, number: int, page: Path, module: Any, loop: asyncio.AbstractEventLoop
+) -> None:
+    tree = _Checked(source).visit(ast.parse(source, str(page)))
+    ast.increment_lineno(ast.fix_missing_locations(tree), number - 1)
+    code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    result = eval(code, vars(module))
+    if inspect.iscoroutine(result):
+        loop.run_until_complete(result)
+
+
+class _Checked(ast.NodeTransformer):
+    """Turns `expression  #> text` into a comparison."""
+
+    def __init__(self, source: str) -> None:
+        self.lines = source.splitlines()
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        found = _EXPECTED.search(self.lines[(node.end_lineno or node.lineno) - 1])
+        if found is None:
+            return node
+        value = node.value
+        is_print = isinstance(value, ast.Call) and ast.unparse(value.func) == "print"
+        shown = ast.Tuple(value.args, ast.Load()) if is_print else value  # type: ignore[attr-defined]
+        arguments = [shown, ast.Constant(is_print), ast.Constant(found[1])]
+        call = ast.Call(ast.Name("_check", ast.Load()), arguments, [])
+        return ast.copy_location(ast.Expr(call), node)
+
+
+def _check(value: Any, is_print: bool, expected: str) -> None:
+    actual = " ".join(map(str, value)) if is_print else repr(value)
+    fits = doctest.OutputChecker().check_output(expected, actual, doctest.ELLIPSIS)
+    assert fits, f"expected: {expected}\n  actual: {actual}"
+
+
+def _address(uri: str, db: str) -> str:
+    """Return the URI with another database; the user's own stays the one to log in by."""
+    parts = urlsplit(uri)
+    query = parts.query
+    if parts.username and "authsource" not in query.lower():
+        query += f"&authSource={parts.path.strip('/') or 'admin'}"
+    return parts._replace(path=f"/{db}", query=query.strip("&")).geturl()
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    if _commands not in pymongo.monitoring._LISTENERS.command_listeners:
+        pymongo.monitoring.register(_commands)
+    _commands.clear()
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
