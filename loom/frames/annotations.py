@@ -7,7 +7,7 @@ import types
 import typing
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from .fields import Definition
@@ -16,6 +16,7 @@ if sys.version_info >= (3, 14):  # pragma: no cover - run under Pyodide, see tes
     import annotationlib
 
 __all__ = [
+    "Annotation",
     "embedded",
     "is_class_variable",
     "mentioned",
@@ -24,16 +25,42 @@ __all__ = [
     "resolved_annotations",
 ]
 
+
+class Annotation(NamedTuple):
+    """An annotation as written, and where."""
+
+    text: Any
+    module: str
+    #: qualified name of the class or function around the class
+    holder: str
+    #: names of the enclosing function that it mentions
+    scope: dict[str, Any]
+
+
 #: Every Loom class by its name, for annotations that name one defined later or elsewhere.
-registry: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
+_classes: dict[str, list[weakref.ref[type]]] = {}
 _registered = 0
 
 
 def register(cls: type) -> None:
     """Make a class known to the annotations of others."""
     global _registered
-    registry[cls.__name__] = cls
+    others = [other for other in _classes.get(cls.__name__, ()) if other() is not None]
+    _classes[cls.__name__] = [*others, weakref.ref(cls)]
     _registered += 1
+
+
+def _registered_class(name: str, module: str, holder: str) -> type | None:
+    """Return the Loom class that a name means in a module, None when several could be meant.
+
+    A class made again, as in a notebook, takes the place of the one before; of several
+    places those nearest to the reader count.
+    """
+    found = [cls for other in _classes.get(name, ()) if (cls := other()) is not None]
+    here = [cls for cls in found if cls.__module__ == module]
+    beside = [cls for cls in here if cls.__qualname__.rpartition(".")[0] == holder]
+    near = beside or here or found
+    return near[-1] if len({(cls.__module__, cls.__qualname__) for cls in near}) == 1 else None
 
 
 def own_annotations(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,24 +108,33 @@ def resolved_annotations(definition: Definition) -> dict[str, Any]:
         return definition.resolved
 
     resolved: dict[str, Any] = {}
-    for field, (annotation, module, scope) in definition.annotations.items():
-        names = {**registry, **vars(sys.modules.get(module, types.ModuleType(""))), **scope}
+    for field, written in definition.annotations.items():
         try:
-            resolved[field] = _evaluate(annotation, names)
-        except (NameError, AttributeError, TypeError, SyntaxError):
-            # Not defined yet, imported for type checkers only, or newer syntax than this
-            # Python runs: such an annotation still declares the field.
+            resolved[field] = _evaluate(written)
+        except Exception:
+            # Not defined yet, imported for type checkers only, newer syntax than this Python
+            # runs, or a note in words: such an annotation still declares the field.
             continue
     definition.resolved = resolved
     definition.resolved_at = _registered
     return resolved
 
 
-def _evaluate(annotation: Any, names: dict[str, Any]) -> Any:
+def _evaluate(written: Annotation) -> Any:
     def carrier() -> None: ...
 
-    carrier.__annotations__ = {"value": annotation}
-    return typing.get_type_hints(carrier, names, names, include_extras=True)["value"]
+    carrier.__annotations__ = {"value": written.text}
+    module = sys.modules.get(written.module)
+    names = {**(vars(module) if module else {}), **written.scope}
+    while True:
+        try:
+            return typing.get_type_hints(carrier, names, names, include_extras=True)["value"]
+        except NameError as error:
+            name = error.name or ""
+            found = _registered_class(name, written.module, written.holder)
+            if found is None or name in names:
+                raise
+            names[name] = found
 
 
 Shape = Literal["one", "list", "map"]
@@ -110,17 +146,25 @@ def embedded(annotation: Any) -> tuple[type, Shape] | None:
     `Lair`, `Lair | None`, `list[Lair]`, `dict[str, Lair]`, also inside `Annotated`.
     """
     annotation = _bare(annotation)
-    if getattr(annotation, "_is_subframe", False):
-        return annotation, "one"
+    found = _subframe(annotation)
+    if found is not None:
+        return found, "one"
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if not isinstance(origin, type) or not arguments:
         return None
-    inner = _bare(arguments[-1] if issubclass(origin, Mapping) else arguments[0])
-    if not getattr(inner, "_is_subframe", False):
+    members = [_subframe(_bare(argument)) for argument in arguments if argument is not ...]
+    inner = members[-1]
+    if inner is None:
         return None
     if issubclass(origin, Mapping):
         return inner, "map"
-    return (inner, "list") if issubclass(origin, Iterable) else None
+    return (inner, "list") if issubclass(origin, Iterable) and len({*members}) == 1 else None
+
+
+def _subframe(annotation: Any) -> type | None:
+    """Return the SubFrame class of `Lair` or of a generic `Lair[int]`."""
+    cls = typing.get_origin(annotation) or annotation
+    return cls if isinstance(cls, type) and getattr(cls, "_is_subframe", False) else None
 
 
 def _bare(annotation: Any) -> Any:
@@ -129,6 +173,8 @@ def _bare(annotation: Any) -> Any:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
             annotation = annotation.__origin__
+        elif type(annotation).__name__ == "TypeAliasType":  # `type Den = Lair`, from 3.12 on
+            annotation = annotation.__value__
         elif origin is typing.Union or origin is types.UnionType:
             members = [m for m in typing.get_args(annotation) if m is not type(None)]
             if len(members) != 1:

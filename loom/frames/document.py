@@ -7,15 +7,16 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
 from copy import deepcopy
-from itertools import repeat, starmap
+from itertools import islice, repeat, starmap
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..errors import FieldError, nearest
+from ..errors import EncodeError, FieldError, nearest
 from . import fields
-from .annotations import register
-from .jsonable import Datetimes, jsonable
-from .paths import remove
+from .annotations import mentioned, register
+from .jsonable import Datetimes, jsonable, redacted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Document", "DocumentMeta", "Missing", "SubFrame", "wrap"]
 
 D = TypeVar("D", bound="Document")
+
+_blank: Any = object.__new__
 
 
 class DocumentMeta(type):
@@ -36,6 +39,8 @@ class DocumentMeta(type):
         is_frame = any(getattr(base, "_is_frame", False) for base in bases)
         is_frame = is_frame or namespace.get("_is_frame", False)
         caller = sys._getframe(1)
+        for setting in namespace.keys() & fields.RESERVED:
+            fields.check_setting(name, setting, namespace[setting])
         definition = fields.define(
             name,
             bases,
@@ -50,6 +55,9 @@ class DocumentMeta(type):
         explicit_dict = "__dict__" in namespace["__slots__"]
         made = super().__new__(cls, name, bases, namespace, **options)
         register(made)
+        # A function's local name is not bound yet, and another class may have the same one.
+        for annotation in definition.own.annotations.values():
+            annotation.scope.update(mentioned(annotation.text, {name: made}))
         if made.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
             warnings.warn(
                 f"{name}: a base class without __slots__ lets misspelt field names pass; "
@@ -62,13 +70,25 @@ class DocumentMeta(type):
     def __setattr__(cls, name: str, value: Any) -> None:
         # Fields assigned after the class is made take effect as if written in its body.
         if name == "_fields":
-            listed = {*value, "_id"} if getattr(cls, "_is_frame", False) else value
-            namespace: dict[str, Any] = {"_fields": listed, "__module__": cls.__module__}
-            cls._definition = fields.define(cls.__name__, cls.__bases__, namespace)
-            for field in cls._definition.generated - {*dir(cls)}:
-                super().__setattr__(field, namespace[field])
-            value = cls._definition.names
+            cls._redefine(value)
+            return
+        if name in fields.RESERVED:
+            fields.check_setting(cls.__name__, name, value)
         super().__setattr__(name, value)
+
+    def _redefine(cls, listed: Any) -> None:
+        old = cls._definition.own.generated
+        implicit = ("_id",) if getattr(cls, "_is_frame", False) else ()
+        definition, properties = fields.redefine(cls, listed, implicit=implicit)
+        super().__setattr__("_definition", definition)
+        super().__setattr__("_fields", definition.names)
+        for field in old - definition.own.generated:
+            super().__delattr__(field)
+        for field, made in properties.items():
+            super().__setattr__(field, made)
+        children: list[Any] = cls.__subclasses__()
+        for child in children:
+            child._redefine(child._definition.own.listed)
 
 
 def _inherits_dict(bases: tuple[type, ...]) -> bool:
@@ -125,6 +145,10 @@ class Document(metaclass=DocumentMeta):
             raise _unknown(type(self), name)
         self._document[name] = value
 
+    def __delitem__(self, name: str) -> None:
+        """Forget a value; `unset` removes it from the stored document too."""
+        del self._document[name]
+
     def __contains__(self, name: object) -> bool:
         return name in self._document
 
@@ -145,24 +169,45 @@ class Document(metaclass=DocumentMeta):
     __hash__ = None  # type: ignore[assignment]  # equal by value and changeable
 
     def __copy__(self) -> Self:
-        return _rebuild(type(self), dict(self._document), self._copied_state())
+        return self._copied(dict(self._document), self._loose())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = object.__new__(type(self))
         memo[id(self)] = copied
-        copied._document = deepcopy(self._document, memo)
-        _restore(copied, self._copied_state())
+        copied.__setstate__((deepcopy(self._document, memo), self._detached(), None))
+        for name, value in self._loose().items():
+            setattr(copied, name, deepcopy(value, memo))
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._document, self._copied_state())
+        # In two steps, so that frames may refer to each other in a circle.
+        return _blank, (type(self),), (self._document, self._detached(), self._loose())
 
-    def _copied_state(self) -> Any:
+    def __setstate__(self, state: tuple[Any, Any, Any]) -> None:
+        self._document, detached, loose = state
+        if detached is not None:
+            self._state = detached.attached(self._document)
+        for name, value in (loose or {}).items():
+            setattr(self, name, value)
+
+    def _copied(self, document: dict[str, Any], loose: Mapping[str, Any]) -> Self:
+        copied = object.__new__(type(self))
+        copied.__setstate__((document, self._detached(), loose))
+        return copied
+
+    def _detached(self) -> Any:
         state = getattr(self, "_state", None)
         return None if state is None else state.detached(self._document)
 
+    def _loose(self) -> dict[str, Any]:
+        """Return what a subclass keeps beside the document."""
+        slots = [n for cls in type(self).__mro__ for n in cls.__dict__.get("__slots__", ())]
+        own = {n for n in slots if n not in _SLOTS and hasattr(self, n)}
+        return {**getattr(self, "__dict__", {}), **{n: getattr(self, n) for n in own}}
+
     # Showing
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={text}" for name, text in self._shown())
         return f"{type(self).__name__}({shown})"
@@ -177,12 +222,10 @@ class Document(metaclass=DocumentMeta):
         return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
 
     def _shown(self) -> Iterator[tuple[str, str]]:
-        for name, value in self._document.items():
-            if name in self._private_fields:
-                yield name, "<private>"
-                continue
-            text = repr(value)
-            yield name, text if len(text) <= 80 else f"{text[:77]}..."
+        visible = redacted(getattr(self, "_document", {}), self._private_fields, _PRIVATE)
+        for name, value in visible.items():
+            text = repr(_beginning(value))
+            yield str(name), text if len(text) <= 80 else f"{text[:77]}..."
 
     def to_json_type(self, datetimes: Datetimes = "text") -> dict[str, Any]:
         """Return the document as values that `json.dumps` takes, without private fields.
@@ -193,21 +236,33 @@ class Document(metaclass=DocumentMeta):
 
         Returns:
             A new dict. ObjectId, UUID, Decimal128 and dates become text, bytes base64,
-            sets lists; frames inside become dicts, without their own private fields.
+            sets lists; frames inside become dicts, without their own private fields. NaN and
+            infinities stay floats: `json.dumps` writes them as `NaN` and `Infinity`, which
+            browsers refuse; `json.dumps(..., allow_nan=False)` tells.
 
         Raises:
-            EncodeError: a value that has no JSON form; the message names its path.
+            EncodeError: a value that has no JSON form, or a frame that holds itself; the
+                message names the path.
+
+        >>> class User(SubFrame):
+        ...     _private_fields = {"password"}
+        ...     name: str
+        ...     password: str
+        >>> User(name="Ann", password="...").to_json_type()
+        {'name': 'Ann'}
         """
         if datetimes not in ("text", "iso"):
             raise FieldError(f"to_json_type: expected datetimes='text' or 'iso', got {datetimes!r}")
         name = type(self).__name__
-        private = self._private_fields
-        visible = {k: v for k, v in self._document.items() if k not in private}
-        document = {str(k): jsonable(v, datetimes, f"{name}.{k}") for k, v in visible.items()}
-        for path in private:
-            if "." in path:
-                remove(document, path)
-        return document
+        outer = _converting.get()
+        if id(self) in outer:
+            raise EncodeError(f"{name}: expected a document without a circle, got one in itself")
+        token = _converting.set(outer | {id(self)})
+        try:
+            visible = redacted(self._document, self._private_fields)
+            return {str(k): jsonable(v, datetimes, f"{name}.{k}") for k, v in visible.items()}
+        finally:
+            _converting.reset(token)
 
     @classmethod
     def get_fields(cls) -> set[str]:
@@ -226,19 +281,26 @@ def _unknown(cls: type[Document], name: str) -> FieldError:
     return FieldError(f"{cls.__name__}: expected a declared field, got {name!r}{hint}")
 
 
-def _rebuild(cls: type[D], document: dict[str, Any], state: Any) -> D:
-    frame = object.__new__(cls)
-    frame._document = document
-    _restore(frame, state)
-    return frame
+class _Private:
+    """Stands for a private value where a frame is shown."""
+
+    def __repr__(self) -> str:
+        return "<private>"
 
 
-def _restore(frame: Document, state: Any) -> None:
-    if state is not None:
-        frame._state = state.attached(frame._document)
+_PRIVATE = _Private()
+_SLOTS = frozenset({"__dict__", "__weakref__", "_document", "_state"})
+#: The frames around the one that becomes JSON now, by identity.
+_converting: ContextVar[frozenset[int]] = ContextVar("loom.to_json_type", default=frozenset())
 
 
-_blank: Any = object.__new__
+def _beginning(value: Any) -> Any:
+    """Return no more of a value than `repr` shows: long ones are not written out first."""
+    if isinstance(value, (str, bytes, list, tuple)):
+        return value[:80] if len(value) > 80 else value
+    if type(value) is dict and len(value) > 80:
+        return dict(islice(value.items(), 80))
+    return value
 
 
 def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:

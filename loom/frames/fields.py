@@ -10,12 +10,13 @@ import keyword
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from datetime import date, datetime
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import DefinitionError
-from .annotations import is_class_variable, mentioned, own_annotations
+from .annotations import Annotation, is_class_variable, mentioned, own_annotations
 
-__all__ = ["Default", "Definition", "default", "define"]
+__all__ = ["Default", "Definition", "check_setting", "default", "define", "redefine"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,11 @@ RESERVED = frozenset(
         "_tz_aware",
     }
 )
+#: Of these, what holds the document: neither fields nor settings.
+_INTERNAL = ("_definition", "_document", "_state")
+
+#: What a newcomer writes after the `=` where the `:` belongs.
+_TYPES = (bool, bytes, date, datetime, dict, float, int, list, set, str, tuple)
 
 
 class Default(Generic[T]):
@@ -72,6 +78,16 @@ def default(factory: Callable[[], T]) -> T:
     return typing.cast(T, Default(factory))
 
 
+class Own(NamedTuple):
+    """What the body of one class says, without its parents."""
+
+    listed: tuple[str, ...]
+    annotations: dict[str, Annotation]
+    defaults: dict[str, Any]
+    #: fields that got a property
+    generated: frozenset[str]
+
+
 class Definition:
     """What one class declares, its parents' fields included."""
 
@@ -82,6 +98,7 @@ class Definition:
         "generated",
         "is_open",
         "names",
+        "own",
         "plans",
         "resolved",
         "resolved_at",
@@ -89,18 +106,16 @@ class Definition:
 
     def __init__(
         self,
+        own: Own,
         names: frozenset[str],
-        annotations: dict[str, tuple[Any, str, dict[str, Any]]],
+        annotations: dict[str, Annotation],
         defaults: dict[str, Any],
-        generated: frozenset[str],
     ) -> None:
+        #: what the class itself says; the rest is with its parents
+        self.own = own
         self.names = names
-        #: by field: the annotation as written, its module, and the names of the
-        #: enclosing function that it mentions
         self.annotations = annotations
         self.defaults = defaults
-        #: fields that got a property
-        self.generated = generated
         #: a class without fields takes whatever a document holds
         self.is_open = not names - {"_id"}
         self.plans: dict[Any, Any] = {}
@@ -131,54 +146,101 @@ def define(
         implicit: fields that are there without being declared.
         locals_of_caller: names of the function in which the class is written.
     """
+    written = own_annotations(namespace)
+    for internal in _INTERNAL if bases else ():
+        if internal in namespace or internal in written:
+            _check_name(name, internal)
     annotations = {
         field: annotation
-        for field, annotation in own_annotations(namespace).items()
+        for field, annotation in written.items()
         if not (_is_reserved(field) or is_class_variable(annotation))
     }
-    own = [*implicit, *_listed_fields(name, namespace), *annotations]
-    for field in own:
+    listed = (*implicit, *_listed_fields(name, namespace.pop("_fields", ())))
+    fields = dict.fromkeys([*listed, *annotations])
+    for field in fields:
         _check_name(name, field)
 
-    names = set(own)
-    inherited: dict[str, tuple[Any, str, dict[str, Any]]] = {}
-    defaults: dict[str, Any] = {}
-    generated: set[str] = set()
-    for base in reversed(bases):
-        definition: Definition | None = getattr(base, "_definition", None)
-        if definition is not None:
-            names |= definition.names
-            inherited |= definition.annotations
-            defaults |= definition.defaults
-            generated |= definition.generated
-
-    module = namespace.get("__module__", "")
-    scope = locals_of_caller or {}
-    for field, annotation in annotations.items():
-        inherited[field] = (annotation, module, mentioned(annotation, scope))
-
-    for field in annotations:
-        if field in namespace and not _is_descriptor(namespace[field]):
-            defaults[field] = _checked_default(name, field, namespace.pop(field))
-
     slots = namespace.setdefault("__slots__", ())
-    for slot in (slots,) if isinstance(slots, str) else tuple(slots):
-        if slot in names:
+    slots = (slots,) if isinstance(slots, str) else tuple(slots)
+    namespace["__slots__"] = slots
+    inherited = _merged(bases, Own((), {}, {}, frozenset()))
+    defaults = _taken_defaults(name, namespace, {*fields, *inherited.names} - {*slots})
+    for slot in slots:
+        if slot in fields or slot in inherited.names:
             raise DefinitionError(
                 f"{name}.{slot}: expected a field or a slot, got both; remove it from __slots__"
             )
 
-    wanted = [field for field in dict.fromkeys(own) if field not in namespace]
-    properties = _properties(name, bases, wanted, generated, annotations)
+    module = namespace.get("__module__", "")
+    holder = namespace.get("__qualname__", "").rpartition(".")[0]
+    scope = locals_of_caller or {}
+    wanted = [f for f in fields if f not in namespace and f not in inherited.names]
+    properties = _properties(name, bases, wanted, annotations)
     namespace.update(properties)
-    generated |= properties.keys()
-    return Definition(frozenset(names), inherited, defaults, frozenset(generated))
+    own = Own(
+        listed,
+        {
+            field: Annotation(annotation, module, holder, mentioned(annotation, scope))
+            for field, annotation in annotations.items()
+        },
+        defaults,
+        frozenset(properties),
+    )
+    return _merged(bases, own)
 
 
-def _listed_fields(name: str, namespace: dict[str, Any]) -> list[str]:
-    if "_fields" not in namespace:
-        return []
-    listed = namespace.pop("_fields")
+def redefine(
+    cls: Any, listed: Any, *, implicit: Iterable[str] = ()
+) -> tuple[Definition, dict[str, Any]]:
+    """Return the definition of a class with other listed fields, and its new properties."""
+    name = cls.__name__
+    old: Own = cls._definition.own
+    listed = tuple(dict.fromkeys([*implicit, *_listed_fields(name, listed)]))
+    for field in listed:
+        _check_name(name, field)
+    inherited = _merged(cls.__bases__, Own((), {}, {}, frozenset()))
+    free = [f for f in listed if f not in inherited.names and f not in vars(cls)]
+    properties = _properties(name, cls.__bases__, free, {})
+    kept = old.generated & {*listed, *old.annotations}
+    own = old._replace(listed=listed, generated=kept | properties.keys())
+    return _merged(cls.__bases__, own), properties
+
+
+def _merged(bases: Iterable[Any], own: Own) -> Definition:
+    """Return the fields of the parents and a class's own."""
+    names = {*own.listed, *own.annotations}
+    annotations: dict[str, Annotation] = {}
+    defaults: dict[str, Any] = {}
+    for base in reversed([*bases]):
+        definition: Definition | None = getattr(base, "_definition", None)
+        if definition is not None:
+            names |= definition.names
+            annotations |= definition.annotations
+            defaults |= definition.defaults
+    return Definition(own, frozenset(names), annotations | own.annotations, defaults | own.defaults)
+
+
+def _taken_defaults(owner: str, namespace: dict[str, Any], fields: set[str]) -> dict[str, Any]:
+    """Take the values of fields out of a class body; refuse what was meant as a field."""
+    defaults: dict[str, Any] = {}
+    for name, value in [*namespace.items()]:
+        if name in fields:
+            if not hasattr(type(value), "__get__"):
+                defaults[name] = _checked_default(owner, name, namespace.pop(name))
+        elif isinstance(value, Default):
+            raise DefinitionError(
+                f"{owner}.{name}: expected a declared field, got {value!r} without a type; "
+                f"write {name}: list[str] = default(...)"
+            )
+        elif any(value is kind for kind in _TYPES):
+            raise DefinitionError(
+                f"{owner}.{name}: expected an annotation, got the type as a value; "
+                f"write {name}: {value.__name__}"
+            )
+    return defaults
+
+
+def _listed_fields(name: str, listed: Any) -> list[str]:
     if isinstance(listed, (str, bytes)) or not isinstance(listed, Iterable):
         raise DefinitionError(
             f"{name}._fields: expected a set of field names, got {listed!r}; "
@@ -208,16 +270,11 @@ def _is_reserved(field: str) -> bool:
     return field in RESERVED or (field.startswith("__") and field.endswith("__"))
 
 
-def _is_descriptor(value: Any) -> bool:
-    return hasattr(type(value), "__get__")
-
-
 def _checked_default(owner: str, field: str, value: Any) -> Any:
-    if isinstance(value, (list, dict, set, bytearray)):
+    if type(value).__hash__ is None:  # lists, dicts, sets, sub-frames
         raise DefinitionError(
             f"{owner}.{field}: expected a default that cannot change, got {value!r} "
-            "that all documents would share; write default(list), default(dict) or "
-            "default(lambda: ...)"
+            "that all documents would share; write default(list) or default(lambda: ...)"
         )
     return value
 
@@ -226,13 +283,12 @@ def _properties(
     owner: str,
     bases: tuple[type, ...],
     fields: Iterable[str],
-    inherited: set[str],
     annotations: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a property for every field that can have one under its own name."""
     made: dict[str, Any] = {}
     for field in fields:
-        if field in inherited or not field.isidentifier() or keyword.iskeyword(field):
+        if not field.isidentifier() or keyword.iskeyword(field):
             continue
         existing = _attribute(bases, field)
         if existing is None:
@@ -241,7 +297,7 @@ def _properties(
             made[field] = _FieldOverOperation(_property(field, annotations.get(field)), existing)
         else:
             warnings.warn(
-                f"{owner}.{field}: the method of this name stays; "
+                f"{owner}.{field}: what Frame or a parent has under this name stays; "
                 f"read and write the field as frame[{field!r}]",
                 stacklevel=4,
             )
@@ -266,11 +322,42 @@ def _property(field: str, annotation: Any) -> property:
     made: dict[str, Any] = {}
     exec(compile(source, f"<field {field}>", "exec"), made)
     made["read"].__name__ = made["write"].__name__ = field
-    shown = (
-        annotation if isinstance(annotation, str) else getattr(annotation, "__name__", annotation)
-    )
+    shown = getattr(annotation, "__forward_arg__", annotation)
+    shown = shown if isinstance(shown, str) else getattr(shown, "__name__", shown)
     doc = f"Field `{field}`" + (f" ({shown})." if annotation is not None else ".")
     return property(made["read"], made["write"], doc=doc)
+
+
+def check_setting(owner: str, name: str, value: Any) -> None:
+    """Refuse a setting that would silently do something else.
+
+    Raises:
+        DefinitionError: it has the wrong type.
+    """
+    if name == "_private_fields":
+        # A bare text would hide its letters, and show the field.
+        if isinstance(value, (str, bytes)) or not _are_texts(value):
+            raise DefinitionError(
+                f"{owner}._private_fields: expected a set of paths, got {value!r}; "
+                "write _private_fields = {'name', ...}"
+            )
+    elif name == "_collection":
+        if value is not None and (not isinstance(value, str) or not value):
+            raise DefinitionError(
+                f"{owner}._collection: expected the name of a collection, got {value!r}"
+            )
+    elif name == "_db" and value is not None:
+        db = getattr(value, "name", value)
+        if not isinstance(db, str) or not db:
+            raise DefinitionError(
+                f"{owner}._db: expected the name of a database, or a Database, got {value!r}"
+            )
+    elif name == "_tz_aware" and value not in (None, True, False):
+        raise DefinitionError(f"{owner}._tz_aware: expected True, False or None, got {value!r}")
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, Iterable) and all(isinstance(value, str) for value in values)
 
 
 class _FieldOverOperation:

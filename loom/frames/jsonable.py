@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
@@ -23,7 +23,7 @@ from bson.timestamp import Timestamp
 
 from ..errors import EncodeError
 
-__all__ = ["Datetimes", "jsonable"]
+__all__ = ["Datetimes", "jsonable", "redacted"]
 
 #: `"text"`: `2024-03-10 12:00:00`, as in MongoFrames; `"iso"`: ISO 8601, nothing lost.
 Datetimes = Literal["text", "iso"]
@@ -50,7 +50,7 @@ def jsonable(value: Any, datetimes: Datetimes, place: str) -> Any:
     if getattr(kind, "_is_missing", False):
         return jsonable(value._id, datetimes, place)
     if getattr(kind, "_is_frame", False) or getattr(kind, "_is_subframe", False):
-        return value.to_json_type(datetimes=datetimes)
+        return _document(value, datetimes, place)
     if isinstance(value, datetime):
         return _datetime(value, datetimes)
     if isinstance(value, bson.ObjectId | Decimal128 | Decimal | UUID | PurePath):
@@ -60,6 +60,17 @@ def jsonable(value: Any, datetimes: Datetimes, place: str) -> Any:
     if isinstance(value, Enum):
         return jsonable(value.value, datetimes, place)
     return _others(value, datetimes, place)
+
+
+def _document(value: Any, datetimes: Datetimes, place: str) -> Any:
+    try:
+        # A class may have its own way, written when there was no choice of format.
+        if datetimes == "text":
+            return value.to_json_type()
+        return value.to_json_type(datetimes=datetimes)
+    except EncodeError as error:
+        inner = str(error).removeprefix(type(value).__name__)
+        raise EncodeError(f"{place}{inner}") from error
 
 
 def _datetime(value: datetime, datetimes: Datetimes) -> str:
@@ -75,13 +86,14 @@ def _others(value: Any, datetimes: Datetimes, place: str) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(v, datetimes, f"{place}.{i}") for i, v in enumerate(value)]
     if isinstance(value, bytes):  # Binary too
-        if isinstance(value, bson.Binary) and value.subtype in (3, 4):
+        if isinstance(value, bson.Binary) and value.subtype in (3, 4) and len(value) == 16:
             return str(value.as_uuid(value.subtype))
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Code):
         return str(value)
     if isinstance(value, Regex | re.Pattern):
-        return value.pattern if isinstance(value.pattern, str) else value.pattern.decode()
+        pattern = value.pattern
+        return pattern if isinstance(pattern, str) else pattern.decode("utf-8", "backslashreplace")
     if isinstance(value, Timestamp):
         return _datetime(value.as_datetime(), datetimes)
     if isinstance(value, DBRef):
@@ -99,3 +111,67 @@ def _others(value: Any, datetimes: Datetimes, place: str) -> Any:
         f"{place}: expected a value with a JSON form, got {value!r} of type "
         f"{type(value).__name__}; convert it first or declare the field in _private_fields"
     )
+
+
+# Private paths
+
+_Tree = dict[str, Any]
+_NOTHING: Any = object()
+
+
+def redacted(
+    document: Mapping[str, Any], paths: Iterable[str], mark: Any = _NOTHING
+) -> dict[str, Any]:
+    """Return a document without the values at `paths`, or with `mark` in their place.
+
+    A path goes on inside each document of a list, and of a map: a dict below the first
+    level whose values are all documents. What holds no such value is not copied.
+
+    >>> redacted({"lair": {"gold": 5, "name": "Cave"}}, {"lair.gold"})
+    {'lair': {'name': 'Cave'}}
+    """
+    tree: _Tree = {}
+    for path in sorted(paths):
+        *above, last = path.split(".")
+        branch: Any = tree
+        for name in above:
+            branch = None if branch is None else branch.setdefault(name, {})
+        if branch is not None:
+            branch[last] = None
+    return _pruned(document, tree, mark) if tree else dict(document)
+
+
+def _pruned(document: Mapping[str, Any], tree: _Tree, mark: Any) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if name not in tree:
+            kept[name] = value
+        elif tree[name] is not None:
+            kept[name] = _inside(value, tree[name], mark)
+        elif mark is not _NOTHING:
+            kept[name] = mark
+    return kept
+
+
+def _inside(value: Any, tree: _Tree, mark: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        items = [_inside(item, tree, mark) for item in value]
+        positions = {str(position): item for position, item in enumerate(items)}
+        return [*_pruned(positions, tree, mark).values()]
+    if isinstance(value, Mapping):
+        is_map = bool(value) and all(map(_is_document, value.values()))
+        inner = {k: _inside(v, tree, mark) for k, v in value.items()} if is_map else value
+        return _pruned(inner, tree, mark)
+    if _is_document(value):
+        shown = object.__new__(type(value))
+        shown._document = _pruned(value._document, tree, mark)
+        return shown
+    return value
+
+
+def _is_document(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(_is_document, value))
+    kind = type(value)
+    wrapped = getattr(kind, "_is_frame", False) or getattr(kind, "_is_subframe", False)
+    return wrapped or isinstance(value, Mapping)
