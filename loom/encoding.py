@@ -1,6 +1,6 @@
 """How values become BSON: the codec fallback, datetimes, and the path of what cannot be stored.
 
-The C encoder of PyMongo calls `fallback` only for types that it does not know, so that
+The C encoder of PyMongo calls a `Fallback` only for types that it does not know, so that
 ordinary documents are not walked in Python.
 """
 
@@ -61,45 +61,85 @@ def id_of(frame: Any) -> Any:
         ) from None
 
 
-def fallback(value: Any) -> Any:
-    """Return the stored form of a value that BSON does not know.
+class Fallback:
+    """Gives the stored form of a value that BSON does not know.
 
     Frames become their `_id`, SubFrames their document, sets lists, an Enum its value,
     Decimal a Decimal128, a date midnight UTC, a path its text, a NumPy scalar a number.
+
+    Args:
+        theirs: the user's own fallback; it has the first word on all but frames.
+        encoded: types that the user's own codecs encode.
     """
-    kind = type(value)
-    if getattr(kind, "_is_subframe", False):
-        return value._document
-    if getattr(kind, "_is_frame", False):
-        return _settled(id_of(value))
-    if getattr(kind, "_is_missing", False):
-        return _settled(value._id)
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, Enum):
-        return _settled(value.value)
-    if isinstance(value, Decimal):
-        return _decimal(value)
-    if isinstance(value, date):
-        return datetime.combine(value, time(), timezone.utc)
-    if isinstance(value, PurePath):
-        return str(value)
-    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        return _settled(value.item())
-    if isinstance(value, int):
+
+    def __init__(
+        self, theirs: Callable[[Any], Any] | None = None, encoded: Iterable[type] = ()
+    ) -> None:
+        self._theirs = theirs
+        self._encoded = frozenset(encoded)
+
+    def __call__(self, value: Any) -> Any:
+        stored = self._stored(value)
+        if stored is value:
+            stored = self._by_theirs(value)
+        if stored is not value:
+            return stored
+        if isinstance(value, int):
+            raise EncodeError(
+                f"expected an integer of at most 64 bits, got {value!r}; store a Decimal or text"
+            )
         raise EncodeError(
-            f"expected an integer of at most 64 bits, got {value!r}; store a Decimal or text"
+            f"expected a value that BSON can hold, got {_brief(value)} of type "
+            f"{type(value).__name__}; convert it, or register a codec with the client"
         )
-    raise EncodeError(f"expected a value that BSON can hold, got {value!r} of type {kind.__name__}")
+
+    def _stored(self, value: Any) -> Any:
+        # To the end: the encoder asks about a value only once.
+        kind = type(value)
+        if kind in self._encoded:
+            return value
+        if getattr(kind, "_is_subframe", False):
+            return value._document
+        if getattr(kind, "_is_frame", False):
+            return self._stored(id_of(value))
+        if getattr(kind, "_is_missing", False):
+            return self._stored(value._id)
+        if not isinstance(value, _OURS) and not _is_numpy_scalar(value):
+            return value
+        theirs = self._by_theirs(value)
+        return self._by_ours(value) if theirs is value else theirs
+
+    def _by_theirs(self, value: Any) -> Any:
+        if self._theirs is None:
+            return value
+        try:
+            return self._theirs(value)
+        except Exception:
+            return value  # refused: the error names the path
+
+    def _by_ours(self, value: Any) -> Any:
+        if isinstance(value, (set, frozenset)):
+            return list(value)
+        if isinstance(value, Enum):
+            return self._stored(value.value)
+        if isinstance(value, Decimal):
+            return _decimal(value)
+        if isinstance(value, datetime):
+            return value
+        if isinstance(value, date):
+            return datetime.combine(value, time(), timezone.utc)
+        if isinstance(value, PurePath):
+            return str(value)
+        if type(value).__name__ == "datetime64":
+            value = value.astype("datetime64[ms]")
+        return self._stored(value.item())
 
 
-def _settled(value: Any) -> Any:
-    """Resolve what the encoder would not ask about a second time."""
-    try:
-        bson.encode({"": value})
-    except (InvalidDocument, ValueError):
-        return fallback(value)
-    return value
+_OURS = (set, frozenset, Enum, Decimal, date, PurePath)
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
 
 
 def _decimal(value: Decimal) -> Decimal128:
@@ -115,10 +155,9 @@ def codec_options(
     """Return `options` with Loom's fallback in front of the one they hold already."""
     registry = options.type_registry
     theirs: Callable[[Any], Any] | None = registry._fallback_encoder
-    if theirs is fallback or getattr(theirs, "_is_loom", False):
-        ours = registry
-    else:
-        ours = TypeRegistry(fallback_encoder=fallback if theirs is None else _joined(theirs))
+    ours = registry
+    if not isinstance(theirs, Fallback):
+        ours = TypeRegistry(fallback_encoder=Fallback(theirs, registry._encoder_map))
         # The public constructor takes codecs, not a registry; their maps carry over as they are.
         ours._encoder_map = registry._encoder_map
         ours._decoder_map = registry._decoder_map
@@ -128,17 +167,6 @@ def codec_options(
         if not tz_aware:
             changed["tzinfo"] = None
     return options.with_options(**changed)
-
-
-def _joined(theirs: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def joined(value: Any) -> Any:
-        try:
-            return fallback(value)
-        except EncodeError:
-            return theirs(value)
-
-    joined._is_loom = True  # type: ignore[attr-defined]  # a mark on our own function
-    return joined
 
 
 DEFAULT_CODEC_OPTIONS: CodecOptions[dict[str, Any]] = codec_options(CodecOptions())
@@ -169,7 +197,7 @@ def unencodable(
     where = ".".join([place, *path])
     if isinstance(reason, MissingId):
         return MissingId(
-            f"{where}: expected a stored frame as reference, got {value!r} without _id; "
+            f"{where}: expected a stored frame as reference, got {_brief(value)} without _id; "
             "insert it first"
         )
     text = str(reason).partition(" | ")[0]
@@ -179,8 +207,16 @@ def unencodable(
             "connect with uuidRepresentation='standard'"
         )
     elif not isinstance(reason, EncodeError):
-        text = f"expected a value that BSON can hold, got {value!r} of type {type(value).__name__}: {text}"
+        text = (
+            f"expected a value that BSON can hold, got {_brief(value)} of type "
+            f"{type(value).__name__}: {text}"
+        )
     return EncodeError(f"{where}: {text}")
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _first_failure(
@@ -261,10 +297,14 @@ def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
                     settled = _settle(member, naive, f"{place}.{key}", index)
                     if settled is not member:
                         value[index] = settled
-    elif isinstance(value, tuple):
+    elif isinstance(value, (tuple, set, frozenset)):
         members = [_settle(member, naive, f"{place}.{key}", i) for i, member in enumerate(value)]
         if any(new is not old for new, old in zip(members, value, strict=True)):
-            return members
+            return members if hasattr(value, "_fields") else type(value)(members)
+    elif isinstance(value, Mapping):
+        copied = dict(value)
+        settle_datetimes(copied, naive, f"{place}.{key}")
+        return value if all(copied[name] is value[name] for name in copied) else copied
     return value
 
 
