@@ -20,12 +20,13 @@ from collections.abc import (
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
+from bson.codec_options import CodecOptions
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from ..clients import REFERENCE_CHUNK
 from ..connection import connection_of, find_client, find_collection
-from ..encoding import ENCODING_ERRORS, Naive, unencodable
-from ..errors import Duplicate, ListenerError
+from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
+from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running
 
 __all__ = ["ASYNC", "SYNC", "Port", "awaited", "blocking", "complete", "pausing_collection"]
@@ -38,6 +39,10 @@ _EVERYTHING = 2**31 - 1
 #: Codes of servers that take no such number: BadValue, FailedToParse, TypeMismatch, and
 #: the validation error of the command's definition.
 _REFUSED_BATCH_SIZE = frozenset({2, 9, 14, 51024})
+#: The size of the largest document, in bytes.
+_LARGEST = 16 * 1024 * 1024
+#: How many documents of a batch are checked at a time.
+_CHECKED = 100
 #: Below this many documents a pause of the garbage collector gains nothing.
 _LARGE = 50_000
 
@@ -119,7 +124,9 @@ class Port:
             cursor = collection.find(filter, projection, **{**options, "limit": -1})
             found = await self.call(cursor.to_list)
         except ENCODING_ERRORS as error:
-            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+            raise _clearer(
+                f"{cls.__name__} filter", filter, collection.codec_options, error
+            ) from error
         return found[0] if found else None
 
     async def find(
@@ -140,7 +147,9 @@ class Port:
                 cursor = collection.find(filter, projection, **options)
                 return await self.call(cursor.to_list)  # type: ignore[no-any-return]
         except ENCODING_ERRORS as error:
-            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+            raise _clearer(
+                f"{cls.__name__} filter", filter, collection.codec_options, error
+            ) from error
 
     async def batches(self, cursor: Any, size: int) -> AsyncGenerator[Documents, None]:
         """Yield a cursor's documents in lists of `size`; the cursor is closed at the end."""
@@ -156,7 +165,9 @@ class Port:
         try:
             return int(await self.call(collection.count_documents, filter, **options))
         except ENCODING_ERRORS as error:
-            raise _clearer(f"{cls.__name__} filter", filter, collection, error) from error
+            raise _clearer(
+                f"{cls.__name__} filter", filter, collection.codec_options, error
+            ) from error
 
     async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
         """Return the server's own count of all documents."""
@@ -164,6 +175,33 @@ class Port:
         return int(await self.call(collection.estimated_document_count, **options))
 
     # Writing
+
+    def check(self, cls: Any, contents: Sequence[Mapping[str, Any]]) -> None:
+        """Check that all of a batch can be stored.
+
+        The driver splits a batch at 48 MB and at 100,000 operations, and would find a value
+        that cannot be stored only after the parts before it were sent.
+
+        Raises:
+            EncodeError: a value cannot be stored, or a document is too large.
+        """
+        if len(contents) < 2:
+            return
+        options = self.collection(cls).codec_options
+        for start in range(0, len(contents), _CHECKED):
+            part = list(contents[start : start + _CHECKED])
+            try:
+                if len(encode({"": part}, options)) <= _LARGEST:
+                    continue
+                sizes = [len(encode(content, options)) for content in part]
+            except ENCODING_ERRORS as error:
+                raise _clearer(cls.__name__, contents, options, error) from error
+            for position, size in enumerate(sizes, start):
+                if size > _LARGEST:
+                    raise EncodeError(
+                        f"{cls.__name__}.{position}: expected a document of at most 16 MB, got "
+                        f"{size} bytes; store large values in GridFS, or apart"
+                    )
 
     async def write(self, cls: Any, method: str, content: Any, *args: Any, **options: Any) -> Any:
         """Call a writing method of a class's collection.
@@ -185,11 +223,22 @@ class Port:
         except DuplicateKeyError as error:
             raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
         except ENCODING_ERRORS as error:
-            raise _clearer(cls.__name__, content, collection, error) from error
+            raise _clearer(cls.__name__, content, collection.codec_options, error) from error
 
 
-def _clearer(place: str, content: Any, collection: Any, error: Exception) -> Exception:
-    return unencodable(place, content, collection.codec_options, error)
+def _clearer(place: str, content: Any, options: CodecOptions[Any], error: Exception) -> Exception:
+    found = unencodable(place, content, options, error)
+    if found is error:
+        raise error  # nothing more is known
+    return found
+
+
+async def _in_order(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    try:
+        return [await operation for operation in work]
+    finally:
+        for operation in work:
+            operation.close()  # those that were not begun, after one that failed
 
 
 class SyncPort(Port):
@@ -203,7 +252,7 @@ class SyncPort(Port):
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations one after the other."""
-        return [await operation for operation in work]
+        return await _in_order(work)
 
     @contextmanager
     def pause(self, limit: int | None) -> Iterator[None]:
@@ -254,7 +303,7 @@ class AsyncPort(Port):
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations at once; in order inside a session, which allows one only."""
         if ordered or len(work) == 1:
-            return [await operation for operation in work]
+            return await _in_order(work)
         tasks = [asyncio.ensure_future(operation) for operation in work]
         try:
             return list(await asyncio.gather(*tasks))

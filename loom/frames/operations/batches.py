@@ -12,13 +12,14 @@ from ...errors import BulkError, FieldError
 from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
 from ..events import emit, listeners
 from ..port import Port
-from .reading import Options, hashable, id_filter, listed, shared_options, unique
+from .reading import Options, by_key, id_filter, id_key, listed, shared_options
 from .writing import (
     after_event,
     before_event,
     check_unset,
     forget,
     paths_of,
+    removals,
     snapshot_of,
     unset_change,
 )
@@ -28,7 +29,7 @@ def frames_of(cls: Any, documents: Any, operation: str) -> list[Any]:
     """Return frames for a list of frames and dicts."""
     frames = []
     for document in listed(cls, documents, operation):
-        if isinstance(document, cls):
+        if isinstance(document, cls) and document._collection == cls._collection:
             frames.append(document)
         elif isinstance(document, dict):
             frames.append(cls(document))
@@ -45,19 +46,23 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
     frames = frames_of(cls, documents, "insert_many")
     if not frames:
         return frames
+    if len({id(frame._document) for frame in frames}) < len(frames):
+        raise FieldError(
+            f"{cls.__name__}.insert_many: expected every frame once, got one of them twice; copy it"
+        )
     session = options.get("session")
     await before_event(port, "insert", cls, frames, session=session)
     naive = port.naive(cls)
     copies = [document_to_insert(frame, naive) for frame in frames]
+    port.check(cls, copies)
     failed: BulkWriteError | None = None
-    written = range(len(frames))
     reasons: dict[int, str] = {}
     try:
         await port.write(cls, "insert_many", copies, copies, **options)
     except BulkWriteError as error:
         failed = error
         reasons = _reasons(error, len(frames), options.get("ordered", True))
-    done = [i for i in written if i not in reasons]
+    done = [i for i in range(len(frames)) if i not in reasons]
     for i in done:
         frames[i]._document["_id"] = copies[i]["_id"]
     stored = [frames[i] for i in done]
@@ -103,51 +108,51 @@ async def _batch(
     operation: str,
     frames: list[Any],
     requests: list[Any],
-    contents: Any,
+    contents: list[Any],
     options: Options,
-) -> dict[int, str]:
-    """Send one request per frame; return why some were not done, by position.
-
-    Raises:
-        BulkError: after the reasons are known and none of the frames was written.
-    """
+) -> tuple[dict[int, str], BulkWriteError | None]:
+    """Send one request per frame; return why some were not done, by position, and the failure."""
     batch = {k: v for k, v in options.items() if k not in _OF_OPERATION}
+    contents = [
+        {"_id": frame._document["_id"], **content}
+        for frame, content in zip(frames, contents, strict=True)
+    ]
+    port.check(cls, contents)
+    reasons: dict[int, str] = {}
+    failed: BulkWriteError | None = None
     try:
         result = await port.write(cls, "bulk_write", contents, requests, **batch)
+        matched = result.matched_count if result.acknowledged else len(frames)
     except BulkWriteError as error:
+        failed = error
         reasons = _reasons(error, len(frames), options.get("ordered", True))
-        raise _Partly(reasons, error) from error
-    if operation == "delete_many" or not result.acknowledged or options.get("upsert"):
-        return {}
-    if result.matched_count >= len(frames):
-        return {}
-    # Fewer matched than asked for: one more read tells which documents are not there.
-    all_ids = [frame._document["_id"] for frame in frames]
-    shared = shared_options(options)
+        matched = (error.details or {}).get("nMatched", 0)
+    tried = {i: frame._document["_id"] for i, frame in enumerate(frames) if i not in reasons}
+    if operation != "delete_many" and not options.get("upsert") and matched < len(tried):
+        for i in await _missing(port, cls, tried, options):
+            reasons[i] = f"no document has _id={tried[i]!r}"
+    return reasons, failed
+
+
+async def _missing(port: Port, cls: Any, ids: dict[int, Any], options: Options) -> list[int]:
+    """Return the positions of the ids that no document has."""
+    codecs = port.collection(cls).codec_options
+    distinct = list(by_key(ids.values(), codecs).values())
     size = port.reference_chunk(cls)
-    distinct = unique(all_ids)
     found = await port.all(
         [
-            port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, {"_id": True}, shared)
+            port.find(
+                cls,
+                {"_id": {"$in": distinct[i : i + size]}},
+                {"_id": True},
+                shared_options(options),
+            )
             for i in range(0, len(distinct), size)
         ],
-        ordered=True,
+        ordered=options.get("session") is not None,
     )
-    present = {hashable(d["_id"]) for documents in found for d in documents}
-    return {
-        i: f"no document has _id={id!r}"
-        for i, id in enumerate(all_ids)
-        if hashable(id) not in present
-    }
-
-
-class _Partly(Exception):
-    """A batch that the server did in part, on its way to the after-event."""
-
-    def __init__(self, reasons: dict[int, str], error: BulkWriteError) -> None:
-        super().__init__()
-        self.reasons = reasons
-        self.error = error
+    present = by_key((d["_id"] for documents in found for d in documents), codecs)
+    return [i for i, id in ids.items() if id_key(id, codecs) not in present]
 
 
 async def _write_many(
@@ -157,16 +162,12 @@ async def _write_many(
     event: str,
     frames: list[Any],
     requests: list[Any],
-    contents: Any,
+    contents: list[Any],
     options: Options,
     **payload: Any,
 ) -> None:
     """Send a batch, then the after-event for the frames that were written, then the failure."""
-    failed: BulkWriteError | None = None
-    try:
-        reasons = await _batch(port, cls, operation, frames, requests, contents, options)
-    except _Partly as partly:
-        reasons, failed = partly.reasons, partly.error
+    reasons, failed = await _batch(port, cls, operation, frames, requests, contents, options)
     written = [frame for i, frame in enumerate(frames) if i not in reasons]
     changes = payload.get("changes")
     if changes:
@@ -229,7 +230,7 @@ async def unset_many(
         id_or_error(frame, "unset_many")
     if not frames:
         return frames
-    changes = [{"$unset": dict.fromkeys(fields, True)} for _ in frames]
+    changes = [{"$unset": removals(fields)} for _ in frames]
     if listeners("update", cls):
         snapshots = [snapshot_of(port, frame) for frame in frames]
         session = options.get("session")
@@ -253,5 +254,6 @@ async def delete_many(port: Port, cls: Any, documents: Any, options: Options) ->
     await before_event(port, "delete", cls, frames, session=options.get("session"))
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
     requests = [DeleteOne(id_filter(frame._document["_id"]), **single) for frame in frames]
-    await _write_many(port, cls, "delete_many", "deleted", frames, requests, [], options)
+    contents: list[Any] = [{} for _ in frames]
+    await _write_many(port, cls, "delete_many", "deleted", frames, requests, contents, options)
     return frames

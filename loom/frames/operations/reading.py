@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
-from bson import ObjectId
+import bson
+from bson import Int64, ObjectId
+from bson.codec_options import CodecOptions
 
-from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
+from ...encoding import ENCODING_ERRORS, encode, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
 from ..document import wrap
@@ -118,27 +120,39 @@ async def by_ids(
     if plan.driver is not None and plan.driver.get("_id") is False:
         raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
     size = port.reference_chunk(cls)
-    distinct = unique(wanted_ids)
+    codecs = port.collection(cls).codec_options
+    distinct = list(by_key(wanted_ids, codecs).values())
     work = [
         port.find(cls, {"_id": {"$in": distinct[start : start + size]}}, plan.driver, options)
         for start in range(0, len(distinct), size)
     ]
     found = await port.all(work, ordered=options.get("session") is not None)
     frames = await build(port, plan, [d for documents in found for d in documents], options)
-    index = {hashable(frame._document["_id"]): frame for frame in frames}
-    return [index[key] for key in map(hashable, wanted_ids) if key in index]
+    index = {id_key(frame._document["_id"], codecs): frame for frame in frames}
+    return [index[key] for key in (id_key(id, codecs) for id in wanted_ids) if key in index]
 
 
-def hashable(value: Any) -> Any:
+#: Types whose values are equal, and hash alike, exactly where a server finds them equal.
+_SIMPLE = frozenset({ObjectId, str, int, Int64})
+
+
+def id_key(id: Any, codecs: CodecOptions[Any]) -> Any:
+    """Return what tells an id from others as the server does, given as it is or as it is stored."""
+    if type(id) in _SIMPLE:
+        return id
     try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value
+        encoded = encode({"": id}, codecs)
+    except ENCODING_ERRORS:
+        return repr(id)  # the query says what is wrong with it
+    value = bson.decode(encoded)[""]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) in _SIMPLE else encoded
 
 
-def unique(values: Iterable[Any]) -> list[Any]:
-    return list({hashable(value): value for value in values}.values())
+def by_key(ids: Iterable[Any], codecs: CodecOptions[Any]) -> dict[Any, Any]:
+    """Return the distinct ones of ids by their keys."""
+    return {id_key(id, codecs): id for id in ids}
 
 
 def listed(cls: Any, values: Any, operation: str) -> list[Any]:
@@ -168,7 +182,7 @@ async def ids(port: Port, cls: Any, filter: Any, options: Options) -> list[Any]:
 async def exists(port: Port, cls: Any, filter: Any, options: Options) -> bool:
     """Tell whether a document matches."""
     query = compiled_filter(port, cls, filter)
-    return await port.find_one(cls, query, {"_id": True}, options) is not None
+    return await port.find_one(cls, query, {"_id": True}, _find_options(options)) is not None
 
 
 async def reload(port: Port, frame: Any, projection: Projection, options: Options) -> None:
@@ -178,6 +192,7 @@ async def reload(port: Port, frame: Any, projection: Projection, options: Option
     fresh = await one(port, cls, id_filter(id), projection, False, options)
     if fresh is None:
         raise gone(cls, id, "reload")
+    fresh._document.setdefault("_id", id)  # a projection may leave it out, a frame may not
     frame._document = fresh._document
     if hasattr(frame, "_state"):
         del frame._state

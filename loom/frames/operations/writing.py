@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pymongo.errors import WriteConcernError
+
 from ...errors import Duplicate, FieldError, Gone
 from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
 from ..events import emit, listeners
-from ..paths import is_ancestor
+from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from .reading import Options, gone, id_filter, shared_options
 
@@ -27,9 +29,15 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
     session = options.get("session")
     await before_event(port, "insert", cls, [frame], session=session)
     document = document_to_insert(frame, port.naive(cls))
-    await port.write(cls, "insert_one", document, document, **options)
+    concern = None
+    try:
+        await port.write(cls, "insert_one", document, document, **options)
+    except WriteConcernError as error:  # the write stands: the caller is told once all is done
+        concern = error
     frame._document["_id"] = document["_id"]
     await after_event(port, "inserted", cls, [frame], session=session)
+    if concern is not None:
+        raise concern
 
 
 def snapshot_of(port: Port, frame: Any) -> Snapshot:
@@ -47,8 +55,10 @@ async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         snapshot = snapshot_of(port, frame)
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
     change = update_of(frame, fields, snapshot, port.naive(cls), "update")
-    await _update_one(port, cls, id, change, options, "update")
+    concern = await _update_one(port, cls, id, change, options, "update")
     await _updated(port, frame, change, session)
+    if concern is not None:
+        raise concern
 
 
 async def _updated(port: Port, frame: Any, change: dict[str, Any], session: Any) -> None:
@@ -59,12 +69,17 @@ async def _updated(port: Port, frame: Any, change: dict[str, Any], session: Any)
 
 async def _update_one(
     port: Port, cls: Any, id: Any, change: Mapping[str, Any], options: Options, operation: str
-) -> None:
-    result = await port.write(
-        cls, "update_one", change.get("$set", {}), id_filter(id), change, **options
-    )
+) -> WriteConcernError | None:
+    """Send an update; return the failure of a write concern, with which the write stands."""
+    try:
+        result = await port.write(
+            cls, "update_one", change.get("$set", {}), id_filter(id), change, **options
+        )
+    except WriteConcernError as error:
+        return error
     if result.acknowledged and not result.matched_count and result.upserted_id is None:
         raise gone(cls, id, operation)
+    return None
 
 
 def paths_of(changes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -77,20 +92,27 @@ async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Option
     id = id_or_error(frame, "unset")
     check_unset(cls, fields, "unset")
     session = options.get("session")
-    change: dict[str, Any] = {"$unset": dict.fromkeys(fields, True)}
+    change: dict[str, Any] = {"$unset": removals(fields)}
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
         change = unset_change(port, frame, fields, snapshot)
-    await _update_one(port, cls, id, change, options, "unset")
+    concern = await _update_one(port, cls, id, change, options, "unset")
     forget(frame, fields)
     await _updated(port, frame, change, session)
+    if concern is not None:
+        raise concern
 
 
 def check_unset(cls: Any, fields: tuple[str, ...], operation: str) -> None:
     if not fields:
         raise FieldError(f"{cls.__name__}.{operation}: expected names of fields, got none")
     check_fields(cls, fields, operation)
+
+
+def removals(fields: Iterable[str]) -> dict[str, bool]:
+    """Return what `$unset` takes; a server refuses a path beside its ancestor."""
+    return dict.fromkeys(without_descendants(fields), True)
 
 
 def joined_changes(
@@ -111,7 +133,7 @@ def unset_change(
     port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
 ) -> dict[str, Any]:
     change = joined_changes(port, frame, fields, snapshot)
-    change["$unset"] = {**change.get("$unset", {}), **dict.fromkeys(fields, True)}
+    change["$unset"] = {**change.get("$unset", {}), **removals(fields)}
     return change
 
 
@@ -126,13 +148,18 @@ def forget(frame: Any, fields: Iterable[str]) -> None:
             holder.pop(last, None)
 
 
+#: Options of `update_one` that `insert_one` does not take.
+_ONLY_UPDATE = frozenset({"array_filters", "collation", "hint", "let", "sort"})
+
+
 async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Insert a frame that is not stored, else update it; right also when others do the same."""
     cls = type(frame)
     check_fields(cls, fields, "upsert")
+    to_insert = {k: v for k, v in options.items() if k not in _ONLY_UPDATE}
     if frame._document.get("_id") is None:
         frame._document.pop("_id", None)
-        return await insert(port, frame, options)
+        return await insert(port, frame, to_insert)
     id = frame._document["_id"]
     shared = shared_options(options)
     while True:
@@ -143,9 +170,9 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
             except Gone:
                 continue
         try:
-            return await insert(port, frame, options)
+            return await insert(port, frame, to_insert)
         except Duplicate as error:
-            if error.fields != ("_id",):
+            if error.fields != ("_id",) and error.index != "_id_":
                 raise
 
 
@@ -155,5 +182,11 @@ async def delete(port: Port, frame: Any, options: Options) -> None:
     id = id_or_error(frame, "delete")
     session = options.get("session")
     await before_event(port, "delete", cls, [frame], session=session)
-    await port.write(cls, "delete_one", {}, id_filter(id), **options)
+    concern = None
+    try:
+        await port.write(cls, "delete_one", {"_id": id}, id_filter(id), **options)
+    except WriteConcernError as error:
+        concern = error
     await after_event(port, "deleted", cls, [frame], session=session)
+    if concern is not None:
+        raise concern
