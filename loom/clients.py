@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import os
+import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Union
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
+from pymongo.uri_parser import parse_uri
 
 from .encoding import Naive
 from .errors import NotConnected
@@ -72,13 +76,18 @@ class Connection:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._client: SyncClient | None = None
-        self._aio: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._finalizer: Callable[[], object] | None = None
+        self._aio: dict[
+            asyncio.AbstractEventLoop, tuple[AsyncClient, AsyncGenerator[None, None]]
+        ] = {}
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             self._lock = threading.Lock()
+            if self._finalizer is not None:
+                self._finalizer()  # closes this process's copies of the parent's sockets
+            # Their loop runs in the parent: left alone.
+            self._of_parent = self._aio
             self._forget()
 
     @property
@@ -99,10 +108,20 @@ class Connection:
                 )
             with self._lock:
                 if self._client is None:
-                    self._client = _make(MongoClient, self._address(), self._options)
+                    self._client = self._made()
         made: SyncClient | None = self._client
         assert made is not None  # set above, by this thread or another
         return made
+
+    def _made(self) -> SyncClient:
+        client: SyncClient = _make(MongoClient, self._address(), self._options)
+        # Nobody has to close a connection. At exit clients end before an embedded server
+        # does, which registers earlier: they would wait for one that is gone.
+        finalizer = weakref.finalize(self, client.close)
+        finalizer.atexit = False
+        atexit.register(finalizer)
+        self._finalizer = finalizer
+        return client
 
     def async_client(self) -> AsyncClient:
         """Return the client of the running event loop.
@@ -125,41 +144,65 @@ class Connection:
                 "make the blocking call without .aio"
             ) from None
         self._check_process()
-        client = self._aio.get(loop)
-        if client is None:
-            client = self._aio[loop] = _make(AsyncMongoClient, self._address(), self._options)
+        found = self._aio.get(loop)
+        if found is not None:
+            return found[0]
+        for other in [*self._aio]:
+            if other.is_closed():
+                del self._aio[other]
+        client: AsyncClient = _make(AsyncMongoClient, self._address(), self._options)
+        closing = self._closing(client, loop)
+        # Begun now, without an await, so that the loop knows it: `asyncio.run` ends all
+        # generators of its loop, and with this one the client.
+        with contextlib.suppress(StopIteration):
+            closing.__anext__().send(None)
+        self._aio[loop] = client, closing
         return client
+
+    async def _closing(
+        self, client: AsyncClient, loop: asyncio.AbstractEventLoop
+    ) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._aio.pop(loop, None)
+            await client.close()
 
     def _address(self) -> str:
         if callable(self._uri):
-            return text_uri(self._uri())
+            uri = text_uri(self._uri())
+            check_uri(uri)
+            return uri
         assert self._uri is not None  # both callers checked
         return self._uri
 
     def close(self) -> None:
         """Close the blocking client, and the embedded server if `connect` started it.
 
-        Clients of event loops are closed by `await loom.aio.close()`.
+        The next call makes a new client. Clients of event loops are closed by
+        `await loom.aio.close()`, or at the end of `asyncio.run`.
         """
-        client, self._client = self._client, None
-        if client is not None and self._pid == os.getpid():
-            client.close()
+        self._check_process()
+        finalizer, self._client, self._finalizer = self._finalizer, None, None
+        if finalizer is not None:
+            finalizer()
+            atexit.unregister(finalizer)
         if self._on_close is not None:
             self._on_close()
 
     async def close_async(self) -> None:
         """Close the client of the running event loop."""
-        client = self._aio.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        found = self._aio.get(asyncio.get_running_loop())
+        if found is not None:
+            await found[1].aclose()
 
     def __repr__(self) -> str:
-        if self._ready_client is not None or self._ready_aio is not None:
+        if self._uri is None:
             shown = "ready client"
         elif callable(self._uri):
             shown = "URI from a callable"
         else:
-            shown = _without_password(str(self._uri))
+            shown = _without_password(self._uri)
         return f"Connection({shown}, db={self.db!r})"
 
 
@@ -176,47 +219,64 @@ def text_uri(uri: Any) -> str:
     return uri
 
 
+#: scheme, user, password, hosts, database and options of a URI that is escaped as it should be
+_URI = re.compile(
+    r"(mongodb(?:\+srv)?)://(?:([^:@/?#]*)(?::([^:@/?#]*))?@)?([^@/?#]*)(/[^@?#]*)?(?:\?([^@#]*))?"
+)
+
+
 def check_uri(uri: str) -> None:
+    """Raise NotConnected for a URI that cannot be read; without its secrets."""
     # Parsing a mongodb+srv address asks the DNS: left to the first call.
     if not uri.startswith("mongodb+srv://"):
-        from pymongo.uri_parser import parse_uri
-
         try:
             parse_uri(uri)
         except (InvalidURI, ConfigurationError, InvalidName, ValueError) as error:
-            raise _unreadable(uri, error) from None
+            raise _unreadable(uri, {}, error) from None
 
 
 def _make(kind: Any, uri: str, options: Mapping[str, Any]) -> Any:
     try:
         return kind(uri, **options)
-    except (InvalidURI, ConfigurationError, InvalidName, ValueError) as error:
-        raise _unreadable(uri, error) from None
+    except (InvalidURI, ConfigurationError, InvalidName, ValueError, TypeError) as error:
+        raise _unreadable(uri, options, error) from None
 
 
-def _unreadable(uri: str, error: Exception) -> NotConnected:
-    # A password with unescaped characters ends up in PyMongo's message: keep only what
-    # holds nothing of the address.
+def _unreadable(uri: str, options: Mapping[str, Any], error: Exception) -> NotConnected:
+    # PyMongo's message may quote any part of what it could not read.
+    parts = _URI.fullmatch(uri)
     text = str(error)
-    secret = uri.partition("://")[2].rpartition("@")[0]
-    pieces = [piece for piece in _pieces(secret) if len(piece) > 1]
-    if any(piece in text for piece in pieces):
-        text = "user name and password must be escaped with urllib.parse.quote_plus"
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        text = "it begins with mongodb:// or mongodb+srv://"
+    elif parts is None:
+        text = "user name, password and options must be escaped with urllib.parse.quote_plus"
+    elif any(secret in text for secret in _secrets(parts, options)):
+        text = "check user name, password and options, and that they are escaped"
     return NotConnected(f"loom.connect: expected a MongoDB URI that can be read: {text}")
 
 
-def _pieces(secret: str) -> list[str]:
-    for mark in "/?@:#[]":
-        secret = secret.replace(mark, "\n")
-    return secret.split("\n")
+def _secrets(parts: re.Match[str], options: Mapping[str, Any]) -> set[str]:
+    """Return all in a URI and in client options that no message may hold."""
+    pairs = [pair.partition("=") for pair in re.split("[&;]", parts[6] or "")]
+    # An option that cannot be read has no name to judge it by.
+    found = [
+        parts[3],
+        *(n if not sep else value for n, sep, value in pairs if not sep or _SECRET.search(n)),
+    ]
+    named = [value for name, value in options.items() if _SECRET.search(name)]
+    for value in named:
+        found += [*map(str, value.values())] if isinstance(value, Mapping) else [str(value)]
+    raw = {text for text in found if text}
+    return raw | {unquote_plus(text) for text in raw}
+
+
+_SECRET = re.compile("password|username|properties|token|secret", re.IGNORECASE)
 
 
 def _without_password(uri: str) -> str:
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
+    parts = _URI.fullmatch(uri)
+    if parts is None:
         return "<uri>"
-    hosts = parts.netloc.rpartition("@")[2]
-    user = parts.username
-    # A query can hold secrets too (authMechanismProperties, TLS key passwords).
-    return f"{parts.scheme}://{f'{user}:***@' if user else ''}{hosts}{parts.path}"
+    user = f"{parts[2]}{':***' if parts[3] else ''}@" if parts[2] else ""
+    # The options can hold secrets too (authMechanismProperties, passwords of TLS keys).
+    return f"{parts[1]}://{user}{parts[4]}{parts[5] or ''}"

@@ -107,6 +107,8 @@ def connect(
         if isinstance(address, str) and (address == "embedded" or address.startswith("embedded:")):
             address, on_close = _start_embedded(address)
             chunk = reference_chunk or EMBEDDED_REFERENCE_CHUNK
+            # On this machine: there soon, or not at all.
+            client_options = {"serverSelectionTimeoutMS": 5_000, **client_options}
         options = {
             "tz_aware": True,
             "uuidRepresentation": "standard",
@@ -271,7 +273,11 @@ def _check_collection_options(place: str, options: Mapping[str, Any]) -> None:
 def connection_of(cls: Any) -> Connection | None:
     """Return the Connection behind a class's calls, None when a bare client is."""
     override = _using.get()
-    client = (override and override.client) or cls._client or _default
+    client: Any = None if override is None else override.client
+    if client is None:
+        client = cls._client
+    if client is None:
+        client = _default
     return client if isinstance(client, Connection) else None
 
 
@@ -297,6 +303,11 @@ def find_client(cls: Any, aio: bool) -> Any:
                 )
     if isinstance(client, Connection):
         return client.async_client() if aio else client.client
+    if not isinstance(client, (MongoClient, AsyncMongoClient)):
+        raise NotConnected(
+            f"{place}: expected a MongoClient, AsyncMongoClient or Connection, got a value of "
+            f"type {type(client).__name__}; for a URI write loom.connect(uri)"
+        )
     if aio and isinstance(client, MongoClient):
         raise NotConnected(
             f"{place}: expected an AsyncMongoClient for an awaited call, got a MongoClient; "
