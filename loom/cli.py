@@ -28,7 +28,7 @@ data of an earlier demo is refused, and not touched.
 examples:
   loom demo                                  {demo_run.ROWS:,} of {_ALL:,} flights
   loom demo --rows all                       all of them
-  loom demo --keep                           stay on disk, to go on with
+  loom demo --keep                           keep them on disk, to go on with
   loom demo --uri mongodb://localhost/flights
 """
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             embedded.serve(options.directory, memory=options.memory, port=options.port)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read the output has seen enough. The flush at the exit would raise again.
@@ -126,11 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     where = serve.add_mutually_exclusive_group()
     where.add_argument(
-        "--directory", metavar="D", help=f"where the data is (default: {embedded.data_directory()})"
+        "--directory",
+        metavar="DIR",
+        help=f"where the data is (default: {embedded.data_directory()})",
     )
     where.add_argument("--memory", action="store_true", help="keep the data in memory")
     serve.add_argument(
-        "--port", type=int, default=0, metavar="P", help="on 127.0.0.1 (default: a free one)"
+        "--port", type=int, default=0, metavar="PORT", help="on 127.0.0.1 (default: a free one)"
     )
     return parser
 

@@ -112,11 +112,11 @@ class Change(Frame):
 def load(
     frame_class: type[Frame],
     documents: Iterator[dict[str, Any]],
-    advance: Callable[[str, int], None],
+    advance: Callable[[int], None],
 ) -> None:
     while batch := list(islice(documents, 5_000)):
         frame_class.insert_many(batch)
-        advance(str(frame_class._collection), len(batch))
+        advance(len(batch))
 
 
 def add_index() -> None:
@@ -146,7 +146,7 @@ def one_page() -> list[Flight]:
     )
 
 
-async def keep_history(frames: list[Flight], fields: tuple[str, ...]) -> None:
+async def log_change(frames: list[Flight], fields: tuple[str, ...]) -> None:
     changes = []
     for flight in frames:
         written = {name: flight[name] for name in fields}
@@ -158,7 +158,7 @@ async def keep_history(frames: list[Flight], fields: tuple[str, ...]) -> None:
 
 def forgive_the_delay(late: list[Flight]) -> None:
     Flight.listen("update", Flight.timestamp_update)
-    Flight.listen("update", keep_history)
+    Flight.listen("update", log_change)
 
     for flight in late:
         flight.departure_delay = 0

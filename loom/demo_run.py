@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from . import demo, nycflights
+from . import __version__, demo, nycflights
 from .clients import Connection
 from .connection import close, connect
 from .demo import Airline, Airport, Change, Flight, Plane, Weather
+from .embedded_directory import data_directory
 from .errors import LoomError
 from .frames import Frame, Q
 from .terminal import Screen, progress, shortened
@@ -59,6 +61,7 @@ def run(
     connection = _connect(address, commands)
     try:
         _claim()
+        screen.title(f"Loom {__version__} and the flights out of New York in 2013")
         screen.say(f"{_place(address, connection)}, ready in {_seconds(began)}.")
         _load(screen, sources)
         late = _query(screen, commands)
@@ -66,6 +69,10 @@ def run(
         _update(screen, commands, late)
         _delete(screen, commands, late)
         _end(screen, address, connection, began)
+    except KeyboardInterrupt:
+        left = "nothing is" if address == "embedded:memory" else "what was loaded was"
+        screen.title(f"Stopped; {left} left behind.")
+        raise
     finally:
         close()
 
@@ -131,6 +138,7 @@ class _Marker(Frame):
     _collection = "loom_demo"
 
     _id: str
+    loaded: datetime
 
 
 _MARK = "loom demo put the data of this database here, and replaces it"
@@ -154,7 +162,7 @@ def _claim() -> None:
     # The marker stays: should this end halfway, the next demo knows the rest as its own.
     for name in held - {_Marker._collection}:
         database.drop_collection(name)
-    _Marker(_id=_MARK).upsert()
+    _Marker(_id=_MARK, loaded=datetime.now(timezone.utc)).upsert()
 
 
 # The parts
@@ -181,7 +189,7 @@ def _load(screen: Screen, sources: _Sources) -> None:
     rows: list[tuple[object, ...]] = []
     total = sum(size for _, size in sources.values())
     began = time.perf_counter()
-    with progress(total) as advance:
+    with progress(total, "documents") as advance:
         for frame_class, (documents, size) in sources.items():
             start = time.perf_counter()
             demo.load(frame_class, documents, advance)
@@ -237,11 +245,15 @@ def _projection(screen: Screen, commands: _Commands, chunk: int) -> None:
         for name in ("airline", "plane", "origin", "destination")
         if name in flight
     )
+    if page:
+        screen.say(
+            f"One by one, {len(page)} flights and their {references} references would have taken "
+            f"{1 + references} commands."
+        )
     screen.say(
-        f"One by one, {len(page)} flights and their {references} references would have taken "
-        f"{1 + references}. Origin and destination are of one class and ask for the same, so they "
-        f"share a query; one that needs more than {chunk:,} different ids is sent in parts. "
-        "A plane in brackets is known by its number only: it has no document."
+        "Origin and destination are of one class and ask for the same, so they share a query; one "
+        f"that needs more than {chunk:,} different ids is sent in parts. A plane in brackets is "
+        "known by its number only: it has no document."
     )
 
 
@@ -252,10 +264,11 @@ def _full_line(flight: Flight) -> tuple[object, ...]:
     else:
         model = plane.model
     return (
-        shortened(f"{flight.airline.name} {flight.number}", 24),
-        shortened(model, 12),
-        shortened(flight.origin.name, 15),
-        shortened(f"{flight.destination.name or flight.destination._id}", 19),
+        f"{flight.number:>4}",
+        shortened(flight.airline.name, 22),
+        shortened(model, 9),
+        shortened(flight.origin.name, 19),
+        shortened(flight.destination.name or flight.destination._id, 16),
     )
 
 
@@ -265,8 +278,9 @@ def _update(screen: Screen, commands: _Commands, late: list[Flight]) -> None:
         "Listeners run around every write. These set a time stamp, and keep what was written in "
         "documents of their own. An async listener serves blocking and awaited calls alike."
     )
-    screen.code(Change, demo.keep_history, demo.forgive_the_delay)
+    screen.code(Change, demo.log_change, demo.forgive_the_delay)
     _, sent = commands.during(demo.forgive_the_delay, late)
+    screen.say("The first of them, as it is stored now:")
     for flight in Flight.by_ids([flight._id for flight in late[:1]]):
         change = Change.by_id(flight.history[0], required=True)
         screen.table(
@@ -305,13 +319,15 @@ def _end(screen: Screen, address: str, connection: Connection, began: float) -> 
         screen.say("and then, in Python:")
         shown = '"embedded"'
     else:
-        screen.say("The data is kept; the next demo replaces it. To go on with it in Python:")
+        where = data_directory() if address == "embedded" else f"database {connection.db!r}"
+        screen.say(f"The data stays in {where}; the next demo there replaces it.")
+        screen.say("To go on with it in Python:")
         shown = '"embedded"' if address == "embedded" else "URI"
     screen.code(
         "import loom\n"
         "from loom.demo import Flight\n"
         f'loom.connect({shown}, db="{connection.db}")\n'
-        'print(Flight.one(sort="-departure_delay"))'
+        "print(Flight.one(loom.Q.departure_delay > 60))"
     )
 
 

@@ -185,14 +185,16 @@ def serve(
 
     The arguments and errors are those of `start`; NotConnected also if the server dies.
     """
-    with start(directory, memory=memory, port=port) as server:
+    with (
+        start(directory, memory=memory, port=port) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         where = "memory, gone when it stops" if server.directory is None else server.directory
         print(f"{server.uri}\nLoom's embedded server, data in {where}; Ctrl-C stops it", flush=True)
         # Short waits, for Windows does not let Ctrl-C interrupt a long one.
-        with contextlib.suppress(KeyboardInterrupt):
-            while server.running:
-                time.sleep(0.2)
-            raise _died("the server died", server._process.returncode, server.log)
+        while server.running:
+            time.sleep(0.2)
+        raise _died("the server died", server._process.returncode, server.log)
 
 
 def _uri(port: int) -> str:

@@ -70,26 +70,19 @@ class Screen:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str, int], None]]:
+def progress(total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show a bar on standard error while the block runs, if that is a terminal and tqdm is there.
 
     Yields:
-        A function that takes what is being done, and how much more of it is done.
+        A function that takes how much more is done.
     """
     try:
         tqdm = importlib.import_module("tqdm").tqdm
     except ImportError:
-        yield lambda what, done: None
+        yield lambda done: None
         return
-    with tqdm(
-        total=total, disable=None, unit=" docs", unit_scale=True, leave=False, dynamic_ncols=True
-    ) as bar:
-
-        def advance(what: str, done: int) -> None:
-            bar.set_description(what, refresh=False)
-            bar.update(done)
-
-        yield advance
+    with tqdm(total=total, disable=None, unit=f" {unit}", unit_scale=True, leave=False) as bar:
+        yield bar.update
 
 
 def shortened(text: str, width: int) -> str:
