@@ -48,13 +48,11 @@ def run_page(page: Path, server: Server, db: str) -> None:
     vars(module).update(_check=_check, commands=_commands)
     sys.modules[module.__name__] = module
     try:
-        with _recording():
+        with _recording(), _closing(server.loop):
             for number, source in blocks(text):
                 _run(source.replace(ADDRESS, address), number, page, module, server.loop)
     finally:
         del sys.modules[module.__name__]
-        server.loop.run_until_complete(loom.aio.close())
-        loom.close()
 
 
 def blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -114,3 +112,24 @@ def _recording() -> Iterator[None]:
     _commands.clear()
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+@contextlib.contextmanager
+def _closing(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Close every connection that a page made, those that it replaced too."""
+    connect = loom.connect
+    made: list[loom.Connection] = []
+
+    def noted(*args: Any, **options: Any) -> loom.Connection:
+        made.append(connect(*args, **options))
+        return made[-1]
+
+    loom.connect = noted
+    try:
+        yield
+    finally:
+        loom.connect = connect
+        for connection in made:
+            loop.run_until_complete(connection.close_async())
+            connection.close()
+        loom.close()

@@ -23,6 +23,7 @@ def test_every_block_of_a_page_runs(
 ) -> None:
     """A page's Python blocks run, one after the other, and show what the page says they show."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOOM_DATA_DIR", str(tmp_path / "data"))
     run_page(page, server, db)
 
 
