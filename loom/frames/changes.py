@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import bson
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
-from ..errors import FieldError, MissingId, QueryError, nearest
-from .loaded import Loaded
+from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
+from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
-from .plans import Reference
+from .plans import Child, Node, Reference
 
 __all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "update_of"]
 
@@ -47,7 +47,13 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
             raise FieldError(
                 f"{place}: expected names of fields, got {field!r} of type {type(field).__name__}"
             )
-        root = split(field)[0]
+        names = split(field)
+        root = names[0]
+        if any(name.startswith("$") for name in names):
+            raise QueryError(
+                f"{place}: expected a path of names, got {field!r}; operators in a path go "
+                "through get_collection()"
+            )
         if root == "_id":
             raise QueryError(f"{place}: expected fields that can change, got '_id'")
         if root not in definition.names and not definition.is_open:
@@ -64,11 +70,9 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
     document = frame._document
     settle_datetimes(document, naive, type(frame).__name__)
     state: Loaded | None = getattr(frame, "_state", None)
-    keyed = {} if state is None else state.keyed()
     copied = {"_id": document.get("_id") if "_id" in document else bson.ObjectId(), **document}
-    for field in copied if keyed else ():
-        copied[field] = _with_keys(field, copied[field], keyed)
-    return copied
+    node = _keyed_node(state)
+    return copied if node is None else _by_node(copied, node)
 
 
 class Snapshot:
@@ -99,16 +103,16 @@ class Snapshot:
                 paths.add(name)
                 continue
             old, old_bytes = self.before[name]
-            if value is not old:
-                if type(value) is not type(old) or value != old:
+            if value is old and old_bytes is None:
+                continue
+            new_bytes = self._bytes(value)
+            if new_bytes is None or old_bytes is None:
+                if value is old or type(value) is not type(old) or value != old:
                     paths.add(name)
-            elif old_bytes is not None:
-                new_bytes = self._bytes(value)
-                if new_bytes is None:
-                    paths.add(name)
-                elif new_bytes != old_bytes:
-                    before, after = bson.decode(old_bytes)[""], bson.decode(new_bytes)[""]
-                    paths |= _differences(name, before, after)
+            elif value is not old and type(value) is not type(old):
+                paths.add(name)
+            elif new_bytes != old_bytes:
+                paths |= {name} if value is not old else _differences(name, old_bytes, new_bytes)
         paths |= self.before.keys() - document.keys()
         return paths - {"_id"}
 
@@ -117,15 +121,27 @@ def _is_subframe(value: Any) -> bool:
     return getattr(type(value), "_is_subframe", False)
 
 
-def _differences(path: str, before: Any, after: Any) -> set[str]:
+#: Reads back what is compared; a date beyond Python's years is no error.
+_COMPARED: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+def _differences(path: str, before: bytes, after: bytes) -> set[str]:
+    """Return the deepest paths that differ between two values, each in a BSON document."""
+    old = bson.decode(before, _COMPARED)[""]
+    new = bson.decode(after, _COMPARED)[""]
+    return _different(path, old, new)
+
+
+def _different(path: str, before: Any, after: Any) -> set[str]:
     if not isinstance(before, dict) or not isinstance(after, dict):
-        return set() if type(before) is type(after) and before == after else {path}
-    if any(not key or "." in key or key.startswith("$") for key in (*before, *after)):
-        return {path}  # a path could not name them
+        # Equal in Python is not enough: True is no 1 to MongoDB, nor 1 a 1.0.
+        return set() if bson.encode({"": before}) == bson.encode({"": after}) else {path}
+    if not all(map(is_nameable, (*before, *after))):
+        return set() if bson.encode(before) == bson.encode(after) else {path}
     paths: set[str] = set()
     for key in {**before, **after}:
         if key in before and key in after:
-            paths |= _differences(f"{path}.{key}", before[key], after[key])
+            paths |= _different(f"{path}.{key}", before[key], after[key])
         else:
             paths.add(f"{path}.{key}")
     return paths
@@ -149,7 +165,8 @@ def update_of(
     """
     document = frame._document
     state: Loaded | None = getattr(frame, "_state", None)
-    if snapshot is None and state is None and fields and document.keys() >= set(fields):
+    plain = snapshot is None and state is None and type(frame)._definition.names.issuperset(fields)
+    if plain and fields and document.keys() >= set(fields):
         # The everyday case: top-level names, nothing to compare, nothing loaded in part.
         part = {name: document[name] for name in fields}
         _settle(document, part, naive, type(frame).__name__)
@@ -157,8 +174,13 @@ def update_of(
     place = f"{type(frame).__name__}.{operation}"
     joined = set() if snapshot is None else snapshot.changed(document)
 
-    hidden = frozenset[str]() if state is None or fields else state.hidden
-    paths = list(fields) or [n for n in document if n != "_id" and n not in hidden]
+    for name in document:
+        if not is_nameable(name) and (not fields or name in joined):
+            raise QueryError(
+                f"{place}: expected keys that a path can name, got {name!r}; name the fields to "
+                "write"
+            )
+    paths = list(fields) or [name for name in document if name != "_id"]
     paths = without_descendants([*paths, *sorted(joined)])
     roots = {path.partition(".")[0] for path in paths}
     part = {name: document[name] for name in roots if name in document}
@@ -168,6 +190,8 @@ def update_of(
     removed: dict[str, Any] = {}
     for path in paths:
         value = lookup(document, path)
+        if "." in path:
+            _check_way(document, path, state, place)
         if value is MISSING:
             if path not in joined and not any(is_ancestor(j, path) for j in joined):
                 raise QueryError(
@@ -178,7 +202,12 @@ def update_of(
         elif state is None:
             assigned[path] = value
         else:
-            assigned.update(_as_stored(path, value, state, place))
+            _check_hidden(document, path, joined - {*fields}, state, place)
+            for deeper, inner in state.written(document, path, place, seen=path in fields):
+                if inner is MISSING:
+                    removed[deeper] = True
+                else:
+                    assigned[deeper] = _as_stored(document, deeper, inner, state)
     update: dict[str, Any] = {}
     if assigned:
         update["$set"] = assigned
@@ -187,6 +216,7 @@ def update_of(
     if not update:
         raise QueryError(
             f"{place}: expected something to write, got a frame that holds only its _id"
+            + ("" if state is None else " and what its projection hides; name the fields to write")
         )
     return update
 
@@ -197,45 +227,111 @@ def _settle(document: dict[str, Any], part: dict[str, Any], naive: Naive, place:
     document.update(part)
 
 
-def _as_stored(path: str, value: Any, state: Loaded, place: str) -> Iterable[tuple[str, Any]]:
-    keyed = state.keyed()
-    pairs: Iterable[tuple[str, Any]] = [(path, value)]
-    if state.is_partial(path, value):
-        pairs = state.parts(path, value, place)
-    return [(p, _with_keys(p, v, keyed)) for p, v in pairs] if keyed else pairs
+def _check_way(document: Any, path: str, state: Loaded | None, place: str) -> None:
+    """Refuse a path that leads out of the document, or to another value than the one stored."""
+    value, above = document, ""
+    for key in path.split("."):
+        if above and _is_reference(value):
+            raise QueryError(
+                f"{place}: expected a path inside the document, got {path!r}, but {above!r} "
+                f"refers to a {type(value).__name__}; update that frame"
+            )
+        inner = lookup(value, key)
+        if above and state is not None and state.is_shifted(document, above, value, inner):
+            raise ProjectionError(
+                f"{place}.{path}: expected a way through values that were fetched whole, got "
+                f"only a part of {above!r}; reload it whole first"
+            )
+        value, above = inner, f"{above}.{key}" if above else key
+
+
+def _is_reference(value: Any) -> bool:
+    kind = type(value)
+    return getattr(kind, "_is_frame", False) or getattr(kind, "_is_missing", False)
+
+
+def _check_hidden(
+    document: dict[str, Any], path: str, joined: set[str], state: Loaded, place: str
+) -> None:
+    """Refuse what a listener edited in place where ids are hidden, and nobody named."""
+    for edited in joined:
+        if edited == path or is_ancestor(path, edited):
+            hidden = state.covered(document, edited)
+            if hidden is not None:
+                raise ProjectionError(
+                    f"{place}.{edited}: expected a value that shows all its ids, got one edited "
+                    f"by a listener while $missing hides an id in {hidden!r}; name it to write "
+                    "what is seen, or load it with '$missing': 'keep'"
+                )
 
 
 # References by another key than _id are written back as that key
 
 
-def _with_keys(path: str, value: Any, keyed: Mapping[str, Reference]) -> Any:
-    for reference_path, reference in keyed.items():
-        if path == reference_path or is_ancestor(reference_path, path):
-            value = _key_of(value, reference)
-        elif is_ancestor(path, reference_path):
-            value = _inside(value, reference_path[len(path) + 1 :].split("."), reference)
-    return value
+def _keyed_node(state: Loaded | None) -> Node | None:
+    plan = None if state is None else state.plan
+    return plan.node if plan is not None and plan.has_keys else None
 
 
-def _inside(value: Any, keys: list[str], reference: Reference) -> Any:
-    if not keys:
+def _as_stored(document: Any, path: str, value: Any, state: Loaded) -> Any:
+    node = _keyed_node(state)
+    return value if node is None else _by_path(path.split("."), document, value, node)
+
+
+def _by_path(names: list[str], holder: Any, value: Any, node: Node) -> Any:
+    """Return the value at a path below `holder`, the documents that `node` speaks of."""
+    if not names:
+        return _by_node(value, node)
+    holder = holder._document if _is_subframe(holder) else holder
+    name, *rest = names
+    inner = lookup(holder, name)
+    if isinstance(holder, (list, tuple)):
+        return _by_path(rest, inner, value, node)
+    reference = node.references.get(name)
+    if reference is not None:
         return _key_of(value, reference)
-    value = value._document if _is_subframe(value) else value
-    if isinstance(value, (list, tuple)):
-        return [_inside(member, keys, reference) for member in value]
-    if not isinstance(value, Mapping):
+    child = node.children.get(name)
+    if child is None or not rest:
+        return value if child is None else _by_child(value, child)
+    if child.named is not None:
+        value = _by_path(rest, inner, value, child.named)
+    if child.node is None:
         return value
-    if keys[0] in value:
-        return {**value, keys[0]: _inside(value[keys[0]], keys[1:], reference)}
-    # a map of embedded documents: the path goes on inside each of its values
-    return {k: _inside(v, keys, reference) if _is_embedded(v) else v for k, v in value.items()}
+    if child.is_map and not isinstance(inner, (list, tuple)):
+        return _by_path(rest[1:], lookup(inner, rest[0]), value, child.node)
+    return _by_path(rest, inner, value, child.node)
 
 
-def _is_embedded(value: Any) -> bool:
-    return isinstance(value, (dict, list)) or _is_subframe(value)
+def _by_child(value: Any, child: Child) -> Any:
+    if child.named is not None:
+        value = _by_node(value, child.named)
+    return value if child.node is None else _by_node(value, child.node, is_map=child.is_map)
+
+
+def _by_node(value: Any, node: Node, *, is_map: bool = False) -> Any:
+    """Return embedded documents with keys for frames; what holds none stays as it is."""
+    if not node.has_references:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_by_node(member, node) for member in value]
+    document = value._document if _is_subframe(value) else value
+    if not isinstance(document, dict):
+        return value
+    if is_map:
+        return {key: _by_node(member, node) for key, member in document.items()}
+    stored = dict(document)
+    for key, reference in node.references.items():
+        if key in stored:
+            stored[key] = _key_of(stored[key], reference)
+    for key, child in node.children.items():
+        if key in stored:
+            stored[key] = _by_child(stored[key], child)
+    return stored
 
 
 def _key_of(value: Any, reference: Reference) -> Any:
+    if reference.key == "_id":
+        return value
     if isinstance(value, (list, tuple)):
         return [_key_of(member, reference) for member in value]
     if isinstance(value, dict):

@@ -46,15 +46,26 @@ class Node:
 
 
 class Child:
-    """Embedded documents under one key: how they are wrapped and what is inside."""
+    """Embedded documents under one key: how they are wrapped and what is inside.
 
-    __slots__ = ("frame_class", "is_declared", "is_map", "node")
+    Attributes:
+        frame_class: what wraps them, None for documents that stay dicts.
+        is_map: the value is a dict of embedded documents, or of lists of them.
+        node: what is done inside each of them; None for what the annotations of
+            `frame_class` say, which may still become complete.
+        named: what is done with single members of a map, by their key.
+        is_declared: from an annotation: a value that does not fit stays as it is.
+    """
 
-    def __init__(self, frame_class: Any, is_map: bool, node: Node, is_declared: bool) -> None:
+    __slots__ = ("frame_class", "is_declared", "is_map", "named", "node")
+
+    def __init__(
+        self, frame_class: Any, is_map: bool, node: Node | None, is_declared: bool
+    ) -> None:
         self.frame_class = frame_class
         self.is_map = is_map
         self.node = node
-        #: from an annotation: a value that does not fit stays as it is
+        self.named: Node | None = None
         self.is_declared = is_declared
 
 
@@ -67,26 +78,43 @@ class Plan:
 
     Attributes:
         frame_class: the class of the frames it makes.
+        projection: what it was compiled from.
+        key: a field that is fetched in any case, because references go by it.
         driver: the projection that is sent, None for whole documents.
         node: references and sub-frames.
         partial: what was fetched only in part and is therefore never written whole.
+        computed: paths among them that hold the result of an expression or a part of a list.
+        has_keys: a reference is stored as another field than `_id`.
+        made_of: by class, its fields and resolved annotations that the plan rests on.
+        is_plain: documents are wrapped and nothing else.
     """
 
-    __slots__ = ("computed", "driver", "frame_class", "is_plain", "keyed", "node", "partial")
+    __slots__ = (
+        "computed",
+        "driver",
+        "frame_class",
+        "has_keys",
+        "is_plain",
+        "key",
+        "made_of",
+        "node",
+        "partial",
+        "projection",
+    )
 
-    def __init__(self, frame_class: Any) -> None:
+    def __init__(self, frame_class: Any, projection: dict[str, Any], key: str | None) -> None:
         self.frame_class = frame_class
+        self.projection = projection
+        self.key = key
         self.driver: dict[str, Any] | None = None
         self.node = Node("")
         self.partial: PartialTree = {}
-        #: fields that hold the result of an expression or a part of a list
         self.computed: frozenset[str] = frozenset()
-        #: references by another key than _id, by path
-        self.keyed: dict[str, Reference] = {}
-        #: documents are wrapped and nothing else; told once the plan is compiled
+        self.has_keys = False
+        self.made_of: dict[Any, tuple[Any, Any]] = {}
         self.is_plain = False
 
     @property
     def is_remembered(self) -> bool:
         """True when frames must know how they were loaded to be written back right."""
-        return bool(self.partial or self.computed or self.keyed)
+        return bool(self.partial or self.has_keys)

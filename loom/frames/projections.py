@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Union, cast
 
-from ..errors import ProjectionError
+from ..errors import LoomError, ProjectionError
 from .annotations import embedded, resolved_annotations
+from .conditions import Expression
+from .paths import ancestors, is_ancestor
 from .plans import Child, Node, OnMissing, PartialTree, Plan, Reference
+from .values import SCALARS, plain
 
-__all__ = ["Projection", "plan_for"]
+__all__ = ["Projection", "node_of", "plan_for"]
 
 #: What a caller may pass: a dict as for PyMongo, with `$ref` and `$sub` inside, or names.
 Projection = Union[Mapping[str, Any], Iterable[str], None]  # noqa: UP007 - an alias for 3.10
@@ -18,58 +21,105 @@ _REFS = ("$ref", "$ref.")
 _SUBS = ("$sub", "$sub.")
 _DIRECTIVES = frozenset({*_REFS, *_SUBS, "$ref_key", "$missing"})
 _ON_MISSING = ("keep", "none", "drop", "raise")
+_NAMES = (list, tuple, set, frozenset)
 
 
-def plan_for(frame_class: Any, projection: Projection = None) -> Plan:
+def plan_for(frame_class: Any, projection: Projection = None, key: str | None = None) -> Plan:
     """Return the plan of a projection for a Frame class, from the class's cache if it is there.
+
+    Args:
+        frame_class: whose documents are fetched.
+        projection: None stands for the class's default, an empty one for all declared fields.
+        key: a field to fetch in any case, because references are put in place by it.
 
     Raises:
         ProjectionError: the projection cannot be understood; the message names the path.
     """
     if projection is None:
         projection = frame_class._default_projection
-    definition = frame_class._definition
-    if not projection and not isinstance(
-        projection, (Mapping, type(None), list, tuple, set, frozenset)
-    ):
+    if not isinstance(projection, (Mapping, type(None), *_NAMES)):
         raise _wrong_type(frame_class.__name__, projection)
-    key = _frozen(projection) if projection else None
-    # Until all annotations are resolved another class can still change the plan.
-    annotations = resolved_annotations(definition)
-    plans = definition.plans
-    cached = plans.get(key)
-    if cached is not None and cached[0] is annotations:
-        return cast(Plan, cached[1])
-    plan = _compile(frame_class, projection or None)
-    plan.is_plain = plan.node.is_empty and not plan.is_remembered
-    if key is not _UNHASHABLE:
+    try:
+        cache_key = (_frozen(projection or {}), key) if projection or key else None
+    except TypeError:
+        # A value that cannot be compared safely, or one that compiling will refuse.
+        return _compile(frame_class, projection, key)
+    except RecursionError:
+        raise ProjectionError(
+            f"{frame_class.__name__}: expected a projection of finite depth, got one that "
+            "contains itself"
+        ) from None
+    plans = frame_class._definition.plans
+    plan: Plan | None = plans.get(cache_key)
+    if plan is None or not _is_current(plan):
+        plan = _compile(frame_class, projection, key)
         if len(plans) >= 256:
             plans.clear()
-        plans[key] = (annotations, plan)
+        plans[cache_key] = plan
     return plan
 
 
-_UNHASHABLE = object()
+def _is_current(plan: Plan) -> bool:
+    """Tell whether fields and annotations are still those that the plan was made of."""
+    return all(
+        cls._definition is definition and resolved_annotations(definition) is resolved
+        for cls, (definition, resolved) in plan.made_of.items()
+    )
 
 
-def _frozen(value: Any) -> Any:
-    """Return a hashable form of a projection; equal forms mean equal projections."""
+# Keys of the cache: equal for projections that mean the same, whatever their order
+
+
+def _frozen(projection: Any) -> Any:
+    """Return a hashable form of a projection; TypeError when there is none."""
+    if isinstance(projection, _NAMES):
+        return frozenset((_text(name), True) for name in projection)
+    if not isinstance(projection, Mapping):
+        return _refuse()
+    items = []
+    for name, value in projection.items():
+        if _text(name).startswith("$"):
+            if name in ("$ref_key", "$missing"):
+                frozen: Any = _text(value)
+            elif name in _DIRECTIVES:
+                frozen = value if isinstance(value, type) else _refuse()
+            else:
+                frozen = _literal(value)
+        elif isinstance(value, Mapping):
+            frozen = _frozen(value)
+        elif isinstance(value, (bool, int, float)):
+            frozen = bool(value) if value in (0, 1) else _refuse()
+        else:
+            frozen = _text(value)
+        items.append((name, frozen))
+    return frozenset(items)
+
+
+def _literal(value: Any) -> Any:
+    """Return a hashable form of an operator's value, in which 1, 1.0 and True differ."""
     if isinstance(value, Mapping):
-        items = []
-        for key, inner in value.items():
-            frozen = inner if isinstance(inner, (bool, type)) else _frozen(inner)
-            if frozen is _UNHASHABLE:
-                return _UNHASHABLE
-            items.append((key, frozen))
-        return (Mapping, *items)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        parts = [_frozen(inner) for inner in value]
-        return _UNHASHABLE if any(p is _UNHASHABLE for p in parts) else (list, *parts)
-    try:
-        hash(value)
-    except TypeError:
-        return _UNHASHABLE
-    return (type(value), value)
+        return (dict, *((_text(name), _literal(inner)) for name, inner in value.items()))
+    if isinstance(value, (list, tuple)):
+        return (list, *map(_literal, value))
+    return (type(value), value) if type(value) in SCALARS else _refuse()
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else _refuse()
+
+
+def _refuse() -> Any:
+    raise TypeError
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of a projection that later changes of the caller's do not reach."""
+    if isinstance(value, Mapping):
+        return {name: _copied(inner) for name, inner in value.items()}
+    return [*map(_copied, value)] if isinstance(value, (list, tuple)) else value
+
+
+# Compiling
 
 
 class _Flat:
@@ -82,14 +132,23 @@ class _Flat:
         self.excluded: str | None = None
         #: an inclusion inside a sub-frame, which narrows it but leaves the rest as it is
         self.narrowed: str | None = None
+        #: fields of the frame itself that were narrowed so
+        self.narrow_fields: set[str] = set()
+        #: paths of references and whole sub-frames: fetched in either kind, they decide nothing
+        self.loose: set[str] = set()
+
+    def add_loose(self, path: str) -> None:
+        """Add the path of a reference or of a whole sub-frame."""
+        if not any(self.paths[above] is True for above in ancestors(path) if above in self.paths):
+            self.loose.add(path)
+            self.add(path, True, decides=False)
 
     def add(self, path: str, value: Any, *, decides: bool = True) -> None:
-        """Add a path; it `decides` whether the projection includes or excludes.
-
-        A reference is fetched in either kind and decides nothing.
-        """
-        for other in self.paths:
-            if other == path or other.startswith(f"{path}.") or path.startswith(f"{other}."):
+        """Add a path; it `decides` whether the projection includes or excludes."""
+        for other in [*self.paths]:
+            if is_ancestor(path, other) and other in self.loose and value is True:
+                del self.paths[other]  # comes with the whole
+            elif other == path or is_ancestor(path, other) or is_ancestor(other, path):
                 raise ProjectionError(
                     f"{self.place}: expected each path once, got {other!r} and {path!r}; "
                     "keep one of them"
@@ -111,7 +170,10 @@ class _Flat:
         """Add what was named inside a sub-frame."""
         self.narrowed = self.narrowed or inner.included or inner.narrowed
         for path, value in inner.settled().items():
-            self.add(path, value, decides=value is False)
+            if path in inner.loose:
+                self.add_loose(path)
+            else:
+                self.add(path, value, decides=value is False)
 
     def settled(self) -> dict[str, Any]:
         """Return the paths as MongoDB takes them."""
@@ -120,43 +182,47 @@ class _Flat:
             return {p: v for p, v in self.paths.items() if v is not True or p == "_id"}
         return self.paths
 
+    def beside(self, whole: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the paths together with everything else, for references and sub-frames alone."""
+        operators = {p: v for p, v in self.paths.items() if v is not True}
+        if whole is None or any("." in path for path in operators):
+            return operators or None
+        driver = dict(whole)
+        for path, value in self.paths.items():
+            root = path.partition(".")[0]
+            if root in self.narrow_fields:
+                driver.pop(root, None)
+                driver[path] = value
+            else:
+                driver[root] = value
+        return driver
 
-def _compile(frame_class: Any, projection: Any) -> Plan:
-    plan = Plan(frame_class)
+
+def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     name = frame_class.__name__
+    named = _mapping(projection, name) if projection else {}
+    plan = Plan(frame_class, _copied(named), key)
     definition = frame_class._definition
-    whole = None if definition.is_open else dict.fromkeys(sorted(definition.names), True)
-    if projection is None:
-        plan.driver = whole
-        _add_declared(plan.node, frame_class, "", whole)
-        return plan
-
-    named = _mapping(projection, name)
-    flat = _Flat(name)
-    computed: set[str] = set()
-    plain = _compile_level(plan, plan.node, frame_class, named, "", flat, computed)
-    paths = flat.settled()
-    if plain or flat.excluded:
-        plan.driver = paths
-    elif whole is not None:
-        # Only references and sub-frames were named: everything else comes too.
-        asked = {path.partition(".")[0] for path in paths}
-        plan.driver = {f: True for f in whole if f not in asked} | paths
-    else:
-        plan.driver = {p: v for p, v in paths.items() if v is not True} or None
-    plan.partial = _partial_tree(plan.driver or {})
-    plan.computed = frozenset(computed)
-    _add_declared(plan.node, frame_class, "", plan.driver)
+    driver = None if definition.is_open else dict.fromkeys(sorted(definition.names), True)
+    if named:
+        flat = _Flat(name)
+        names_plain_fields = _compile_level(plan, plan.node, named, "", flat)
+        if names_plain_fields or flat.excluded:
+            driver = flat.settled()
+        else:
+            driver = flat.beside(driver)
+    plan.driver = _with_key(driver, key, name)
+    plan.partial, plan.computed = _partial(plan.driver or {})
+    _add_declared(plan, plan.node, frame_class, "", plan.driver)
     _mark_references(plan.node)
+    plan.is_plain = plan.node.is_empty and not plan.is_remembered
     return plan
 
 
 def _mapping(projection: Any, place: str) -> Mapping[str, Any]:
     if isinstance(projection, Mapping):
         return projection
-    if isinstance(projection, (list, tuple, set, frozenset)) and all(
-        isinstance(name, str) for name in projection
-    ):
+    if isinstance(projection, _NAMES) and all(isinstance(name, str) for name in projection):
         return dict.fromkeys(projection, True)
     raise _wrong_type(place, projection)
 
@@ -164,97 +230,99 @@ def _mapping(projection: Any, place: str) -> Mapping[str, Any]:
 def _wrong_type(place: str, projection: Any) -> ProjectionError:
     return ProjectionError(
         f"{place}: expected a projection as a dict or a list of names, "
-        f"got {projection!r} of type {type(projection).__name__}"
+        f"got {projection!r} of type {type(projection).__name__}; write {{'name': True}}"
     )
 
 
 def _compile_level(
-    plan: Plan,
-    node: Node,
-    owner: Any,
-    projection: Mapping[str, Any],
-    prefix: str,
-    flat: _Flat,
-    computed: set[str],
+    plan: Plan, node: Node, projection: Mapping[str, Any], prefix: str, flat: _Flat
 ) -> bool:
     """Compile one level; return True when it names plain fields."""
-    plain = False
+    names_plain_fields = False
     for name, value in projection.items():
-        place = f"{flat.place}.{prefix}{name}"
-        if not isinstance(name, str) or not name or any(not key for key in name.split(".")):
-            raise ProjectionError(f"{flat.place}: expected a field path, got {name!r}")
+        if not isinstance(name, str) or not (name.startswith("$") or all(name.split("."))):
+            raise ProjectionError(
+                f"{flat.place}: expected a field path such as 'name' or 'lair.gold', got {name!r}"
+            )
+        path = prefix + name
+        place = f"{flat.place}.{path}"
         if name.startswith("$"):
-            if name in _DIRECTIVES and not prefix:
+            if not prefix:
                 raise ProjectionError(
                     f"{place}: expected a field path, got {name!r}; write "
                     "{'field': {'" + name + "': ...}}"
                 )
-            continue  # handled by the level above
-        path = prefix + name
-        if isinstance(value, Mapping):
-            plain |= _compile_mapping(plan, node, owner, name, value, path, flat, computed)
-        elif value in (True, False) and isinstance(value, (bool, int, float)):
+            # the level above has read it
+        elif isinstance(value, Mapping):
+            names_plain_fields |= _compile_mapping(plan, node, name, value, path, flat)
+        elif isinstance(value, (bool, int, float)) and value in (0, 1):
             flat.add(path, bool(value))
-            plain = True
+            names_plain_fields = True
         elif isinstance(value, str) and value.startswith("$"):
             flat.add(path, value)
-            computed.add(path.partition(".")[0])
-            plain = True
+            names_plain_fields = True
         else:
             raise ProjectionError(
                 f"{place}: expected True, False or a dict, got {value!r} of type "
-                f"{type(value).__name__}"
+                f"{type(value).__name__}; write True to fetch it"
             )
-    return plain
+    return names_plain_fields
 
 
 def _compile_mapping(
-    plan: Plan,
-    node: Node,
-    owner: Any,
-    name: str,
-    value: Mapping[str, Any],
-    path: str,
-    flat: _Flat,
-    computed: set[str],
+    plan: Plan, node: Node, name: str, value: Mapping[str, Any], path: str, flat: _Flat
 ) -> bool:
     place = f"{flat.place}.{path}"
+    texts = [key for key in value if isinstance(key, str)]  # others are refused on their level
     refs = [d for d in _REFS if d in value]
     subs = [d for d in _SUBS if d in value]
     if len(refs) + len(subs) > 1:
         raise ProjectionError(
-            f"{place}: expected one of $ref, $ref., $sub and $sub., got {' and '.join(refs + subs)}"
+            f"{place}: expected one of $ref, $ref., $sub and $sub., got "
+            f"{' and '.join(refs + subs)}; keep one of them"
         )
     for directive in ("$ref_key", "$missing"):
         if directive in value and not refs:
-            raise ProjectionError(f"{place}: expected $ref beside {directive}, got none")
-    operators = {k: v for k, v in value.items() if k.startswith("$") and k not in _DIRECTIVES}
-    names = [k for k in value if not k.startswith("$")]
+            raise ProjectionError(
+                f"{place}: expected $ref beside {directive}, got none; name the Frame class in $ref"
+            )
+    names = [key for key in texts if not key.startswith("$")]
+    operators = {
+        key: _operand(value[key], key, place)
+        for key in texts
+        if key.startswith("$") and key not in _DIRECTIVES
+    }
 
+    if subs:
+        return _compile_sub(plan, node, name, value, subs[0], operators, path, flat)
     if refs:
         reference = _reference(plan, value, refs[0], path, place)
-        _holder(node, name).references[name.rpartition(".")[2]] = reference
-        if reference.key != "_id":
-            plan.keyed[path] = reference
-    elif subs:
-        return _compile_sub(plan, node, name, value, subs[0], operators, path, flat, computed)
+        *parents, last = name.split(".")
+        _inner(node, parents).references[last] = reference
     elif names and operators:
         raise ProjectionError(
             f"{place}: expected field names or operators, got {names[0]!r} and "
             f"{next(iter(operators))!r}; keep one kind"
         )
-    elif names:
-        inner = _child(node, name, None, False).node
-        return _compile_level(plan, inner, None, value, f"{path}.", flat, computed)
     elif not operators:
-        raise ProjectionError(f"{place}: expected True, False or a dict with content, got {{}}")
+        if value:
+            return _compile_level(plan, _inner(node, name.split(".")), value, f"{path}.", flat)
+        raise ProjectionError(
+            f"{place}: expected True, False or a dict with content, got {{}}; write True"
+        )
 
     if operators:
-        flat.add(path, dict(operators))
-        computed.add(path.partition(".")[0])
-        return not refs and "$slice" not in operators
-    flat.add(path, True, decides=False)
+        flat.add(path, operators)
+        return not refs and not _keeps_the_rest(operators)
+    flat.add_loose(path)
     return False
+
+
+def _operand(value: Any, operator: str, place: str) -> Any:
+    try:
+        return value.to_dict() if isinstance(value, Expression) else plain(value, "")
+    except LoomError as error:
+        raise ProjectionError(f"{place}.{operator}: {error}") from None
 
 
 def _compile_sub(
@@ -266,28 +334,32 @@ def _compile_sub(
     operators: dict[str, Any],
     path: str,
     flat: _Flat,
-    computed: set[str],
 ) -> bool:
     place = f"{flat.place}.{path}"
     sub_class = value[directive]
     if not getattr(sub_class, "_is_subframe", False) or not isinstance(sub_class, type):
         raise ProjectionError(
             f"{place}: expected a SubFrame class after {directive}, got {sub_class!r}"
+            + ("; use $ref for a Frame" if getattr(sub_class, "_is_frame", False) else "")
         )
     is_map = directive == "$sub."
-    child = _child(node, name, sub_class, is_map)
+    child = _child(node, name.split("."))
+    child.frame_class, child.is_map, child.node = sub_class, is_map, child.node or Node(path)
     inner = _Flat(flat.place)
     prefix = f"{path}."
-    plain = _compile_level(plan, child.node, sub_class, value, prefix, inner, computed)
+    names_plain_fields = _compile_level(plan, child.node, value, prefix, inner)
+    fetched: dict[str, Any] | None = None
     if operators:
         flat.add(path, operators)
-        computed.add(path.partition(".")[0])
-    elif not plain or is_map:
+    elif is_map or not (names_plain_fields or inner.excluded):
         # A map's keys are unknown, so that its values cannot be named in a path.
-        flat.add(path, True, decides=False)
+        flat.add_loose(path)
     else:
         flat.add_all(inner)
-    _add_declared(child.node, sub_class, prefix, inner.settled() if plain else None)
+        fetched = inner.settled()
+        if path == name:
+            flat.narrow_fields.add(name)
+    _add_declared(plan, child.node, sub_class, prefix, fetched)
     return False
 
 
@@ -296,116 +368,164 @@ def _reference(
 ) -> Reference:
     target = value[directive]
     if not getattr(target, "_is_frame", False) or not isinstance(target, type):
-        raise ProjectionError(f"{place}: expected a Frame class after {directive}, got {target!r}")
+        raise ProjectionError(
+            f"{place}: expected a Frame class after {directive}, got {target!r}"
+            + ("; use $sub for a SubFrame" if getattr(target, "_is_subframe", False) else "")
+        )
     key = value.get("$ref_key", "_id")
-    if not isinstance(key, str) or not key or key.startswith("$"):
-        raise ProjectionError(f"{place}: expected a field name after $ref_key, got {key!r}")
+    if not isinstance(key, str) or not key or key.startswith("$") or "." in key:
+        raise ProjectionError(
+            f"{place}: expected the name of a field after $ref_key, got {key!r}; it cannot be "
+            "a path into a document"
+        )
     on_missing = value.get("$missing", "keep")
     if on_missing not in _ON_MISSING:
         raise ProjectionError(
             f"{place}: expected $missing to be one of {', '.join(_ON_MISSING)}, got {on_missing!r}"
         )
-    wanted = {k: v for k, v in value.items() if not k.startswith("$")}
+    operators = {*_DIRECTIVES, *(k for k in value if isinstance(k, str) and k.startswith("$"))}
+    wanted = {k: v for k, v in value.items() if k not in operators}
     try:
-        inner = plan_for(target, wanted)
+        inner = plan_for(target, wanted, key)
     except ProjectionError as error:
         raise ProjectionError(f"{place}: {error}") from None
-    if inner.driver is not None and not _fetches(inner.driver, key):
-        if inner.driver.get(key) is False or any(
-            v is False for p, v in inner.driver.items() if p != "_id"
-        ):
-            raise ProjectionError(
-                f"{place}: expected {key!r} to be fetched, got it excluded; references are "
-                "put in place by it"
-            )
-        inner = plan_for(target, {**wanted, key: True})
+    plan.made_of |= inner.made_of
+    plan.has_keys |= key != "_id"
     return Reference(path, target, inner, key, directive == "$ref.", cast(OnMissing, on_missing))
 
 
-def _fetches(driver: Mapping[str, Any], key: str) -> bool:
-    if key == "_id":
-        return driver.get("_id", True) is True
-    if any(value is False for path, value in driver.items() if path != "_id"):
-        return driver.get(key, True) is True
-    return driver.get(key, False) is True
+def _with_key(driver: dict[str, Any] | None, key: str | None, place: str) -> dict[str, Any] | None:
+    """Return a driver projection that fetches `key` too."""
+    if driver is None or key is None or driver.get(key) is True:
+        return driver
+    if key in driver or any(path.startswith(f"{key}.") for path in driver):
+        raise ProjectionError(
+            f"{place}.{key}: expected {key!r} to be fetched whole, got it excluded or changed; "
+            "references are put in place by it"
+        )
+    return driver if key == "_id" or _fetches_the_rest(driver) else {**driver, key: True}
 
 
-def _child(node: Node, name: str, frame_class: Any, is_map: bool) -> Child:
+# What a driver projection fetches
+
+
+def _keeps_the_rest(operators: Any) -> bool:
+    """Tell the operators beside which MongoDB returns everything else, too."""
+    return isinstance(operators, dict) and operators.keys() <= {"$slice", "$meta"}
+
+
+def _fetches_the_rest(driver: Mapping[str, Any]) -> bool:
+    """Tell whether paths that are not named come too."""
+    deciding = [v for p, v in driver.items() if p != "_id" and not _keeps_the_rest(v)]
+    if deciding:
+        return all(value is False for value in deciding)
+    return driver.get("_id", False) is False
+
+
+def _is_fetched(driver: Mapping[str, Any] | None, path: str) -> bool:
+    """Tell whether a path, or something inside it, is fetched."""
+    if driver is None:
+        return True
+    for other, value in driver.items():
+        if other == path or is_ancestor(other, path):
+            return value is not False
+        if is_ancestor(path, other) and value is not False:
+            return True
+    return _fetches_the_rest(driver)
+
+
+def _partial(driver: Mapping[str, Any]) -> tuple[PartialTree, frozenset[str]]:
+    """Return the paths that are fetched only in part, and those of computed values."""
+    tree: PartialTree = {}
+    computed = set()
+    for path, value in driver.items():
+        *parents, last = path.split(".")
+        level = tree
+        for key in parents:
+            level = level.setdefault(key, {})
+        if not isinstance(value, bool):
+            level.setdefault(last, {})
+            computed.add(path)
+    return tree, frozenset(computed)
+
+
+# Nodes
+
+
+def _child(node: Node, keys: list[str]) -> Child:
     """Return the child under a dotted name, made with what is missing on the way."""
-    *parents, last = name.split(".")
-    for key in parents:
-        node = _child(node, key, None, False).node
-    child = node.children.get(last)
+    node = _inner(node, keys[:-1])
+    child = node.children.get(keys[-1])
     if child is None:
-        path = f"{node.path}.{last}" if node.path else last
-        child = node.children[last] = Child(frame_class, is_map, Node(path), False)
-    elif frame_class is not None:
-        child.frame_class, child.is_map = frame_class, is_map
+        child = node.children[keys[-1]] = Child(None, False, None, False)
     return child
 
 
-def _holder(node: Node, name: str) -> Node:
-    parents = name.rpartition(".")[0]
-    return _child(node, parents, None, False).node if parents else node
+def _inner(node: Node, keys: list[str]) -> Node:
+    """Return the node of the documents under a dotted name."""
+    for key in keys:
+        child = _child(node, [key])
+        if child.node is None:
+            child.node = Node(f"{node.path}.{key}" if node.path else key)
+        node = child.node
+    return node
 
 
-# Sub-frames that annotations declare
-
-
-def _add_declared(node: Node, owner: Any, prefix: str, driver: Mapping[str, Any] | None) -> None:
+def _add_declared(
+    plan: Plan, node: Node, owner: Any, prefix: str, driver: Mapping[str, Any] | None
+) -> None:
     """Add the annotated sub-frames of `owner` that a projection fetches and does not map itself."""
-    for field, annotation in resolved_annotations(owner._definition).items():
+    annotations = resolved_annotations(owner._definition)
+    plan.made_of[owner] = owner._definition, annotations
+    for field, annotation in annotations.items():
         found = embedded(annotation)
         if found is None or field in node.references:
             continue
         sub_class, shape = found
         child = node.children.get(field)
         if child is None:
-            if driver is None or _is_fetched(driver, prefix + field):
-                node.children[field] = Child(
-                    sub_class, shape == "map", _declared_node(sub_class), True
-                )
-        elif child.frame_class is None and not child.is_map:
-            child.frame_class, child.is_map, child.is_declared = sub_class, shape == "map", True
+            if _is_fetched(driver, prefix + field):
+                node.children[field] = Child(sub_class, shape == "map", None, True)
+        elif child.frame_class is None:
+            child.frame_class, child.is_declared = sub_class, True
+            if shape == "map":
+                child.is_map, child.named, child.node = True, child.node, None
+            elif child.node is not None:
+                _add_declared(plan, child.node, sub_class, f"{prefix}{field}.", driver)
 
 
-def _is_fetched(driver: Mapping[str, Any], path: str) -> bool:
-    if any(p == path or p.startswith(f"{path}.") for p, v in driver.items() if v is not False):
-        return True
-    excluding = any(value is False for p, value in driver.items() if p != "_id")
-    return excluding and driver.get(path, True) is not False
+def node_of(child: Child) -> Node:
+    """Return what is done inside the embedded documents of a child."""
+    return _declared_node(child.frame_class) if child.node is None else child.node
+
+
+_NOTHING = Node("")
 
 
 def _declared_node(sub_class: Any) -> Node:
-    """Return the node of a SubFrame class by its annotations; it may contain itself."""
+    """Return the node of a SubFrame class by its annotations."""
+    if sub_class is None:
+        return _NOTHING
     definition = sub_class._definition
     annotations = resolved_annotations(definition)
     cached = definition.plans.get(None)
     if cached is not None and cached[0] is annotations:
         return cast(Node, cached[1])
     node = Node("")
-    definition.plans[None] = (annotations, node)
-    _add_declared(node, sub_class, "", None)
+    for field, annotation in annotations.items():
+        found = embedded(annotation)
+        if found is not None:
+            node.children[field] = Child(found[0], found[1] == "map", None, True)
+    definition.plans[None] = annotations, node
     return node
 
 
 def _mark_references(node: Node) -> bool:
     inside = [
-        _mark_references(child.node)
+        _mark_references(deeper)
         for child in node.children.values()
-        if not child.is_declared or child.node.path
+        for deeper in (child.node, child.named)
+        if deeper is not None
     ]
     node.has_references = bool(node.references) or any(inside)
     return node.has_references
-
-
-def _partial_tree(driver: Mapping[str, Any]) -> PartialTree:
-    tree: PartialTree = {}
-    for path, value in driver.items():
-        *parents, _last = path.split(".")
-        if not parents or value not in (True, False):
-            continue
-        level = tree
-        for key in parents:
-            level = level.setdefault(key, {})
-    return tree

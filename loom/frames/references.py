@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import NotFound, ProjectionError
-from .document import Missing, wrap
-from .loaded import Loaded
+from .document import Missing, is_document, wrap
+from .loaded import Loaded, is_nameable
 from .plans import Child, Node, Plan, Reference
 from .port import Documents, Port
+from .projections import node_of
+from .values import SCALARS
 
 __all__ = ["build"]
 
@@ -49,15 +51,14 @@ async def build(
         found = await _fetch(port, list(groups.values()), inherited)
         for group, fetched in zip(groups.values(), found, strict=True):
             reference = group[0].reference
-            keys = [document.get(reference.key) for document in fetched]
+            keys = _comparable([document.get(reference.key) for document in fetched])
             targets = _place(reference.plan, fetched, waiting, loaded)
-            index = dict(zip(map(_hashable, keys), targets, strict=True))
+            index = dict(zip(keys, targets, strict=True))
             for slots in group:
                 slots.fill(index)
 
     for made_with, made in loaded:
-        for frame in made:
-            frame._state = Loaded.of(frame._document, made_with)
+        Loaded.remember(made_with, made)
     for slots in filled:
         slots.remember_hidden()
     return frames
@@ -85,16 +86,20 @@ async def _fetch(
     owners = []
     for number, group in enumerate(groups):
         reference = group[0].reference
-        ids = list({_hashable(id): id for slots in group for id in slots.ids()}.values())
+        wanted_ids = [id for slots in group for id in slots.ids()]
+        ids = list(dict(zip(_comparable(wanted_ids), wanted_ids, strict=True)).values())
         size = port.reference_chunk(reference.frame_class)
         for start in range(0, len(ids), size):
             wanted = {reference.key: {"$in": ids[start : start + size]}}
             work.append(port.find(reference.frame_class, wanted, reference.plan.driver, options))
             owners.append(number)
     found: list[Documents] = [[] for _ in groups]
-    for number, documents in zip(
-        owners, await port.all(work, ordered="session" in options), strict=True
-    ):
+    try:
+        answers = await port.all(work, ordered="session" in options)
+    finally:
+        for query in work:
+            query.close()  # those that were never sent, because one before them failed
+    for number, documents in zip(owners, answers, strict=True):
         found[number] += documents
     return found
 
@@ -103,7 +108,7 @@ async def _fetch(
 
 
 class _Bson:
-    """A key for ids that Python cannot hash: documents and lists."""
+    """A key for ids that Python cannot hash, or takes for equal where MongoDB does not."""
 
     __slots__ = ("text",)
 
@@ -117,12 +122,23 @@ class _Bson:
         return hash(self.text)
 
 
-def _hashable(value: Any) -> Any:
+def _key(value: Any) -> Any:
+    if isinstance(value, bool):
+        return _Bson(value)  # True is no 1 to MongoDB
     try:
         hash(value)
     except TypeError:
         return _Bson(value)
     return value
+
+
+#: Types whose values are their own keys.
+_KEYS = SCALARS - {bool}
+
+
+def _comparable(ids: list[Any]) -> list[Any]:
+    """Return keys by which ids are equal as they are to MongoDB."""
+    return ids if _KEYS.issuperset(map(type, ids)) else [*map(_key, ids)]
 
 
 _HOLDERS = (list, dict, tuple)
@@ -155,16 +171,16 @@ class _Root(NamedTuple):
 class _Slots:
     """The places of one reference in all documents of a level."""
 
-    __slots__ = ("_has_holders", "containers", "hidden", "key", "reference", "root")
+    __slots__ = ("_are_simple", "_hidden", "containers", "key", "reference", "root")
 
     def __init__(self, reference: Reference, key: str, containers: Documents, root: _Root) -> None:
         self.reference = reference
         self.key = key
         self.containers = containers
         self.root = root
-        #: containers in which an id was hidden by `$missing`
-        self.hidden: set[int] = set()
-        self._has_holders = False
+        #: where `$missing` hid an id: by container, the keys that lead to it from there
+        self._hidden: dict[int, list[tuple[str, ...]]] = {}
+        self._are_simple = False
 
     @property
     def query(self) -> Any:
@@ -175,10 +191,11 @@ class _Slots:
         """Return the ids that stand here."""
         key = self.key
         values = [v for container in self.containers if (v := container.get(key)) is not None]
-        self._has_holders = not {*map(type, values)}.isdisjoint(_HOLDERS)
-        if self._has_holders:
-            return [id for value in values for id in _flat(value)]
-        return values
+        kinds = {*map(type, values)}
+        self._are_simple = _KEYS.issuperset(kinds)
+        if self._are_simple or kinds.isdisjoint(_HOLDERS):
+            return values
+        return [id for value in values for id in _flat(value)]
 
     def fill(self, index: Mapping[Any, Any]) -> None:
         """Put the frames in place of their ids."""
@@ -187,68 +204,111 @@ class _Slots:
             value = container.get(key)
             if value is None:
                 continue
-            if self._has_holders and isinstance(value, _HOLDERS):
-                container[key] = self._many(value, index, container)
-            elif (frame := index.get(_hashable(value))) is not None:
-                container[key] = frame
+            if self._are_simple:
+                frame = index.get(value)
+                if frame is not None:
+                    container[key] = frame
+                    continue
+            placed = self._placed(value, index, container, (key,), False)
+            if placed is _DROPPED:
+                del container[key]
             else:
-                kept = self._missing(value, container)
-                if kept is _DROPPED:
-                    del container[key]
-                else:
-                    container[key] = kept
+                container[key] = placed
 
-    def _many(self, value: Any, index: Mapping[Any, Any], container: Any) -> Any:
-        if isinstance(value, dict):
-            pairs = ((k, self._one(v, index, container)) for k, v in value.items())
-            return {k: v for k, v in pairs if v is not _DROPPED}
-        members = (self._one(v, index, container) for v in value)
-        return [v for v in members if v is not _DROPPED]
-
-    def _one(self, value: Any, index: Mapping[Any, Any], container: Any) -> Any:
-        if isinstance(value, _HOLDERS):
-            return self._many(value, index, container)
+    def _placed(
+        self,
+        value: Any,
+        index: Mapping[Any, Any],
+        container: Any,
+        keys: tuple[str, ...],
+        deep: bool,
+    ) -> Any:
+        """Return a value with frames for ids; `deep` inside a list, where no key leads to it."""
         if value is None:
             return None
-        frame = index.get(_hashable(value))
-        return self._missing(value, container) if frame is None else frame
+        if isinstance(value, dict):
+            pairs = (
+                (k, self._placed(v, index, container, keys if deep else (*keys, k), deep))
+                for k, v in value.items()
+            )
+            return {k: v for k, v in pairs if v is not _DROPPED}
+        if isinstance(value, (list, tuple)):
+            members = (self._placed(v, index, container, keys, True) for v in value)
+            return [v for v in members if v is not _DROPPED]
+        frame = index.get(_key(value))
+        return self._missing(value, container, keys) if frame is None else frame
 
-    def _missing(self, missing_id: Any, container: Any) -> Any:
+    def _missing(self, missing_id: Any, container: Any, keys: tuple[str, ...]) -> Any:
         reference = self.reference
         if reference.on_missing == "keep":
             return Missing(reference.frame_class, missing_id)
         if reference.on_missing == "raise":
             raise NotFound(
-                f"{reference.path}: expected a {reference.frame_class.__name__} with "
-                f"{reference.key}={missing_id!r}, found none; use '$missing': 'keep' to load it all the same"
+                f"{type(self.root.frames[0]).__name__}.{reference.path}: expected a "
+                f"{reference.frame_class.__name__} with {reference.key}={missing_id!r}, found "
+                "none; use '$missing': 'keep' to load it all the same"
             )
-        self.hidden.add(id(container))
+        self._hidden.setdefault(id(container), []).append(keys)
         return None if reference.on_missing == "none" else _DROPPED
 
     def remember_hidden(self) -> None:
         """Tell the frames in which ids were hidden, so that no write loses them."""
-        if not self.hidden:
+        if not self._hidden:
             return
-        field = self.reference.path.partition(".")[0]
         for document, frame in zip(self.root.documents, self.root.frames, strict=True):
-            containers: Iterable[Any] = [document]
+            places = [("", document, False)]
             for key, is_map in self.root.trail:
-                containers = list(_embedded(containers, key, is_map))
-            if any(id(container) in self.hidden for container in containers):
-                state = getattr(frame, "_state", None) or Loaded.of(document, None)
-                frame._state = state.hiding(field)
+                places = [
+                    found
+                    for path, container, deep in places
+                    for found in _addressed(
+                        container.get(key), is_map, path if deep else _joined(path, key), deep
+                    )
+                ]
+            paths = {
+                path if deep else _joined(path, *keys)
+                for path, container, deep in places
+                for keys in self._hidden.get(id(container), ())
+            }
+            if paths:
+                state = getattr(frame, "_state", None) or Loaded.nothing()
+                frame._state = state.hiding(document, paths)
 
 
 _DROPPED = object()
+
+
+def _joined(path: str, *keys: str) -> str:
+    """Return a path; it ends before a key that no path can name."""
+    for key in keys:
+        if not is_nameable(key):
+            break
+        path = f"{path}.{key}" if path else key
+    return path
+
+
+def _addressed(value: Any, is_map: bool, path: str, deep: bool) -> Iterable[tuple[str, Any, bool]]:
+    """Yield embedded documents with the path to each, or to the list that it is in."""
+    if isinstance(value, list):
+        for member in value:
+            yield from _addressed(member, False, path, True)
+    elif is_document(value):
+        if not is_map:
+            yield path, _inside(value), deep
+        else:
+            for key, member in _inside(value).items():
+                lost = deep or not is_nameable(key)
+                yield from _addressed(member, False, path if lost else f"{path}.{key}", lost)
 
 
 def _gather(node: Node, documents: Documents, root: _Root, waiting: list[_Slots]) -> None:
     for key, reference in node.references.items():
         waiting.append(_Slots(reference, key, documents, root))
     for key, child in node.children.items():
-        if child.node.has_references:
-            deeper = root._replace(trail=(*root.trail, (key, child.is_map)))
-            _gather(child.node, list(_embedded(documents, key, child.is_map)), deeper, waiting)
+        for inner, is_map in ((child.named, False), (child.node, child.is_map)):
+            if inner is not None and inner.has_references:
+                deeper = root._replace(trail=(*root.trail, (key, is_map)))
+                _gather(inner, list(_embedded(documents, key, is_map)), deeper, waiting)
 
 
 def _embedded(documents: Iterable[Any], key: str, is_map: bool) -> Iterable[Any]:
@@ -258,13 +318,13 @@ def _embedded(documents: Iterable[Any], key: str, is_map: bool) -> Iterable[Any]
 
 
 def _inside(document: Any) -> Any:
-    return document if isinstance(document, dict) else getattr(document, "_document", {})
+    return document if isinstance(document, dict) else document._document
 
 
 def _members(value: Any, is_map: bool) -> Iterable[Any]:
     if isinstance(value, list):
         for member in value:
-            yield from _members(member, is_map)
+            yield from _members(member, False)
     elif isinstance(value, dict) or getattr(type(value), "_is_subframe", False):
         if is_map:
             for member in _inside(value).values():
@@ -276,13 +336,14 @@ def _members(value: Any, is_map: bool) -> Iterable[Any]:
 # Sub-frames
 
 
-def _wrap_children(node: Node, documents: Documents, place: str) -> None:
-    for key, child in node.children.items():
+def _wrap_children(parent: Node, documents: Documents, place: str) -> None:
+    for key, child in parent.children.items():
         where = f"{place}.{key}"
-        if not child.node.is_empty:
-            inner = list(_embedded(documents, key, child.is_map))
-            if inner:
-                _wrap_children(child.node, inner, where)
+        for node, is_map in ((child.named, False), (node_of(child), child.is_map)):
+            if node is not None and not node.is_empty:
+                inner = list(_embedded(documents, key, is_map))
+                if inner:
+                    _wrap_children(node, inner, where)
         if child.frame_class is not None:
             _wrap_child(key, child, documents, where)
 
