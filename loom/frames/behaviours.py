@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
 
 from ..errors import FieldError
 from . import operations
@@ -156,8 +157,7 @@ async def nullify(
 ) -> None:
     """Set `field` to None where a document of `ref_cls` points to one of the frames."""
     ids = _own_ids(cls, ref_cls, field, frames, "nullify")
-    change = {"$set": {field: None}}
-    await _release(port, ref_cls, field, ids, change, None, events, options)
+    await _release(port, cls, ref_cls, field, ids, "nullify", events, options)
 
 
 async def pull(
@@ -171,8 +171,7 @@ async def pull(
 ) -> None:
     """Take the frames out of the list `field` of the documents of `ref_cls`."""
     ids = _own_ids(cls, ref_cls, field, frames, "pull")
-    change = {"$pull": {field: {"$in": ids}}}
-    await _release(port, ref_cls, field, ids, change, ids, events, options)
+    await _release(port, cls, ref_cls, field, ids, "pull", events, options)
 
 
 def _own_ids(cls: Any, ref_cls: Any, field: str, frames: Any, operation: str) -> list[Any]:
@@ -190,34 +189,38 @@ def _own_ids(cls: Any, ref_cls: Any, field: str, frames: Any, operation: str) ->
 
 async def _release(
     port: Port,
+    cls: Any,
     ref_cls: Any,
     field: str,
     ids: list[Any],
-    change: dict[str, Any],
-    pulled: list[Any] | None,
+    operation: str,
     events: bool,
     options: dict[str, Any],
 ) -> None:
-    """Apply a change to the documents whose `field` holds one of `ids`."""
-    if not ids:
-        return
-    condition = {field: {"$in": ids}}
-    if not (events and (listeners("update", ref_cls) or listeners("updated", ref_cls))):
-        size = port.reference_chunk(ref_cls)
-        for start in range(0, len(ids), size):
-            part = {field: {"$in": ids[start : start + size]}}
-            await port.write(ref_cls, "update_many", {}, part, change, **options)
-        return
-    batches: AsyncGenerator[list[Any], None] = operations.each(
-        port, ref_cls, condition, None, dict(options)
-    )
-    try:
-        async for frames in batches:
-            for frame in frames:
-                _release_in(frame._document, field, pulled)
-            await _send_released(port, ref_cls, frames, field, condition, change, options)
-    finally:
-        await batches.aclose()
+    """Nullify or pull in the documents whose `field` holds one of `ids`, some ids at a time."""
+    heard = events and (listeners("update", ref_cls) or listeners("updated", ref_cls))
+    size = port.reference_chunk(ref_cls)
+    for start in range(0, len(ids), size):
+        held = {"$in": ids[start : start + size]}
+        condition = {field: held}
+        change = {"$pull": {field: held}} if operation == "pull" else {"$set": {field: None}}
+        if not heard:
+            await port.write(ref_cls, "update_many", {}, condition, change, **options)
+            continue
+        pulled = held["$in"] if operation == "pull" else None
+        batches: AsyncGenerator[list[Any], None] = operations.each(
+            port, ref_cls, condition, None, dict(options)
+        )
+        try:
+            async for frames in batches:
+                for frame in frames:
+                    _release_in(frame._document, field, pulled)
+                place = f"{cls.__name__}.{operation}"
+                await _send_released(
+                    port, ref_cls, frames, field, condition, change, options, place
+                )
+        finally:
+            await batches.aclose()
 
 
 def _release_in(document: Any, field: str, pulled: list[Any] | None) -> None:
@@ -230,7 +233,7 @@ def _release_in(document: Any, field: str, pulled: list[Any] | None) -> None:
         if pulled is None:
             document[last] = None
         elif isinstance(document[last], list):
-            document[last] = [value for value in document[last] if value not in pulled]
+            document[last] = [v for v in document[last] if to_refs(v) not in pulled]
 
 
 async def _send_released(
@@ -241,6 +244,7 @@ async def _send_released(
     condition: dict[str, Any],
     change: dict[str, Any],
     options: dict[str, Any],
+    place: str,
 ) -> None:
     session = options.get("session")
     snapshots: list[Snapshot | None] = [None] * len(frames)
@@ -263,6 +267,17 @@ async def _send_released(
         id = frame._document["_id"]
         requests.append(UpdateOne({"$and": [{"_id": {"$eq": id}}, condition]}, sent))
     contents = [sent.get("$set", {}) for sent in changes]
-    await port.write(cls, "bulk_write", contents, requests, **options)
-    if listeners("updated", cls):
-        await emit(port, "updated", cls, frames, {**payload, "changes": changes})
+    port.check(cls, contents)
+    reasons: dict[int, str] = {}
+    failed: BulkWriteError | None = None
+    try:
+        await port.write(cls, "bulk_write", contents, requests, **options)
+    except BulkWriteError as error:
+        failed = error
+        reasons = operations.reasons_of(error, len(frames), True)
+    written = [i for i in range(len(frames)) if i not in reasons]
+    if written and listeners("updated", cls):
+        payload["changes"] = [changes[i] for i in written]
+        await emit(port, "updated", cls, [frames[i] for i in written], payload)
+    if failed is not None:
+        raise operations.bulk_error(place, frames, reasons, failed) from failed

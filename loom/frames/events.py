@@ -93,14 +93,19 @@ class Listener:
         self.takes_sender, self.names = _wishes(receiver)
 
     def __call__(self, sender: type, payload: dict[str, Any]) -> Any:
-        wanted = {name: payload[name] for name in self.names}
+        wanted = {name: sender if name == "sender" else payload[name] for name in self.names}
         return self.receiver(sender, **wanted) if self.takes_sender else self.receiver(**wanted)
 
 
 def _wishes(receiver: Any) -> tuple[bool, tuple[str, ...]]:
-    """Return whether a receiver takes the sender first, and which names of the payload."""
+    """Return whether a receiver takes the sender first, and which arguments it takes by name."""
     if not callable(receiver):
         raise ListenerError(f"listen: expected a function, got {receiver!r}")
+    if inspect.isgeneratorfunction(receiver) or inspect.isasyncgenfunction(receiver):
+        raise ListenerError(
+            f"listen: expected a function, got the generator function {_name(receiver)}, whose "
+            "body would never run; leave the yield out"
+        )
     try:
         parameters = list(inspect.signature(receiver).parameters.values())
     except (TypeError, ValueError):  # a builtin without a signature
@@ -114,11 +119,13 @@ def _wishes(receiver: Any) -> tuple[bool, tuple[str, ...]]:
             parameter.VAR_POSITIONAL,
         )
         if parameter.kind is parameter.VAR_KEYWORD:
-            names = list(PAYLOAD)
+            names = list(dict.fromkeys([*names, *PAYLOAD, *(() if takes_sender else ("sender",))]))
         elif parameter.name in PAYLOAD and parameter.kind is not parameter.POSITIONAL_ONLY:
             names.append(parameter.name)
         elif positional and position == 0:
             takes_sender = True
+        elif parameter.name == "sender" and parameter.kind is not parameter.POSITIONAL_ONLY:
+            names.append("sender")
         elif (
             parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
         ):
@@ -156,20 +163,18 @@ def _signal(event: str, sender: type) -> _Signal:
         ) from None
 
 
-_cache: dict[tuple[str, type], tuple[Listener, ...]] = {}
-_cached_at = 0
+_cache: dict[tuple[str, type], tuple[int, tuple[Listener, ...]]] = {}
 
 
 def listeners(event: str, sender: type) -> tuple[Listener, ...]:
     """Return what listens to an event of a class; cheap when nothing does."""
-    global _cached_at
-    if _cached_at != _generation:
-        _cache.clear()
-        _cached_at = _generation
-    found = _cache.get((event, sender))
-    if found is None:
-        found = tuple(map(Listener, signals[event].receivers_for(sender)))
-        _cache[event, sender] = found
+    cached = _cache.get((event, sender))
+    if cached is None or cached[0] != _generation:
+        # The number is read first: what is connected meanwhile makes the entry an old one.
+        generation = _generation
+        cached = generation, tuple(map(Listener, signals[event].receivers_for(sender)))
+        _cache[event, sender] = cached
+    found = cached[1]
     if found and (silenced := _muted.get()):
         return tuple(
             listener
@@ -210,7 +215,7 @@ def muted(*what: str | Callable[..., Any], sender: type | None = None) -> Iterat
         sender: a class; its children are meant too. None means every class.
 
     Raises:
-        ListenerError: an event that does not exist.
+        ListenerError: an event that does not exist, or something else that is no listener.
 
     >>> from loom import Frame, muted
     >>> with muted("update", sender=Frame):
@@ -220,6 +225,13 @@ def muted(*what: str | Callable[..., Any], sender: type | None = None) -> Iterat
         if isinstance(event, str) and event not in EVENTS:
             raise ListenerError(
                 f"muted: expected one of {', '.join(EVENTS)}, got {event!r}{nearest(event, EVENTS)}"
+            )
+        if not isinstance(event, str) and (
+            not callable(event) or getattr(event, "_is_frame", False)
+        ):
+            raise ListenerError(
+                f"muted: expected names of events or listeners, got {event!r}; "
+                "a class goes into sender="
             )
     token = _muted.set((*_muted.get(), _Mute(what, sender)))
     try:
@@ -269,6 +281,11 @@ def running() -> Running | None:
     return found if found is not None and found.is_here() else None
 
 
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line to what is shown of an error; Python 3.10 keeps it without showing it."""
+    error.__dict__.setdefault("__notes__", []).append(note)
+
+
 async def emit(
     port: Any, event: str, sender: type, frames: list[Any], payload: dict[str, Any]
 ) -> None:
@@ -278,7 +295,8 @@ async def emit(
         ListenerError: an async listener suspended in a blocking call.
     """
     is_before = event in BEFORE
-    payload = {"frames": frames, "fields": (), "changes": (), "session": None, **payload}
+    # A copy of the list: what a listener does to its own does not change what is written.
+    payload = {"frames": [*frames], "fields": (), "changes": (), "session": None, **payload}
     failures: list[Exception] = []
     for listener in listeners(event, sender):
         current = Running(event, port, payload["session"])
@@ -299,6 +317,5 @@ async def emit(
     if failures:
         first, *others = failures
         for other in others:
-            note = f"another listener of {event!r} failed too: {other!r}"
-            first.__dict__.setdefault("__notes__", []).append(note)
+            add_note(first, f"another listener of {event!r} failed too: {other!r}")
         raise first

@@ -17,8 +17,9 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, ClassVar, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bson.codec_options import CodecOptions
 from pymongo.errors import DuplicateKeyError, OperationFailure
@@ -28,6 +29,9 @@ from ..connection import connection_of, find_client, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
 from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ASYNC", "SYNC", "Port", "awaited", "blocking", "complete", "pausing_collection"]
 
@@ -77,6 +81,19 @@ class Port:
     """What both runtimes share; they differ in how a driver method is called."""
 
     is_async: ClassVar[bool]
+    _context: Context | None = None
+
+    def bound(self) -> Self:
+        """Return this port with the client, database and options that calls use now.
+
+        A stream goes on with them when the block that set them has been left.
+        """
+        port = type(self)()
+        port._context = copy_context()
+        return port
+
+    def _find(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args) if self._context is None else self._context.run(function, *args)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and return its result."""
@@ -96,21 +113,21 @@ class Port:
 
     def collection(self, cls: Any) -> Any:
         """Return the collection of a class."""
-        return find_collection(cls, self.is_async)
+        return self._find(find_collection, cls, self.is_async)
 
     def naive(self, cls: Any) -> Naive:
         """Return what a datetime without zone means to a class."""
-        connection = connection_of(cls)
+        connection = self._find(connection_of, cls)
         return "utc" if connection is None else connection.naive
 
     def reference_chunk(self, cls: Any) -> int:
         """Return how many ids one query carries at most."""
-        connection = connection_of(cls)
+        connection = self._find(connection_of, cls)
         return REFERENCE_CHUNK if connection is None else connection.reference_chunk
 
     def client(self, cls: Any) -> Any:
         """Return the client of a class."""
-        return find_client(cls, self.is_async)
+        return self._find(find_client, cls, self.is_async)
 
     # Reading
 
@@ -274,13 +291,19 @@ class SyncPort(Port):
     async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
         """Run an async listener to its end; it may await Loom only."""
         steps = result.__await__()
+        cause = None
         try:
             next(steps)
         except StopIteration:
             return
+        except RuntimeError as error:
+            if str(error) != "no running event loop":
+                raise
+            cause = error  # asyncio asked for one before it could suspend
         close = getattr(steps, "close", None)
         if close is not None:
-            close()
+            with suppress(RuntimeError):  # it awaits again while it is being closed
+                close()
         stands = (
             "nothing was written" if event in ("insert", "update", "delete") else "the write stands"
         )
@@ -288,7 +311,7 @@ class SyncPort(Port):
             f"{name}: expected a listener that awaits only Loom, got one that waits for "
             f"something else in a blocking call ({event}, {stands}); make the call through "
             ".aio, or do that work elsewhere"
-        )
+        ) from cause
 
 
 class AsyncPort(Port):

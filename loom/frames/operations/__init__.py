@@ -1,11 +1,12 @@
 """Every operation on frames, written once as a coroutine over a port."""
 
-from .batches import delete_many, insert_many, unset_many, update_many
+from .batches import bulk_error, delete_many, insert_many, reasons_of, unset_many, update_many
 from .reading import BATCH, by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
 from .writing import delete, insert, joined_changes, unset, update, upsert
 
 __all__ = [
     "BATCH",
+    "bulk_error",
     "by_id",
     "by_ids",
     "count",
@@ -20,6 +21,7 @@ __all__ = [
     "joined_changes",
     "many",
     "one",
+    "reasons_of",
     "reload",
     "unset",
     "unset_many",

@@ -61,19 +61,17 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
         await port.write(cls, "insert_many", copies, copies, **options)
     except BulkWriteError as error:
         failed = error
-        reasons = _reasons(error, len(frames), options.get("ordered", True))
+        reasons = reasons_of(error, len(frames), options.get("ordered", True))
     done = [i for i in range(len(frames)) if i not in reasons]
     for i in done:
         frames[i]._document["_id"] = copies[i]["_id"]
     stored = [frames[i] for i in done]
-    if stored:
-        await after_event(port, "inserted", cls, stored, session=session)
-    if failed is not None:
-        raise _bulk_error(cls, "insert_many", frames, reasons, failed) from failed
+    failure = _failure(f"{cls.__name__}.insert_many", frames, reasons, failed)
+    await after_event(port, "inserted", cls, stored, failure, session=session)
     return frames
 
 
-def _reasons(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]:
+def reasons_of(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]:
     """Return, by position, why operations of a batch were not done."""
     errors = (error.details or {}).get("writeErrors", [])
     reasons = {e["index"]: str(e.get("errmsg", e)) for e in errors}
@@ -83,19 +81,29 @@ def _reasons(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]
     return reasons
 
 
-def _bulk_error(
-    cls: Any,
-    operation: str,
+def bulk_error(
+    place: str,
     frames: list[Any],
     reasons: Mapping[int, str],
     error: BulkWriteError | None,
 ) -> BulkError:
+    """Return the error that says which frames of a batch were written."""
     return BulkError(
-        f"{cls.__name__}.{operation}",
+        place,
         [frame for i, frame in enumerate(frames) if i not in reasons],
         [(frames[i], reasons[i]) for i in sorted(reasons)],
         None if error is None else error.details,
     )
+
+
+def _failure(
+    place: str, frames: list[Any], reasons: Mapping[int, str], error: BulkWriteError | None
+) -> BulkError | None:
+    if not reasons and error is None:
+        return None
+    failure = bulk_error(place, frames, reasons, error)
+    failure.__cause__ = error
+    return failure
 
 
 #: Options of PyMongo's single operations; the others belong to the batch.
@@ -125,7 +133,7 @@ async def _batch(
         matched = result.matched_count if result.acknowledged else len(frames)
     except BulkWriteError as error:
         failed = error
-        reasons = _reasons(error, len(frames), options.get("ordered", True))
+        reasons = reasons_of(error, len(frames), options.get("ordered", True))
         matched = (error.details or {}).get("nMatched", 0)
     tried = {i: frame._document["_id"] for i, frame in enumerate(frames) if i not in reasons}
     if operation != "delete_many" and not options.get("upsert") and matched < len(tried):
@@ -176,10 +184,9 @@ async def _write_many(
     if operation == "unset_many":
         for frame, change in zip(written, payload["changes"], strict=True):
             forget(frame, change["$unset"])
-    if written:
-        await after_event(port, event, cls, written, session=options.get("session"), **payload)
-    if reasons or failed is not None:
-        raise _bulk_error(cls, operation, frames, reasons, failed) from failed
+    failure = _failure(f"{cls.__name__}.{operation}", frames, reasons, failed)
+    payload["session"] = options.get("session")
+    await after_event(port, event, cls, written, failure, **payload)
 
 
 def _update_requests(

@@ -81,7 +81,8 @@ async def many(
 def each(
     port: Port, cls: Any, filter: Any, projection: Projection, options: Options
 ) -> AsyncGenerator[list[Any], None]:
-    """Return batches of frames; the collection is chosen now, the query is sent by the first step."""
+    """Return batches of frames; the client is chosen now, the query is sent by the first step."""
+    port = port.bound()
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, projection)
     options = {"batch_size": BATCH, **_find_options(options)}

@@ -9,7 +9,7 @@ from pymongo.errors import WriteConcernError
 
 from ...errors import Duplicate, FieldError, Gone
 from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
-from ..events import emit, listeners
+from ..events import add_note, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from .reading import Options, gone, id_filter, shared_options
@@ -20,7 +20,24 @@ async def before_event(port: Port, event: str, cls: Any, frames: list[Any], **pa
         await emit(port, event, cls, frames, payload)
 
 
-after_event = before_event
+async def after_event(
+    port: Port,
+    event: str,
+    cls: Any,
+    frames: list[Any],
+    failure: Exception | None = None,
+    **payload: Any,
+) -> None:
+    """Send an after-event for what was written, then raise the failure of the write, if any."""
+    if frames and listeners(event, cls):
+        try:
+            await emit(port, event, cls, frames, payload)
+        except Exception as error:
+            if failure is None:
+                raise
+            add_note(failure, f"a listener of {event!r} failed too: {error!r}")
+    if failure is not None:
+        raise failure
 
 
 async def insert(port: Port, frame: Any, options: Options) -> None:
@@ -32,12 +49,10 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
     concern = None
     try:
         await port.write(cls, "insert_one", document, document, **options)
-    except WriteConcernError as error:  # the write stands: the caller is told once all is done
+    except WriteConcernError as error:  # the write stands
         concern = error
     frame._document["_id"] = document["_id"]
-    await after_event(port, "inserted", cls, [frame], session=session)
-    if concern is not None:
-        raise concern
+    await after_event(port, "inserted", cls, [frame], concern, session=session)
 
 
 def snapshot_of(port: Port, frame: Any) -> Snapshot:
@@ -56,15 +71,16 @@ async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
     change = update_of(frame, fields, snapshot, port.naive(cls), "update")
     concern = await _update_one(port, cls, id, change, options, "update")
-    await _updated(port, frame, change, session)
-    if concern is not None:
-        raise concern
+    await _updated(port, frame, change, session, concern)
 
 
-async def _updated(port: Port, frame: Any, change: dict[str, Any], session: Any) -> None:
-    if listeners("updated", type(frame)):
+async def _updated(
+    port: Port, frame: Any, change: dict[str, Any], session: Any, failure: Exception | None
+) -> None:
+    cls = type(frame)
+    if failure is not None or listeners("updated", cls):
         payload = {"fields": paths_of([change]), "changes": [change], "session": session}
-        await emit(port, "updated", type(frame), [frame], payload)
+        await after_event(port, "updated", cls, [frame], failure, **payload)
 
 
 async def _update_one(
@@ -99,9 +115,7 @@ async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Option
         change = unset_change(port, frame, fields, snapshot)
     concern = await _update_one(port, cls, id, change, options, "unset")
     forget(frame, fields)
-    await _updated(port, frame, change, session)
-    if concern is not None:
-        raise concern
+    await _updated(port, frame, change, session, concern)
 
 
 def check_unset(cls: Any, fields: tuple[str, ...], operation: str) -> None:
@@ -187,6 +201,4 @@ async def delete(port: Port, frame: Any, options: Options) -> None:
         await port.write(cls, "delete_one", {"_id": id}, id_filter(id), **options)
     except WriteConcernError as error:
         concern = error
-    await after_event(port, "deleted", cls, [frame], session=session)
-    if concern is not None:
-        raise concern
+    await after_event(port, "deleted", cls, [frame], concern, session=session)
