@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,12 @@ class Collection:
         return [self.by_id[wanted]] if wanted in self.by_id else []
 
 
-@lru_cache(maxsize=None)
+@cache
 def collection(name: str) -> Collection:
     return Collection(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _array_keys(length: int) -> list[bytes]:
     return [b"\x03%d\0" % i for i in range(length)]
 
@@ -98,7 +98,7 @@ def _array_keys(length: int) -> list[bytes]:
 def _array(documents: Sequence[bytes]) -> bytes:
     """Return documents as the BSON of an array."""
     keys = _array_keys(1 << max(len(documents) - 1, 0).bit_length())
-    pieces = [piece for pair in zip(keys, documents) for piece in pair]
+    pieces = [piece for pair in zip(keys, documents, strict=False) for piece in pair]
     return b"".join([_INT32.pack(sum(map(len, pieces)) + 5), *pieces, b"\0"])
 
 
