@@ -44,7 +44,7 @@ def run_page(page: Path, server: Server, db: str) -> None:
     """Run all blocks of a page; an error's traceback shows the page's own lines."""
     text = page.read_text("utf-8")
     module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
-    address = _address(server.uri, db)
+    address = address_of(server.uri, db)
     vars(module).update(_check=_check, commands=_commands)
     sys.modules[module.__name__] = module
     try:
@@ -96,7 +96,7 @@ def _check(value: Any, is_print: bool, expected: str) -> None:
     assert fits, f"expected: {expected}\n  actual: {actual}"
 
 
-def _address(uri: str, db: str) -> str:
+def address_of(uri: str, db: str) -> str:
     """Return the URI with another database; the user's own stays the one to log in by."""
     parts = urlsplit(uri)
     query = parts.query
