@@ -47,9 +47,11 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
             raise FieldError(
                 f"{place}: expected names of fields, got {field!r} of type {type(field).__name__}"
             )
-        names = split(field)
-        root = names[0]
-        if any(name.startswith("$") for name in names):
+        try:
+            root, *names = split(field)
+        except QueryError as error:
+            raise QueryError(f"{place}: {error}") from None
+        if any(name.startswith("$") for name in (root, *names)):
             raise QueryError(
                 f"{place}: expected a path of names, got {field!r}; operators in a path go "
                 "through get_collection()"
