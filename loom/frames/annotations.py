@@ -78,7 +78,7 @@ def own_annotations(namespace: Mapping[str, Any]) -> dict[str, Any]:
 def is_class_variable(annotation: Any) -> bool:
     """Tell an annotation that declares no field."""
     if isinstance(annotation, str):
-        head = annotation.partition("[")[0].rpartition(".")[2].strip()
+        head = annotation.strip(" '\"").partition("[")[0].rpartition(".")[2].strip()
         return head == "ClassVar"
     return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
 
