@@ -122,6 +122,7 @@ class Duplicate(LoomError, DuplicateKeyError):
         where = f" in index {self.index}" if self.index else ""
         message = f"{place}: {taken or 'the key'} is taken already{where}; change it or update that document"
         DuplicateKeyError.__init__(self, message, code, details)
+        self.args = (message,)  # PyMongo appends all details, which are an attribute anyway
         self._place = place
         self._server_message = error
 
@@ -190,7 +191,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-_INDEX_NAME = re.compile(r"index: (?:\S+\.\$)?(\S+) dup key")
+_INDEX_NAME = re.compile(r"index: (?:\S+\.\$)?(.+?)(?: collation: \{.*\})? dup key")
 
 
 def _duplicate_key(details: Mapping[str, Any], text: str) -> tuple[str | None, dict[str, Any]]:

@@ -290,6 +290,8 @@ async def test_listeners_get_what_they_ask_for(call: Runtime) -> None:
         "sender and keywords": lambda sender, **all: heard.update({"sender and keywords": all}),
         "positions": lambda *all: heard.update(positions=all),
         "default": lambda frames, extra="kept": heard.update(default=extra),
+        "first default": lambda extra="kept": heard.update({"first default": extra}),
+        "sender with default": lambda sender=None: heard.update({"sender with default": sender}),
         "keyword only": lambda *, sender, frames: heard.update({"keyword only": sender}),
         "method": rider.hear,
         "object": rider,
@@ -312,6 +314,8 @@ async def test_listeners_get_what_they_ask_for(call: Runtime) -> None:
         "sender and keywords": payload,
         "positions": (Dragon,),
         "default": "kept",
+        "first default": "kept",
+        "sender with default": Dragon,
         "keyword only": Dragon,
         "partial": ("note", Dragon),
     }

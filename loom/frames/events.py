@@ -122,7 +122,7 @@ def _wishes(receiver: Any) -> tuple[bool, tuple[str, ...]]:
             names = list(dict.fromkeys([*names, *PAYLOAD, *(() if takes_sender else ("sender",))]))
         elif parameter.name in PAYLOAD and parameter.kind is not parameter.POSITIONAL_ONLY:
             names.append(parameter.name)
-        elif positional and position == 0:
+        elif positional and position == 0 and parameter.default is parameter.empty:
             takes_sender = True
         elif parameter.name == "sender" and parameter.kind is not parameter.POSITIONAL_ONLY:
             names.append("sender")

@@ -1,0 +1,146 @@
+"""The errors: one root, the builtins they are, and that they survive copying."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from typing import Any
+
+import pytest
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+
+import loom
+from loom import errors
+
+from .zoo import Dragon
+
+TREE = {
+    "DefinitionError": TypeError,
+    "NotConnected": RuntimeError,
+    "MissingId": ValueError,
+    "QueryError": ValueError,
+    "ProjectionError": errors.QueryError,
+    "Gone": LookupError,
+    "NotFound": LookupError,
+    "Duplicate": DuplicateKeyError,
+    "FieldError": TypeError,
+    "EncodeError": TypeError,
+    "MissingExtra": ImportError,
+    "BulkError": BulkWriteError,
+    "ListenerError": RuntimeError,
+}
+
+
+def test_every_error_has_the_root_and_a_builtin() -> None:
+    """All are LoomErrors, and what a reader without Loom would catch; the tree is complete."""
+    found = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.LoomError)
+    }
+
+    assert {"LoomError", *TREE} == found.keys() == set(errors.__all__)
+    for name, builtin in TREE.items():
+        assert issubclass(found[name], builtin)
+        assert found[name] is getattr(loom, name)
+    assert loom.LoomError is errors.LoomError
+
+
+def test_the_tree_is_drawn_at_the_top() -> None:
+    """The module's docstring names every error with its builtin."""
+    drawn = dict(re.findall(r"^ {6,}(\w+)(?:\((\w+)\))?", errors.__doc__ or "", re.MULTILINE))
+
+    assert TREE.keys() == drawn.keys()
+    for name, builtin in drawn.items():
+        assert not builtin or builtin == TREE[name].__name__
+
+
+@pytest.mark.parametrize("name", [n for n in TREE if n not in ("BulkError", "Duplicate")])
+def test_simple_errors_survive_copies(name: str) -> None:
+    """Errors cross process borders with their message."""
+    error = getattr(errors, name)("Dragon.name: expected this, got that")
+
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(error), str(error)) == (type(copied), str(copied))
+
+
+def duplicate(**details: Any) -> errors.Duplicate:
+    """Return the error of a server's reply."""
+    return errors.Duplicate("Dragon", details.get("errmsg", ""), 11000, details)
+
+
+def test_duplicate_reads_the_reply() -> None:
+    """Index, fields and values are read from what servers send, old and new."""
+    text = "E11000 duplicate key error collection: zoo.Dragon index: name_1 dup key: { name: 1 }"
+    new = duplicate(errmsg=text, keyPattern={"name": 1, "age": -1}, keyValue={"name": "Burt"})
+    old = duplicate(errmsg=text.replace("index: name_1", "index: zoo.Dragon.$name_1"))
+    bare = errors.Duplicate("Dragon")
+
+    assert ("name_1", ("name", "age"), {"name": "Burt", "age": None}) == (
+        new.index,
+        new.fields,
+        new.values,
+    )
+    assert str(new) == (
+        "Dragon: name='Burt', age=None is taken already in index name_1; "
+        "change it or update that document"
+    )
+    assert ("name_1", (), {}) == (old.index, old.fields, old.values)
+    assert "Dragon: the key is taken already in index name_1" in str(old)
+    assert (None, (), {}) == (bare.index, bare.fields, bare.values)
+    assert isinstance(new, PyMongoError)
+    assert 11000 == new.code
+    assert {"name": "Burt"} == (new.details or {})["keyValue"]
+
+
+def test_index_names_with_spaces() -> None:
+    """An index may have any name."""
+    text = "E11000 duplicate key error collection: zoo.Dragon index: by name dup key: { name: 1 }"
+
+    assert "by name" == duplicate(errmsg=text).index
+    collated = text.replace("by name", "by name collation: { locale: 'en' }")
+    assert "by name" == duplicate(errmsg=collated).index
+
+
+def test_duplicate_survives_copies() -> None:
+    """A Duplicate keeps index, values and code."""
+    error = duplicate(
+        errmsg="E11000 duplicate key error index: name_1 dup key: {}", keyValue={"name": "Burt"}
+    )
+
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert str(error) == str(copied)
+        assert (error.index, error.values, error.code, error.details) == (
+            copied.index,
+            copied.values,
+            copied.code,
+            copied.details,
+        )
+
+
+def test_bulk_error_survives_copies() -> None:
+    """A BulkError keeps which frames were written, and why the others were not."""
+    a, b = Dragon(_id=1, name="a"), Dragon(_id=2, name="b")
+    error = errors.BulkError("Dragon.insert_many", [a], [(b, "why")], {"nInserted": 1})
+
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert "Dragon.insert_many: 1 of 2 frames were written, 1 were not; first: why" in str(
+            copied
+        )
+        assert ([a], [(b, "why")]) == (copied.frames_written, copied.frames_failed)
+        assert {"nInserted": 1} == copied.details
+
+
+def test_missing_extra_names_the_command() -> None:
+    """The error for a missing package is the command to paste."""
+    error = errors.missing_extra("embedded", "SecantusDB")
+
+    assert str(error).endswith("run: pip install 'loom-frames[embedded]'")
+    assert "SecantusDB" == error.name
+
+
+def test_nearest_suggests_or_stays_silent() -> None:
+    """A similar name is suggested, a strange one is not."""
+    assert "; did you mean 'name'?" == errors.nearest("nmae", ["name", "age"])
+    assert "" == errors.nearest("xyz", ["name", "age"])
