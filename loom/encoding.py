@@ -6,6 +6,7 @@ ordinary documents are not walked in Python.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timezone, tzinfo
 from decimal import Decimal
@@ -273,11 +274,17 @@ def settle_datetimes(document: dict[str, Any], naive: Naive, place: str) -> None
         EncodeError: a naive value, and `naive` is `"refuse"`.
     """
     if not _PLAIN.issuperset(map(type, document.values())):
-        for key, value in document.items():
-            if type(value) not in _PLAIN:
-                settled = _settle(value, naive, place, key)
-                if settled is not value:
-                    document[key] = settled
+        # A document that holds itself: the encoder refuses it, and its path is named there.
+        with contextlib.suppress(RecursionError):
+            _settle_values(document, naive, place)
+
+
+def _settle_values(document: dict[str, Any], naive: Naive, place: str) -> None:
+    for key, value in document.items():
+        if type(value) not in _PLAIN:
+            settled = _settle(value, naive, place, key)
+            if settled is not value:
+                document[key] = settled
 
 
 def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
@@ -287,9 +294,9 @@ def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
         if value.microsecond % 1000:
             value = value.replace(microsecond=value.microsecond // 1000 * 1000)
     elif getattr(type(value), "_is_subframe", False):
-        settle_datetimes(value._document, naive, f"{place}.{key}")
+        _settle_values(value._document, naive, f"{place}.{key}")
     elif isinstance(value, dict):
-        settle_datetimes(value, naive, f"{place}.{key}")
+        _settle_values(value, naive, f"{place}.{key}")
     elif isinstance(value, list):
         if not _PLAIN.issuperset(map(type, value)):
             for index, member in enumerate(value):
@@ -303,7 +310,7 @@ def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
             return members if hasattr(value, "_fields") else type(value)(members)
     elif isinstance(value, Mapping):
         copied = dict(value)
-        settle_datetimes(copied, naive, f"{place}.{key}")
+        _settle_values(copied, naive, f"{place}.{key}")
         return value if all(copied[name] is value[name] for name in copied) else copied
     return value
 
