@@ -22,6 +22,7 @@ _SUBS = ("$sub", "$sub.")
 _DIRECTIVES = frozenset({*_REFS, *_SUBS, "$ref_key", "$missing"})
 _ON_MISSING = ("keep", "none", "drop", "raise")
 _NAMES = (list, tuple, set, frozenset)
+_PROJECTIONS = (Mapping, *_NAMES)
 
 
 def plan_for(frame_class: Any, projection: Projection = None, key: str | None = None) -> Plan:
@@ -37,7 +38,7 @@ def plan_for(frame_class: Any, projection: Projection = None, key: str | None = 
     """
     if projection is None:
         projection = frame_class._default_projection
-    if not isinstance(projection, (Mapping, type(None), *_NAMES)):
+    if projection is not None and not isinstance(projection, _PROJECTIONS):
         raise _wrong_type(frame_class.__name__, projection)
     try:
         cache_key = (_frozen(projection or {}), key) if projection or key else None
@@ -61,10 +62,10 @@ def plan_for(frame_class: Any, projection: Projection = None, key: str | None = 
 
 def _is_current(plan: Plan) -> bool:
     """Tell whether fields and annotations are still those that the plan was made of."""
-    return all(
-        cls._definition is definition and resolved_annotations(definition) is resolved
-        for cls, (definition, resolved) in plan.made_of.items()
-    )
+    for cls, (definition, resolved) in plan.made_of.items():
+        if cls._definition is not definition or resolved_annotations(definition) is not resolved:
+            return False
+    return True
 
 
 # Keys of the cache: equal for projections that mean the same, whatever their order
@@ -78,7 +79,9 @@ def _frozen(projection: Any) -> Any:
         return _refuse()
     items = []
     for name, value in projection.items():
-        if _text(name).startswith("$"):
+        if type(name) is not str:
+            return _refuse()
+        if name[:1] == "$":
             if name in ("$ref_key", "$missing"):
                 frozen: Any = _text(value)
             elif name in _DIRECTIVES:
@@ -87,6 +90,8 @@ def _frozen(projection: Any) -> Any:
                 frozen = _literal(value)
         elif isinstance(value, Mapping):
             frozen = _frozen(value)
+        elif value is True:
+            frozen = value
         elif isinstance(value, (bool, int, float)):
             frozen = bool(value) if value in (0, 1) else _refuse()
         else:

@@ -233,6 +233,8 @@ class _Slots:
             )
             return {k: v for k, v in pairs if v is not _DROPPED}
         if isinstance(value, (list, tuple)):
+            if _KEYS.issuperset(map(type, value)) and all(frames := [*map(index.get, value)]):
+                return frames
             members = (self._placed(v, index, container, keys, True) for v in value)
             return [v for v in members if v is not _DROPPED]
         frame = index.get(_key(value))
