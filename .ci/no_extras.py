@@ -57,9 +57,12 @@ def main() -> None:
     else:
         check(False, "connect: expected MissingExtra")
 
-    for command in (["loom", "--help"], [sys.executable, "-I", "-m", "loom", "--help"]):
-        command[0] = str(Path(sys.executable).with_name(command[0]))
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    script = str(Path(sys.executable).with_name("loom"))
+    for command in ([script], [sys.executable, "-I", "-m", "loom"]):
+        subprocess.run([*command, "--version"], check=True, stdout=subprocess.DEVNULL)
+    demo = subprocess.run([script, "demo"], capture_output=True, text=True, check=False)
+    way_out = "pip install 'loom-frames[demo]'"
+    check(demo.returncode == 1 and way_out in demo.stderr, f"loom demo: {demo.stderr!r}")
     print(f"loom {installed} works without extras")
 
 
