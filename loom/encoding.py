@@ -221,7 +221,7 @@ def _brief(value: Any) -> str:
 
 
 def _first_failure(
-    value: Any, options: CodecOptions[Any]
+    value: Any, options: CodecOptions[Any], above: frozenset[int] = frozenset()
 ) -> tuple[tuple[str, ...], Any, Exception] | None:
     try:
         bson.encode({"": value}, codec_options=options)
@@ -234,8 +234,11 @@ def _first_failure(
         members = inner.items()
     elif isinstance(inner, (list, tuple, set, frozenset)):
         members = enumerate(inner)
+    above |= {id(value)}
     for key, member in members:
-        found = None if isinstance(reason, RecursionError) else _first_failure(member, options)
+        if id(member) in above:  # the document holds itself
+            return (str(key),), member, reason
+        found = _first_failure(member, options, above)
         if found is not None:
             return (str(key), *found[0]), found[1], found[2]
         if isinstance(inner, Mapping) and not _is_key(key):
