@@ -7,17 +7,15 @@ operation without an event loop; `ASYNC` awaits PyMongo's asynchronous classes.
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
     Coroutine,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -29,6 +27,7 @@ from ..connection import connection_of, find_client, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
 from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running
+from .pauses import paused, pausing_collection
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,8 +46,6 @@ _REFUSED_BATCH_SIZE = frozenset({2, 9, 14, 51024})
 _LARGEST = 16 * 1024 * 1024
 #: How many documents of a batch are checked at a time.
 _CHECKED = 100
-#: Below this many documents a pause of the garbage collector gains nothing.
-_LARGE = 50_000
 
 
 def complete(operation: Coroutine[Any, Any, T]) -> T:
@@ -59,22 +56,6 @@ def complete(operation: Coroutine[Any, Any, T]) -> T:
         return stop.value  # type: ignore[no-any-return]  # typed by the coroutine
     operation.close()
     raise RuntimeError("loom: a blocking operation suspended; please report this")
-
-
-class _CollectionPause:
-    """Whether blocking loads may pause Python's garbage collector; on by default.
-
-    While a growing list of documents is built, the collector would walk it again and again.
-    """
-
-    def __init__(self) -> None:
-        self.enabled = True
-
-    def __bool__(self) -> bool:
-        return self.enabled
-
-
-pausing_collection = _CollectionPause()
 
 
 class Port:
@@ -271,22 +252,9 @@ class SyncPort(Port):
         """Run independent operations one after the other."""
         return await _in_order(work)
 
-    @contextmanager
-    def pause(self, limit: int | None) -> Iterator[None]:
-        """Pause the garbage collector for a load that may be large.
-
-        How large it is is known only when its reply has been decoded, so that every load
-        without a small limit is paused from its start. Only the load that paused resumes: a
-        count of overlapping loads might never come down to zero.
-        """
-        if not (pausing_collection and (not limit or abs(limit) >= _LARGE) and gc.isenabled()):
-            yield
-            return
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
+    def pause(self, limit: int | None) -> AbstractContextManager[None]:
+        """Pause the garbage collector for a load that may be large."""
+        return paused(limit)
 
     async def listener(self, result: Awaitable[Any], event: str, name: str) -> None:
         """Run an async listener to its end; it may await Loom only."""
