@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Union, cast
 
 from ..errors import LoomError, ProjectionError
-from .annotations import embedded, resolved_annotations
+from .annotations import resolved_annotations
 from .conditions import Expression
-from .paths import ancestors, is_ancestor
-from .plans import Child, Node, OnMissing, PartialTree, Plan, Reference
+from .fetching import Flat, keeps_the_rest, partial, with_key
+from .nodes import add_declared, child_of, inner_node, mark_references
+from .plans import Node, OnMissing, Plan, Reference
 from .values import SCALARS, plain
 
-__all__ = ["Projection", "node_of", "plan_for"]
+__all__ = ["Projection", "plan_for"]
 
 #: What a caller may pass: a dict as for PyMongo, with `$ref` and `$sub` inside, or names.
 Projection = Union[Mapping[str, Any], Iterable[str], None]  # noqa: UP007 - an alias for 3.10
@@ -127,82 +128,6 @@ def _copied(value: Any) -> Any:
 # Compiling
 
 
-class _Flat:
-    """The driver projection while it is put together."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-        self.paths: dict[str, Any] = {}
-        self.included: str | None = None
-        self.excluded: str | None = None
-        #: an inclusion inside a sub-frame, which narrows it but leaves the rest as it is
-        self.narrowed: str | None = None
-        #: fields of the frame itself that were narrowed so
-        self.narrow_fields: set[str] = set()
-        #: paths of references and whole sub-frames: fetched in either kind, they decide nothing
-        self.loose: set[str] = set()
-
-    def add_loose(self, path: str) -> None:
-        """Add the path of a reference or of a whole sub-frame."""
-        if not any(self.paths[above] is True for above in ancestors(path) if above in self.paths):
-            self.loose.add(path)
-            self.add(path, True, decides=False)
-
-    def add(self, path: str, value: Any, *, decides: bool = True) -> None:
-        """Add a path; it `decides` whether the projection includes or excludes."""
-        for other in [*self.paths]:
-            if is_ancestor(path, other) and other in self.loose and value is True:
-                del self.paths[other]  # comes with the whole
-            elif other == path or is_ancestor(path, other) or is_ancestor(other, path):
-                raise ProjectionError(
-                    f"{self.place}: expected each path once, got {other!r} and {path!r}; "
-                    "keep one of them"
-                )
-        self.paths[path] = value
-        if path != "_id" and decides:
-            if value is True:
-                self.included = self.included or path
-            elif value is False:
-                self.excluded = self.excluded or path
-        included = self.included or self.narrowed
-        if included and self.excluded:
-            raise ProjectionError(
-                f"{self.place}: expected inclusions or exclusions, got {included!r} included "
-                f"and {self.excluded!r} excluded; keep one kind"
-            )
-
-    def add_all(self, inner: _Flat) -> None:
-        """Add what was named inside a sub-frame."""
-        self.narrowed = self.narrowed or inner.included or inner.narrowed
-        for path, value in inner.settled().items():
-            if path in inner.loose:
-                self.add_loose(path)
-            else:
-                self.add(path, value, decides=value is False)
-
-    def settled(self) -> dict[str, Any]:
-        """Return the paths as MongoDB takes them."""
-        if self.excluded:
-            # What an exclusion does not name is there; MongoDB refuses a mixture.
-            return {p: v for p, v in self.paths.items() if v is not True or p == "_id"}
-        return self.paths
-
-    def beside(self, whole: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the paths together with everything else, for references and sub-frames alone."""
-        operators = {p: v for p, v in self.paths.items() if v is not True}
-        if whole is None or any("." in path for path in operators):
-            return operators or None
-        driver = dict(whole)
-        for path, value in self.paths.items():
-            root = path.partition(".")[0]
-            if root in self.narrow_fields:
-                driver.pop(root, None)
-                driver[path] = value
-            else:
-                driver[root] = value
-        return driver
-
-
 def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     name = frame_class.__name__
     named = _mapping(projection, name) if projection else {}
@@ -210,16 +135,16 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     definition = frame_class._definition
     driver = None if definition.is_open else dict.fromkeys(sorted(definition.names), True)
     if named:
-        flat = _Flat(name)
+        flat = Flat(name)
         names_plain_fields = _compile_level(plan, plan.node, named, "", flat)
         if names_plain_fields or flat.excluded:
             driver = flat.settled()
         else:
             driver = flat.beside(driver)
-    plan.driver = _with_key(driver, key, name)
-    plan.partial, plan.computed = _partial(plan.driver or {})
-    _add_declared(plan, plan.node, frame_class, "", plan.driver)
-    _mark_references(plan.node)
+    plan.driver = with_key(driver, key, name)
+    plan.partial, plan.computed = partial(plan.driver or {})
+    add_declared(plan, plan.node, frame_class, "", plan.driver)
+    mark_references(plan.node)
     plan.is_plain = plan.node.is_empty and not plan.is_remembered
     return plan
 
@@ -240,7 +165,7 @@ def _wrong_type(place: str, projection: Any) -> ProjectionError:
 
 
 def _compile_level(
-    plan: Plan, node: Node, projection: Mapping[str, Any], prefix: str, flat: _Flat
+    plan: Plan, node: Node, projection: Mapping[str, Any], prefix: str, flat: Flat
 ) -> bool:
     """Compile one level; return True when it names plain fields."""
     names_plain_fields = False
@@ -275,7 +200,7 @@ def _compile_level(
 
 
 def _compile_mapping(
-    plan: Plan, node: Node, name: str, value: Mapping[str, Any], path: str, flat: _Flat
+    plan: Plan, node: Node, name: str, value: Mapping[str, Any], path: str, flat: Flat
 ) -> bool:
     place = f"{flat.place}.{path}"
     texts = [key for key in value if isinstance(key, str)]  # others are refused on their level
@@ -303,7 +228,7 @@ def _compile_mapping(
     if refs:
         reference = _reference(plan, value, refs[0], path, place)
         *parents, last = name.split(".")
-        _inner(node, parents).references[last] = reference
+        inner_node(node, parents).references[last] = reference
     elif names and operators:
         raise ProjectionError(
             f"{place}: expected field names or operators, got {names[0]!r} and "
@@ -311,14 +236,14 @@ def _compile_mapping(
         )
     elif not operators:
         if value:
-            return _compile_level(plan, _inner(node, name.split(".")), value, f"{path}.", flat)
+            return _compile_level(plan, inner_node(node, name.split(".")), value, f"{path}.", flat)
         raise ProjectionError(
             f"{place}: expected True, False or a dict with content, got {{}}; write True"
         )
 
     if operators:
         flat.add(path, operators)
-        return not refs and not _keeps_the_rest(operators)
+        return not refs and not keeps_the_rest(operators)
     flat.add_loose(path)
     return False
 
@@ -338,7 +263,7 @@ def _compile_sub(
     directive: str,
     operators: dict[str, Any],
     path: str,
-    flat: _Flat,
+    flat: Flat,
 ) -> bool:
     place = f"{flat.place}.{path}"
     sub_class = value[directive]
@@ -348,9 +273,9 @@ def _compile_sub(
             + ("; use $ref for a Frame" if getattr(sub_class, "_is_frame", False) else "")
         )
     is_map = directive == "$sub."
-    child = _child(node, name.split("."))
+    child = child_of(node, name.split("."))
     child.frame_class, child.is_map, child.node = sub_class, is_map, child.node or Node(path)
-    inner = _Flat(flat.place)
+    inner = Flat(flat.place)
     prefix = f"{path}."
     names_plain_fields = _compile_level(plan, child.node, value, prefix, inner)
     fetched: dict[str, Any] | None = None
@@ -364,7 +289,7 @@ def _compile_sub(
         fetched = inner.settled()
         if path == name:
             flat.narrow_fields.add(name)
-    _add_declared(plan, child.node, sub_class, prefix, fetched)
+    add_declared(plan, child.node, sub_class, prefix, fetched)
     return False
 
 
@@ -397,140 +322,3 @@ def _reference(
     plan.made_of |= inner.made_of
     plan.has_keys |= key != "_id"
     return Reference(path, target, inner, key, directive == "$ref.", cast(OnMissing, on_missing))
-
-
-def _with_key(driver: dict[str, Any] | None, key: str | None, place: str) -> dict[str, Any] | None:
-    """Return a driver projection that fetches `key` too."""
-    if driver is None or key is None or driver.get(key) is True:
-        return driver
-    if key in driver or any(path.startswith(f"{key}.") for path in driver):
-        raise ProjectionError(
-            f"{place}.{key}: expected {key!r} to be fetched whole, got it excluded or changed; "
-            "references are put in place by it"
-        )
-    return driver if key == "_id" or _fetches_the_rest(driver) else {**driver, key: True}
-
-
-# What a driver projection fetches
-
-
-def _keeps_the_rest(operators: Any) -> bool:
-    """Tell the operators beside which MongoDB returns everything else, too."""
-    return isinstance(operators, dict) and operators.keys() <= {"$slice", "$meta"}
-
-
-def _fetches_the_rest(driver: Mapping[str, Any]) -> bool:
-    """Tell whether paths that are not named come too."""
-    deciding = [v for p, v in driver.items() if p != "_id" and not _keeps_the_rest(v)]
-    if deciding:
-        return all(value is False for value in deciding)
-    return driver.get("_id", False) is False
-
-
-def _is_fetched(driver: Mapping[str, Any] | None, path: str) -> bool:
-    """Tell whether a path, or something inside it, is fetched."""
-    if driver is None:
-        return True
-    for other, value in driver.items():
-        if other == path or is_ancestor(other, path):
-            return value is not False
-        if is_ancestor(path, other) and value is not False:
-            return True
-    return _fetches_the_rest(driver)
-
-
-def _partial(driver: Mapping[str, Any]) -> tuple[PartialTree, frozenset[str]]:
-    """Return the paths that are fetched only in part, and those of computed values."""
-    tree: PartialTree = {}
-    computed = set()
-    for path, value in driver.items():
-        *parents, last = path.split(".")
-        level = tree
-        for key in parents:
-            level = level.setdefault(key, {})
-        if not isinstance(value, bool):
-            level.setdefault(last, {})
-            computed.add(path)
-    return tree, frozenset(computed)
-
-
-# Nodes
-
-
-def _child(node: Node, keys: list[str]) -> Child:
-    """Return the child under a dotted name, made with what is missing on the way."""
-    node = _inner(node, keys[:-1])
-    child = node.children.get(keys[-1])
-    if child is None:
-        child = node.children[keys[-1]] = Child(None, False, None, False)
-    return child
-
-
-def _inner(node: Node, keys: list[str]) -> Node:
-    """Return the node of the documents under a dotted name."""
-    for key in keys:
-        child = _child(node, [key])
-        if child.node is None:
-            child.node = Node(f"{node.path}.{key}" if node.path else key)
-        node = child.node
-    return node
-
-
-def _add_declared(
-    plan: Plan, node: Node, owner: Any, prefix: str, driver: Mapping[str, Any] | None
-) -> None:
-    """Add the annotated sub-frames of `owner` that a projection fetches and does not map itself."""
-    annotations = resolved_annotations(owner._definition)
-    plan.made_of[owner] = owner._definition, annotations
-    for field, annotation in annotations.items():
-        found = embedded(annotation)
-        if found is None or field in node.references:
-            continue
-        sub_class, shape = found
-        child = node.children.get(field)
-        if child is None:
-            if _is_fetched(driver, prefix + field):
-                node.children[field] = Child(sub_class, shape == "map", None, True)
-        elif child.frame_class is None:
-            child.frame_class, child.is_declared = sub_class, True
-            if shape == "map":
-                child.is_map, child.named, child.node = True, child.node, None
-            elif child.node is not None:
-                _add_declared(plan, child.node, sub_class, f"{prefix}{field}.", driver)
-
-
-def node_of(child: Child) -> Node:
-    """Return what is done inside the embedded documents of a child."""
-    return _declared_node(child.frame_class) if child.node is None else child.node
-
-
-_NOTHING = Node("")
-
-
-def _declared_node(sub_class: Any) -> Node:
-    """Return the node of a SubFrame class by its annotations."""
-    if sub_class is None:
-        return _NOTHING
-    definition = sub_class._definition
-    annotations = resolved_annotations(definition)
-    cached = definition.plans.get(None)
-    if cached is not None and cached[0] is annotations:
-        return cast(Node, cached[1])
-    node = Node("")
-    for field, annotation in annotations.items():
-        found = embedded(annotation)
-        if found is not None:
-            node.children[field] = Child(found[0], found[1] == "map", None, True)
-    definition.plans[None] = annotations, node
-    return node
-
-
-def _mark_references(node: Node) -> bool:
-    inside = [
-        _mark_references(deeper)
-        for child in node.children.values()
-        for deeper in (child.node, child.named)
-        if deeper is not None
-    ]
-    node.has_references = bool(node.references) or any(inside)
-    return node.has_references

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import NotFound, ProjectionError
+from ..errors import NotFound
 from .document import Missing, is_document, wrap
 from .loaded import Loaded, is_nameable
-from .plans import Child, Node, Plan, Reference
+from .plans import Node, Plan, Reference
 from .port import Documents, Port
-from .projections import node_of
+from .subframes import embedded_in, inside, wrap_children
 from .values import SCALARS
 
 __all__ = ["build"]
@@ -72,7 +72,7 @@ def _place(
     if documents and not plan.node.is_empty:
         if plan.node.has_references:
             _gather(plan.node, documents, _Root(documents, frames, ()), waiting)
-        _wrap_children(plan.node, documents, plan.frame_class.__name__)
+        wrap_children(plan.node, documents, plan.frame_class.__name__)
     if plan.is_remembered:
         loaded.append((plan, frames))
     return frames
@@ -296,9 +296,9 @@ def _addressed(value: Any, is_map: bool, path: str, deep: bool) -> Iterable[tupl
             yield from _addressed(member, False, path, True)
     elif is_document(value):
         if not is_map:
-            yield path, _inside(value), deep
+            yield path, inside(value), deep
         else:
-            for key, member in _inside(value).items():
+            for key, member in inside(value).items():
                 lost = deep or not is_nameable(key)
                 yield from _addressed(member, False, path if lost else f"{path}.{key}", lost)
 
@@ -310,100 +310,4 @@ def _gather(node: Node, documents: Documents, root: _Root, waiting: list[_Slots]
         for inner, is_map in ((child.named, False), (child.node, child.is_map)):
             if inner is not None and inner.has_references:
                 deeper = root._replace(trail=(*root.trail, (key, is_map)))
-                _gather(inner, list(_embedded(documents, key, is_map)), deeper, waiting)
-
-
-def _embedded(documents: Iterable[Any], key: str, is_map: bool) -> Iterable[Any]:
-    """Yield the embedded documents under a key, through lists and the values of a map."""
-    for document in documents:
-        yield from _members(_inside(document).get(key), is_map)
-
-
-def _inside(document: Any) -> Any:
-    return document if isinstance(document, dict) else document._document
-
-
-def _members(value: Any, is_map: bool) -> Iterable[Any]:
-    if isinstance(value, list):
-        for member in value:
-            yield from _members(member, False)
-    elif isinstance(value, dict) or getattr(type(value), "_is_subframe", False):
-        if is_map:
-            for member in _inside(value).values():
-                yield from _members(member, False)
-        else:
-            yield _inside(value)
-
-
-# Sub-frames
-
-
-def _wrap_children(parent: Node, documents: Documents, place: str) -> None:
-    for key, child in parent.children.items():
-        where = f"{place}.{key}"
-        for node, is_map in ((child.named, False), (node_of(child), child.is_map)):
-            if node is not None and not node.is_empty:
-                inner = list(_embedded(documents, key, is_map))
-                if inner:
-                    _wrap_children(node, inner, where)
-        if child.frame_class is not None:
-            _wrap_child(key, child, documents, where)
-
-
-def _wrap_child(key: str, child: Child, documents: Documents, place: str) -> None:
-    """Replace the embedded documents under a key by sub-frames, all of a class in one go."""
-    frame_class = child.frame_class
-    singles: list[Any] = []
-    lists: list[Any] = []
-    members: Documents = []
-    for document in documents:
-        value = document.get(key)
-        if value is None:
-            continue
-        if type(value) is list and {dict}.issuperset(map(type, value)):
-            lists.append(document)
-            members += value
-        elif type(value) is dict and not child.is_map:
-            singles.append(document)
-        else:
-            document[key] = _wrapped(value, child, place)
-    if singles:
-        made = wrap(frame_class, [document[key] for document in singles])
-        for document, frame in zip(singles, made, strict=True):
-            document[key] = frame
-    if lists:
-        made = wrap(frame_class, members)
-        start = 0
-        for document in lists:
-            end = start + len(document[key])
-            document[key] = made[start:end]
-            start = end
-
-
-def _wrapped(value: Any, child: Child, place: str) -> Any:
-    frame_class = child.frame_class
-    if isinstance(value, dict):
-        if not child.is_map:
-            return frame_class(value)
-        return {k: _member(v, child, f"{place}.{k}") for k, v in value.items()}
-    if isinstance(value, list):
-        return [_member(v, child, place) if isinstance(v, (dict, list)) else v for v in value]
-    if child.is_declared:
-        return value
-    hint = "use '$ref' for an id" if not child.is_map else "use '$sub' for a single sub-frame"
-    raise ProjectionError(
-        f"{place}: expected a dict or a list, got {type(value).__name__} ({value!r}); {hint}"
-    )
-
-
-def _member(value: Any, child: Child, place: str) -> Any:
-    if isinstance(value, dict):
-        return child.frame_class(value)
-    if isinstance(value, list):
-        return [_member(v, child, place) if isinstance(v, (dict, list)) else v for v in value]
-    if value is None or child.is_declared:
-        return value
-    raise ProjectionError(
-        f"{place}: expected a dict, got {type(value).__name__} ({value!r}); "
-        "use '$sub' for a single sub-frame"
-    )
+                _gather(inner, list(embedded_in(documents, key, is_map)), deeper, waiting)
