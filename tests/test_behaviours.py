@@ -407,3 +407,12 @@ async def test_defaults_are_filled_in_by_insert(call: Runtime) -> None:
 
     assert (5, []) == (first.gold, first.tags) == (empty.gold, empty.tags)
     assert (None, ["x"]) == (second.gold, second.tags)
+
+
+async def test_timestamps_need_their_fields(call: Runtime, commands: Commands) -> None:
+    """A class without `created` is told so, and nothing is written."""
+    Pet.listen("insert", Pet.timestamp_insert)
+    with pytest.raises(FieldError, match="Pet: expected a declared field, got 'created'"):
+        await call(Pet(name="cat")).insert()
+
+    assert [] == commands.names

@@ -35,15 +35,14 @@ def timestamp_insert(sender: type, frames: list[Any]) -> None:
     """Set `created` and `modified` to now, aware UTC in milliseconds; a listener for `insert`."""
     now = _now()
     for frame in frames:
-        frame.created = now
-        frame.modified = now
+        frame["created"] = frame["modified"] = now
 
 
 def timestamp_update(sender: type, frames: list[Any]) -> None:
     """Set `modified` to now, aware UTC in milliseconds; a listener for `update`."""
     now = _now()
     for frame in frames:
-        frame.modified = now
+        frame["modified"] = now
 
 
 def insert_defaults(sender: Any, frames: list[Any]) -> None:

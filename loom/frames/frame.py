@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from bson import ObjectId
 from pymongo.collection import Collection
@@ -102,7 +102,8 @@ class Frame(Document):
         """Return an ObjectId for its 24 hexadecimal digits, unless ids have another type."""
         if isinstance(id, str) and len(id) == 24 and ObjectId.is_valid(id):
             declared = resolved_annotations(cls._definition).get("_id", Any)
-            if declared in (Any, ObjectId):
+            choices = get_args(declared) or (declared,)  # of a union, or of Annotated
+            if str not in choices and (Any in choices or ObjectId in choices):
                 return ObjectId(id)
         return id
 
