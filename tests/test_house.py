@@ -36,12 +36,13 @@ ORDER = """
     loom.errors
     loom.frames.paths loom.encoding
     loom.frames.patterns loom.frames.values loom.frames.plans
+    loom.frames.fetching
     loom.frames.conditions
     loom.frames.sorts
     loom.frames.queries loom.frames.definitions loom.frames.annotations
     loom.frames.fields loom.frames.jsonable
-    loom.frames.document
-    loom.frames.projections
+    loom.frames.document loom.frames.nodes
+    loom.frames.projections loom.frames.subframes
     loom.frames.loaded
     loom.frames.changes
     loom.clients
@@ -74,7 +75,6 @@ LIMIT = 420
 LONG = {
     "frame.py": "its docstrings are its content",
     "conditions.py": "every operator, with its docstring",
-    "projections.py": "the whole grammar of projections",
 }
 
 

@@ -48,13 +48,13 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
                 f"{place}: expected names of fields, got {field!r} of type {type(field).__name__}"
             )
         try:
-            root, *names = split(field)
+            root = split(field)[0]
         except QueryError as error:
             raise QueryError(f"{place}: {error}") from None
-        if any(name.startswith("$") for name in (root, *names)):
+        if root.startswith("$"):
             raise QueryError(
-                f"{place}: expected a path of names, got {field!r}; operators in a path go "
-                "through get_collection()"
+                f"{place}: expected a path of names, got {field!r}; operators go through "
+                "get_collection()"
             )
         if root == "_id":
             raise QueryError(f"{place}: expected fields that can change, got '_id'")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Union, cast
 
 from ..errors import LoomError, ProjectionError
@@ -16,13 +17,15 @@ from .values import SCALARS, plain
 __all__ = ["Projection", "plan_for"]
 
 #: What a caller may pass: a dict as for PyMongo, with `$ref` and `$sub` inside, or names.
-Projection = Union[Mapping[str, Any], Iterable[str], None]  # noqa: UP007 - an alias for 3.10
+Projection = Union[  # noqa: UP007 - an alias for 3.10
+    Mapping[str, Any], list[str], tuple[str, ...], AbstractSet[str], None
+]
 
 _REFS = ("$ref", "$ref.")
 _SUBS = ("$sub", "$sub.")
 _DIRECTIVES = frozenset({*_REFS, *_SUBS, "$ref_key", "$missing"})
 _ON_MISSING = ("keep", "none", "drop", "raise")
-_NAMES = (list, tuple, set, frozenset)
+_NAMES = (list, tuple, AbstractSet)
 _PROJECTIONS = (Mapping, *_NAMES)
 
 
