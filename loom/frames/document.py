@@ -49,7 +49,7 @@ class DocumentMeta(type):
             locals_of_caller=None if caller.f_locals is caller.f_globals else caller.f_locals,
         )
         namespace["_definition"] = definition
-        namespace["_fields"] = definition.names
+        namespace["_fields"] = fields.Names(definition)
         if is_frame and namespace.get("_collection") is None:
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
@@ -81,7 +81,7 @@ class DocumentMeta(type):
         implicit = ("_id",) if getattr(cls, "_is_frame", False) else ()
         definition, properties = fields.redefine(cls, listed, implicit=implicit)
         super().__setattr__("_definition", definition)
-        super().__setattr__("_fields", definition.names)
+        super().__setattr__("_fields", fields.Names(definition))
         for field in old - definition.own.generated:
             super().__delattr__(field)
         for field, made in properties.items():
@@ -169,19 +169,21 @@ class Document(metaclass=DocumentMeta):
     __hash__ = None  # type: ignore[assignment]  # equal by value and changeable
 
     def __copy__(self) -> Self:
-        return self._copied(dict(self._document), self._loose())
+        copied = object.__new__(type(self))
+        copied.__setstate__((dict(self._document), _detached(self), _loose(self)))
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = object.__new__(type(self))
         memo[id(self)] = copied
-        copied.__setstate__((deepcopy(self._document, memo), self._detached(), None))
-        for name, value in self._loose().items():
+        copied.__setstate__((deepcopy(self._document, memo), _detached(self), None))
+        for name, value in _loose(self).items():
             setattr(copied, name, deepcopy(value, memo))
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In two steps, so that frames may refer to each other in a circle.
-        return _blank, (type(self),), (self._document, self._detached(), self._loose())
+        return _blank, (type(self),), (self._document, _detached(self), _loose(self))
 
     def __setstate__(self, state: tuple[Any, Any, Any]) -> None:
         self._document, detached, loose = state
@@ -190,26 +192,11 @@ class Document(metaclass=DocumentMeta):
         for name, value in (loose or {}).items():
             setattr(self, name, value)
 
-    def _copied(self, document: dict[str, Any], loose: Mapping[str, Any]) -> Self:
-        copied = object.__new__(type(self))
-        copied.__setstate__((document, self._detached(), loose))
-        return copied
-
-    def _detached(self) -> Any:
-        state = getattr(self, "_state", None)
-        return None if state is None else state.detached(self._document)
-
-    def _loose(self) -> dict[str, Any]:
-        """Return what a subclass keeps beside the document."""
-        slots = [n for cls in type(self).__mro__ for n in cls.__dict__.get("__slots__", ())]
-        own = {n for n in slots if n not in _SLOTS and hasattr(self, n)}
-        return {**getattr(self, "__dict__", {}), **{n: getattr(self, n) for n in own}}
-
     # Showing
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={text}" for name, text in self._shown())
+        shown = ", ".join(f"{name}={text}" for name, text in _shown(self))
         return f"{type(self).__name__}({shown})"
 
     def _repr_html_(self) -> str:
@@ -217,15 +204,9 @@ class Document(metaclass=DocumentMeta):
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._shown()
+            for name, text in _shown(self)
         )
         return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
-
-    def _shown(self) -> Iterator[tuple[str, str]]:
-        visible = redacted(getattr(self, "_document", {}), self._private_fields, _PRIVATE)
-        for name, value in visible.items():
-            text = repr(_beginning(value))
-            yield str(name), text if len(text) <= 80 else f"{text[:77]}..."
 
     def to_json_type(self, datetimes: Datetimes = "text") -> dict[str, Any]:
         """Return the document as values that `json.dumps` takes, without private fields.
@@ -279,6 +260,26 @@ def _unknown(cls: type[Document], name: str) -> FieldError:
     known = cls._definition.names
     hint = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
     return FieldError(f"{cls.__name__}: expected a declared field, got {name!r}{hint}")
+
+
+def _detached(frame: Document) -> Any:
+    """Return what a frame remembers of its load, in a form that fits a copy."""
+    state = getattr(frame, "_state", None)
+    return None if state is None else state.detached(frame._document)
+
+
+def _loose(frame: Document) -> dict[str, Any]:
+    """Return what a subclass keeps beside the document."""
+    slots = [name for cls in type(frame).__mro__ for name in cls.__dict__.get("__slots__", ())]
+    own = {name for name in slots if name not in _SLOTS and hasattr(frame, name)}
+    return {**getattr(frame, "__dict__", {}), **{name: getattr(frame, name) for name in own}}
+
+
+def _shown(frame: Document) -> Iterator[tuple[str, str]]:
+    visible = redacted(getattr(frame, "_document", {}), frame._private_fields, _PRIVATE)
+    for name, value in visible.items():
+        text = repr(_beginning(value))
+        yield str(name), text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class _Private:

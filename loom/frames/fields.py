@@ -9,7 +9,8 @@ from __future__ import annotations
 import keyword
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -98,6 +99,7 @@ class Definition:
         "generated",
         "is_open",
         "names",
+        "ordered",
         "own",
         "plans",
         "resolved",
@@ -107,17 +109,18 @@ class Definition:
     def __init__(
         self,
         own: Own,
-        names: frozenset[str],
+        names: Iterable[str],
         annotations: dict[str, Annotation],
         defaults: dict[str, Any],
     ) -> None:
         #: what the class itself says; the rest is with its parents
         self.own = own
-        self.names = names
+        self.ordered = tuple(dict.fromkeys(names))
+        self.names = frozenset(self.ordered)
         self.annotations = annotations
         self.defaults = defaults
         #: a class without fields takes whatever a document holds
-        self.is_open = not names - {"_id"}
+        self.is_open = not self.names - {"_id"}
         self.plans: dict[Any, Any] = {}
         self.collections: dict[bool, Any] = {}
         self.resolved: dict[str, Any] | None = None
@@ -127,6 +130,28 @@ class Definition:
         """Return the default of a field, made anew when it is a factory."""
         value = self.defaults[name]
         return value.factory() if isinstance(value, Default) else value
+
+
+class Names(frozenset[str]):
+    """The names of the fields, in the order of their declaration, which `help` shows."""
+
+    __slots__ = ("_ordered",)
+    _ordered: tuple[str, ...]
+
+    def __new__(cls, definition: Definition) -> Names:
+        """Return the names of a definition."""
+        made = super().__new__(cls, definition.names)
+        made._ordered = definition.ordered
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ordered)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self._ordered))}}}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozenset, (self._ordered,)
 
 
 def define(
@@ -208,16 +233,17 @@ def redefine(
 
 def _merged(bases: Iterable[Any], own: Own) -> Definition:
     """Return the fields of the parents and a class's own."""
-    names = {*own.listed, *own.annotations}
+    names: list[str] = []
     annotations: dict[str, Annotation] = {}
     defaults: dict[str, Any] = {}
     for base in reversed([*bases]):
         definition: Definition | None = getattr(base, "_definition", None)
         if definition is not None:
-            names |= definition.names
+            names += definition.ordered
             annotations |= definition.annotations
             defaults |= definition.defaults
-    return Definition(own, frozenset(names), annotations | own.annotations, defaults | own.defaults)
+    names += [*own.listed, *own.annotations]
+    return Definition(own, names, annotations | own.annotations, defaults | own.defaults)
 
 
 def _taken_defaults(owner: str, namespace: dict[str, Any], fields: set[str]) -> dict[str, Any]:
@@ -246,7 +272,8 @@ def _listed_fields(name: str, listed: Any) -> list[str]:
             f"{name}._fields: expected a set of field names, got {listed!r}; "
             "write _fields = {'name', ...}"
         )
-    return list(listed)
+    # A set has an order of its own in each process.
+    return sorted(listed, key=str) if isinstance(listed, AbstractSet) else list(listed)
 
 
 def _check_name(owner: str, field: Any) -> None:
