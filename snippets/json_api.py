@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -33,7 +34,7 @@ class Dragon(lm.Frame):
 
 
 # What a request may change, and what makes a value of it.
-CHANGEABLE = {"name": str, "born": datetime.fromisoformat}
+CHANGEABLE: dict[str, Callable[[str], Any]] = {"name": str, "born": datetime.fromisoformat}
 
 
 def shown(dragon: Dragon) -> str:

@@ -26,7 +26,7 @@ class Product(lm.Frame):
 
 
 class Line(lm.SubFrame):
-    product: Product
+    product: Product | lm.Missing
     quantity: int
 
 

@@ -86,13 +86,14 @@ async def serve_and_visit() -> None:
         answers = await asyncio.gather(*[client.fetch(f"{address}?age={age}") for age in range(8)])
         assert all(json.loads(answer.body)["dragons"] == [burt] for answer in answers)
 
-        for path, method, body, status in (
+        wrong: list[tuple[str, str, str | None, int]] = [
             ("0" * 24, "GET", None, 404),
             ("", "POST", "{}", 400),
             ("?age=old", "GET", None, 400),
-        ):
+        ]
+        for path, method, content, status in wrong:
             refused = await client.fetch(
-                address + path, method=method, body=body, raise_error=False
+                address + path, method=method, body=content, raise_error=False
             )
             assert refused.code == status, refused.body
     finally:

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pymongo.monitoring
+import pytest
 
 import loom
 
@@ -43,6 +44,7 @@ _commands = Commands()
 def run_page(page: Path, server: Server, db: str) -> None:
     """Run all blocks of a page; an error's traceback shows the page's own lines."""
     text = page.read_text("utf-8")
+    skip_if_lacking(server, text)
     module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
     address = address_of(server.uri, db)
     vars(module).update(_check=_check, commands=_commands)
@@ -53,6 +55,14 @@ def run_page(page: Path, server: Server, db: str) -> None:
                 _run(source.replace(ADDRESS, address), number, page, module, server.loop)
     finally:
         del sys.modules[module.__name__]
+
+
+def skip_if_lacking(server: Server, text: str) -> None:
+    """Skip the test of a page or program that uses what the deployment cannot do."""
+    if "start_transaction" in text:
+        hello = server.client.admin.command("hello")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            pytest.skip("transactions need a replica set or a sharded cluster")
 
 
 def blocks(text: str) -> Iterator[tuple[int, str]]:

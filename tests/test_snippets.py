@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Server
-from .pages import ROOT, address_of
+from .pages import ROOT, address_of, skip_if_lacking
 
 SNIPPETS = sorted((ROOT / "snippets").glob("*.py"))
 
@@ -19,6 +19,7 @@ SNIPPETS = sorted((ROOT / "snippets").glob("*.py"))
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)
 def test_a_snippet_runs(snippet: Path, server: Server, db: str) -> None:
     """A snippet ends well and shows something; warnings are errors."""
+    skip_if_lacking(server, snippet.read_text("utf-8"))
     ended = subprocess.run(
         [sys.executable, "-W", "error", str(snippet)],
         env={**os.environ, "LOOM_URI": address_of(server.uri, db), "PYTHONPATH": str(ROOT)},
