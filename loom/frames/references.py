@@ -7,7 +7,11 @@ the same projection and key, share one `$in` query, whatever document or list th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from itertools import chain, compress
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
+
+from bson import Binary, ObjectId
 
 from ..errors import NotFound
 from .document import Missing, is_document, wrap
@@ -86,8 +90,10 @@ async def _fetch(
     owners = []
     for number, group in enumerate(groups):
         reference = group[0].reference
-        wanted_ids = [id for slots in group for id in slots.ids()]
-        ids = list(dict(zip(_comparable(wanted_ids), wanted_ids, strict=True)).values())
+        distinct: dict[Any, Any] = {}
+        for slots in group:
+            distinct.update(slots.gather())
+        ids = list(distinct.values())
         size = port.reference_chunk(reference.frame_class)
         for start in range(0, len(ids), size):
             wanted = {reference.key: {"$in": ids[start : start + size]}}
@@ -123,8 +129,10 @@ class _Bson:
 
 
 def _key(value: Any) -> Any:
-    if isinstance(value, bool):
-        return _Bson(value)  # True is no 1 to MongoDB
+    if isinstance(value, ObjectId):
+        return value.binary
+    if isinstance(value, (bool, bytes)):
+        return _Bson(value)  # True is no 1 to MongoDB, and bytes are no ObjectId
     try:
         hash(value)
     except TypeError:
@@ -133,15 +141,23 @@ def _key(value: Any) -> Any:
 
 
 #: Types whose values are their own keys.
-_KEYS = SCALARS - {bool}
+_KEYS = SCALARS - {bool, bytes, Binary, ObjectId}
+_OBJECT_ID = frozenset({ObjectId})
+#: Bytes are hashed and compared in C, ObjectIds in Python, at twice the cost.
+_bytes_of = attrgetter("binary")
 
 
 def _comparable(ids: list[Any]) -> list[Any]:
     """Return keys by which ids are equal as they are to MongoDB."""
-    return ids if _KEYS.issuperset(map(type, ids)) else [*map(_key, ids)]
+    kinds = {*map(type, ids)}
+    if kinds == _OBJECT_ID:
+        return [*map(_bytes_of, ids)]
+    return ids if _KEYS.issuperset(kinds) else [*map(_key, ids)]
 
 
 _HOLDERS = (list, dict, tuple)
+_LISTS = frozenset({list})
+_NONE = type(None)
 
 
 def _flat(value: Any) -> Iterable[Any]:
@@ -171,7 +187,7 @@ class _Root(NamedTuple):
 class _Slots:
     """The places of one reference in all documents of a level."""
 
-    __slots__ = ("_are_simple", "_hidden", "containers", "key", "reference", "root")
+    __slots__ = ("_hidden", "_keys", "_shape", "_values", "containers", "key", "reference", "root")
 
     def __init__(self, reference: Reference, key: str, containers: Documents, root: _Root) -> None:
         self.reference = reference
@@ -180,40 +196,77 @@ class _Slots:
         self.root = root
         #: where `$missing` hid an id: by container, the keys that lead to it from there
         self._hidden: dict[int, list[tuple[str, ...]]] = {}
-        self._are_simple = False
+        self._values: list[Any] = []
+        self._keys: list[Any] = []
+        self._shape: Literal["ids", "lists", "mixed"] = "ids"
 
     @property
     def query(self) -> Any:
         """What must be equal for references to share a query."""
         return self.reference.frame_class, id(self.reference.plan), self.reference.key
 
-    def ids(self) -> Iterable[Any]:
-        """Return the ids that stand here."""
+    def gather(self) -> Iterable[tuple[Any, Any]]:
+        """Return the ids that stand here, each after its key."""
         key = self.key
-        values = [v for container in self.containers if (v := container.get(key)) is not None]
+        values = [container.get(key) for container in self.containers]
         kinds = {*map(type, values)}
-        self._are_simple = _KEYS.issuperset(kinds)
-        if self._are_simple or kinds.isdisjoint(_HOLDERS):
-            return values
-        return [id for value in values for id in _flat(value)]
+        if _NONE in kinds:
+            filled = [value is not None for value in values]
+            self.containers = [*compress(self.containers, filled)]
+            values = [*compress(values, filled)]
+            kinds.discard(_NONE)
+        self._values = values
+        ids = values
+        if kinds == _LISTS:
+            self._shape = "lists"
+            ids = [*chain.from_iterable(values)]
+            inner = {*map(type, ids)}
+            if _NONE in inner or any(issubclass(kind, _HOLDERS) for kind in inner):
+                self._shape = "mixed"
+        elif any(issubclass(kind, _HOLDERS) for kind in kinds):
+            self._shape = "mixed"
+        if self._shape == "mixed":
+            ids = [id for value in values for id in _flat(value)]
+        self._keys = _comparable(ids)
+        return zip(self._keys, ids, strict=True)
 
     def fill(self, index: Mapping[Any, Any]) -> None:
         """Put the frames in place of their ids."""
+        if self._shape == "ids":
+            self._fill_ids(index)
+        elif self._shape == "lists":
+            self._fill_lists(index)
+        else:
+            for container in self.containers:
+                self._place(container, index)
+
+    def _fill_ids(self, index: Mapping[Any, Any]) -> None:
         key = self.key
-        for container in self.containers:
-            value = container.get(key)
-            if value is None:
-                continue
-            if self._are_simple:
-                frame = index.get(value)
-                if frame is not None:
-                    container[key] = frame
-                    continue
-            placed = self._placed(value, index, container, (key,), False)
-            if placed is _DROPPED:
-                del container[key]
+        frames = map(index.get, self._keys)
+        for container, frame in zip(self.containers, frames, strict=True):
+            if frame is not None:
+                container[key] = frame
             else:
-                container[key] = placed
+                self._place(container, index)
+
+    def _fill_lists(self, index: Mapping[Any, Any]) -> None:
+        frames = [*map(index.get, self._keys)]
+        start = 0
+        for container, ids in zip(self.containers, self._values, strict=True):
+            end = start + len(ids)
+            part = frames[start:end]
+            start = end
+            if all(part):
+                container[self.key] = part
+            else:
+                self._place(container, index)
+
+    def _place(self, container: Any, index: Mapping[Any, Any]) -> None:
+        placed = self._placed(container[self.key], index, container, (self.key,), False)
+        if placed is _DROPPED:
+            del container[self.key]
+        else:
+            container[self.key] = placed
 
     def _placed(
         self,
@@ -233,8 +286,6 @@ class _Slots:
             )
             return {k: v for k, v in pairs if v is not _DROPPED}
         if isinstance(value, (list, tuple)):
-            if _KEYS.issuperset(map(type, value)) and all(frames := [*map(index.get, value)]):
-                return frames
             members = (self._placed(v, index, container, keys, True) for v in value)
             return [v for v in members if v is not _DROPPED]
         frame = index.get(_key(value))

@@ -12,6 +12,8 @@ from .plans import Child, Node
 
 __all__ = ["embedded_in", "inside", "wrap_children"]
 
+_DICTS = frozenset({dict})
+
 
 def embedded_in(documents: Iterable[Any], key: str, is_map: bool) -> Iterable[Any]:
     """Yield the embedded documents under a key, through lists and the values of a map."""
@@ -48,18 +50,15 @@ def wrap_children(parent: Node, documents: list[dict[str, Any]], place: str) -> 
 
 
 def _wrap_child(key: str, child: Child, documents: list[dict[str, Any]], place: str) -> None:
-    """Replace the embedded documents under a key by sub-frames, all of a class in one go."""
+    """Replace the embedded documents under a key by sub-frames."""
     frame_class = child.frame_class
     singles: list[Any] = []
-    lists: list[Any] = []
-    members: list[dict[str, Any]] = []
     for document in documents:
         value = document.get(key)
         if value is None:
             continue
-        if type(value) is list and {dict}.issuperset(map(type, value)):
-            lists.append(document)
-            members += value
+        if type(value) is list and _DICTS.issuperset(map(type, value)):
+            document[key] = wrap(frame_class, value)
         elif type(value) is dict and not child.is_map:
             singles.append(document)
         else:
@@ -68,13 +67,6 @@ def _wrap_child(key: str, child: Child, documents: list[dict[str, Any]], place: 
         made = wrap(frame_class, [document[key] for document in singles])
         for document, frame in zip(singles, made, strict=True):
             document[key] = frame
-    if lists:
-        made = wrap(frame_class, members)
-        start = 0
-        for document in lists:
-            end = start + len(document[key])
-            document[key] = made[start:end]
-            start = end
 
 
 def _wrapped(value: Any, child: Child, place: str) -> Any:
