@@ -6,7 +6,7 @@ import copy
 import pydoc
 import threading
 from datetime import datetime, timezone
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 import pytest
 from bson import ObjectId
@@ -193,11 +193,11 @@ async def test_tz_aware(call: Runtime) -> None:
     [
         (Any, ObjectId),
         (ObjectId, ObjectId),
-        (Union[ObjectId, None], ObjectId),
+        (ObjectId | None, ObjectId),
         (Annotated[ObjectId, "note"], ObjectId),
         (str, str),
-        (Union[str, None], str),
-        (Union[ObjectId, str], str),
+        (str | None, str),
+        (ObjectId | str, str),
         (Annotated[str, "note"], str),
         (int, str),
     ],
