@@ -208,7 +208,7 @@ class _Slots:
     def gather(self) -> Iterable[tuple[Any, Any]]:
         """Return the ids that stand here, each after its key."""
         key = self.key
-        values = [container.get(key) for container in self.containers]
+        values: list[Any] = [container.get(key) for container in self.containers]
         kinds = {*map(type, values)}
         if _NONE in kinds:
             filled = [value is not None for value in values]
