@@ -119,8 +119,12 @@ def load(
         advance(len(batch))
 
 
+# Partial, for the embedded server needs 20 s to write an index of 100,000 flights to the disk.
 def add_index() -> None:
-    Flight.get_collection().create_index("departure_delay")
+    Flight.get_collection().create_index(
+        "departure_delay",
+        partialFilterExpression=(Q.departure_delay > 60).to_dict(),
+    )
 
 
 def five_hours_late() -> list[Flight]:

@@ -199,7 +199,10 @@ def _load(screen: Screen, sources: _Sources) -> None:
     screen.table(rows)
     start = time.perf_counter()
     demo.add_index()
-    screen.say(f"{total / seconds:,.0f} documents a second. The index took {_seconds(start)}.")
+    screen.say(
+        f"{total / seconds:,.0f} documents a second. "
+        f"The index of late flights took {_seconds(start)}."
+    )
     size, all_flights = sources[Flight][1], nycflights.SIZES["flights"]
     if size < all_flights:
         screen.say(

@@ -358,9 +358,11 @@ def test_serve() -> None:
 def test_serve_reports_a_death(capsys: pytest.CaptureFixture[str]) -> None:
     """When the server dies while it is served, that is an error."""
 
+    others = set(embedded._servers.values())
+
     def kill() -> None:
-        until(lambda: any(embedded._servers))
-        for server in list(embedded._servers.values()):
+        until(lambda: bool(set(embedded._servers.values()) - others))
+        for server in set(embedded._servers.values()) - others:
             os.kill(server.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
     threading.Thread(target=kill).start()
