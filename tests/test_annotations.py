@@ -14,7 +14,7 @@ import pytest
 from bson import ObjectId
 
 from loom import Frame, Q, SubFrame
-from loom.frames.annotations import resolved_annotations
+from loom.frames.annotations import embedded, resolved_annotations
 
 from .conftest import Runtime
 
@@ -279,17 +279,21 @@ async def test_inherited_annotations_keep_their_module(call: Runtime) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax of 3.12")
-def test_type_aliases_and_type_parameters() -> None:
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_type_aliases_and_type_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, future: str
+) -> None:
     """`type Den = Vault` means a Vault; `class Crate[T](Frame)` works."""
-    names: dict[str, Any] = {"Frame": Frame, "Vault": Vault, "__name__": __name__}
-    exec(
-        "type Den = Vault\n"
-        "class Crate[T](Frame):\n    den: Den\n    dens: list[Den]\n    content: T\n",
-        names,
+    (tmp_path / "crates.py").write_text(
+        f"{future}from loom import Frame, SubFrame\n"
+        "class Hole(SubFrame):\n    gold: int\n"
+        "type Den = Hole\n"
+        "class Crate[T](Frame):\n    den: Den\n    dens: list[Den] | None\n    content: T\n"
     )
-    from loom.frames.annotations import embedded
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("crates", None)
+    crates = importlib.import_module("crates")
+    resolved = resolved_annotations(crates.Crate._definition)
 
-    resolved = resolved_annotations(names["Crate"]._definition)
-
-    assert (Vault, "one") == embedded(resolved["den"])
-    assert (Vault, "list") == embedded(resolved["dens"])
+    assert (crates.Hole, "one") == embedded(resolved["den"])
+    assert (crates.Hole, "list") == embedded(resolved["dens"])

@@ -128,13 +128,27 @@ def _evaluate(written: Annotation) -> Any:
     names = {**(vars(module) if module else {}), **written.scope}
     while True:
         try:
-            return typing.get_type_hints(carrier, names, names, include_extras=True)["value"]
+            value = typing.get_type_hints(carrier, names, names, include_extras=True)["value"]
+            if sys.version_info >= (3, 11) or value == (value := _with_references(value)):
+                return value
+            carrier.__annotations__ = {"value": value}
         except NameError as error:
             name = error.name or ""
             found = _registered_class(name, written.module, written.holder)
             if found is None or name in names:
                 raise
             names[name] = found
+
+
+def _with_references(annotation: Any) -> Any:
+    """Return `list["Lair"]` with a reference in place of the text, which Python 3.10 leaves."""
+    if not isinstance(annotation, types.GenericAlias):
+        return annotation
+    inner = [
+        typing.ForwardRef(argument) if isinstance(argument, str) else _with_references(argument)
+        for argument in typing.get_args(annotation)
+    ]
+    return types.GenericAlias(annotation.__origin__, tuple(inner))
 
 
 Shape = Literal["one", "list", "map"]
