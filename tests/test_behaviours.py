@@ -61,6 +61,16 @@ async def test_cascade_deletes_what_frames_point_to(call: Runtime) -> None:
     assert e == await call(Person).by_id(e._id)
 
 
+async def test_cascade_follows_ids_that_are_documents(call: Runtime) -> None:
+    """An embedded document may be an id, not only a map of ids."""
+    id = {"shop": 1, "number": 2}
+    await call(Person).insert_many([{"_id": id, "name": "a"}, {"_id": 3, "name": "b"}])
+    x = Person(name="x", spouse=id)
+    await call(x).insert()
+    await call(Person).cascade(Person, "spouse", [x])
+    assert ["b", "x"] == names(Person)
+
+
 async def test_cascade_follows_dereferenced_frames(call: Runtime) -> None:
     """It makes no difference whether the frames were loaded with a projection."""
     a, b = await people(call, "a", "b")

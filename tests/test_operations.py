@@ -492,6 +492,14 @@ async def test_upsert_inserts_or_updates(call: Runtime, commands: Commands) -> N
     assert 3 == len(stored(Dragon))
 
 
+async def test_upsert_of_nothing_but_an_id(call: Runtime) -> None:
+    """A frame that holds only its id is stored once, and upserting it again is no error."""
+    await call(Token(_id="x")).upsert()
+    await call(Token(_id="x")).upsert()
+
+    assert [{"_id": "x"}] == stored(Token)
+
+
 def test_upserts_in_threads_end_with_one_document(db: str) -> None:
     """60 threads upsert the same id: no error, one document."""
     failures: list[BaseException] = []

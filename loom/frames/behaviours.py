@@ -83,6 +83,7 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
             yield from _flat(value)
         elif isinstance(value, dict):
             yield from _flat(value.values())
+            yield value  # an id may be a document, too; a map of ids is nobody's id
         elif value is not None:
             yield value
 

@@ -179,6 +179,8 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
     while True:
         # Another writer may insert or delete between the look and the write: look again.
         if await port.find_one(cls, id_filter(id), {"_id": True}, shared) is not None:
+            if frame._document.keys() == {"_id"} and not listeners("update", cls):
+                return None  # it is there, and that is all that was asked for
             try:
                 return await update(port, frame, fields, options)
             except Gone:
