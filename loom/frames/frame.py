@@ -287,7 +287,9 @@ class Frame(Document):
     def insert(self, **options: Any) -> None:
         """Store this frame as a new document and give it its `_id`.
 
-        Sends `insert` and `inserted`. Referenced frames are stored as their ids.
+        Sends `insert` and `inserted`. Referenced frames are stored as their ids. When only the
+        write concern fails, which PyMongo's WriteConcernError says, the document is stored: the
+        frame has its id and `inserted` was sent.
 
         Args:
             options: as for `Collection.insert_one`.
@@ -369,7 +371,8 @@ class Frame(Document):
 
         Raises:
             BulkError: some were not stored; it says which, and why. Their frames have no id.
-            EncodeError: a value cannot be stored.
+            EncodeError: a value cannot be stored, or a document is too large; nothing was sent.
+            FieldError: a frame of another class or collection, or one given twice.
         """
         return complete(operations.insert_many(blocking(), cls, documents, options))
 
@@ -529,7 +532,8 @@ class Frame(Document):
         Args:
             event: `insert`, `inserted`, `update`, `updated`, `delete` or `deleted`.
             func: gets what its parameters are named after: `sender` (the class), `frames`
-                (a list), `fields` (paths), `changes` (update documents), `session`.
+                (a list), `fields` (paths), `changes` (update documents), `session`. A first
+                parameter of another name, without a default, gets the sender.
 
         Raises:
             ListenerError: no such event, or a parameter that nothing is passed for.
