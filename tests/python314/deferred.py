@@ -17,7 +17,9 @@ import pytest
 from loom import DefinitionError, FieldError, default
 from loom.frames import Frame, SubFrame
 from loom.frames.annotations import resolved_annotations
+from loom.frames.port import complete
 from loom.frames.projections import plan_for
+from loom.frames.references import build
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -56,10 +58,10 @@ class Egg(SubFrame):
     laid: int
 
 
-def sub_frames(frame_class: type[Frame]) -> dict[str, tuple[type, bool]]:
-    """Return the fields that are mapped without a projection: their class, and whether as a map."""
-    children = plan_for(frame_class).node.children
-    return {field: (child.frame_class, child.is_map) for field, child in children.items()}
+def load(frame_class: type[Frame], **document: Any) -> Any:
+    """Return the frame of a document as if it came from a server."""
+    port: Any = None  # nothing is fetched, for there are no references
+    return complete(build(port, plan_for(frame_class), [document], {}))[0]
 
 
 def test_annotations_are_deferred_here() -> None:
@@ -83,18 +85,22 @@ def test_undefined_names_declare_fields() -> None:
     assert "dragon" == Dragon.kind
 
 
-def test_later_classes_are_mapped() -> None:
-    """Sub-frames that are defined further down are mapped without a projection, references never."""
-    expected = {
-        "lair": (Lair, False),
-        "spare": (Lair, False),
-        "former": (Lair, False),
-        "rooms": (Lair, True),
-        "marked": (Lair, False),
-    }
+@pytest.mark.parametrize("frame_class", [Dragon, Wyvern])
+@pytest.mark.parametrize("field", ["lair", "spare", "marked"])
+def test_later_classes_are_mapped(frame_class: type[Dragon], field: str) -> None:
+    """A sub-frame that is defined further down is mapped without a projection."""
+    frame = load(frame_class, _id=1, **{field: {"gold": 5}})
 
-    assert expected == sub_frames(Dragon)
-    assert {**expected, "eggs": (Egg, False)} == sub_frames(Wyvern)
+    assert Lair(gold=5) == frame[field]
+
+
+def test_later_classes_are_mapped_in_lists_and_maps() -> None:
+    """So are those in a list or a map; a field that may hold a reference stays what it is."""
+    burt = load(Dragon, former=[{"gold": 1}], rooms={"hall": {"gold": 2}}, nemesis={"_id": 1})
+
+    assert [Lair(gold=1)] == burt.former
+    assert {"hall": Lair(gold=2)} == burt.rooms
+    assert {"_id": 1} == burt.nemesis
 
 
 def test_what_type_checkers_alone_import_stays_out() -> None:
@@ -109,10 +115,9 @@ def test_what_type_checkers_alone_import_stays_out() -> None:
 
 def test_recursive_sub_frames() -> None:
     """A sub-frame that holds itself is mapped at any depth."""
-    lair = plan_for(Dragon).node.children["lair"].node
+    burt = load(Dragon, lair={"annexe": {"annexe": {"treasure": {"items": ["cup"]}}}})
 
-    assert lair.children["annexe"].node is lair
-    assert lair.children["treasure"].frame_class is Treasure
+    assert Treasure(items=["cup"]) == burt.lair.annexe.annexe.treasure
 
 
 def test_fields_read_and_write() -> None:
@@ -149,12 +154,12 @@ def test_a_class_that_appears_later_changes_the_plan() -> None:
     class Cave(Frame):
         guard: Guard
 
-    assert {} == sub_frames(Cave)
+    assert {"name": "Rex"} == load(Cave, guard={"name": "Rex"}).guard
 
     class Guard(SubFrame):
         name: str
 
-    assert {"guard": (Guard, False)} == sub_frames(Cave)
+    assert Guard(name="Rex") == load(Cave, guard={"name": "Rex"}).guard
 
 
 def test_names_of_the_function() -> None:
@@ -170,7 +175,10 @@ def test_names_of_the_function() -> None:
     class After(SubFrame):
         gold: int
 
-    assert {"first": (Before, False), "second": (After, False)} == sub_frames(Hoard)
+    hoard = load(Hoard, first={"gold": 1}, second=[{"gold": 2}])
+
+    assert Before(gold=1) == hoard.first
+    assert [After(gold=2)] == hoard.second
 
 
 def test_conditional_annotations() -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
-
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of the environment may need extensions
 
 import pytest
 
@@ -52,8 +49,6 @@ def main(arguments: Sequence[str] = ()) -> int:
     if sys.version_info < (3, 14):
         print("expected Python 3.14 or newer; pin a newer Pyodide in package.json")
         return 1
-    # What is nothing but extensions is there for another Python, so that its import fails badly.
-    sys.modules["numpy"] = sys.modules["pandas"] = None  # type: ignore[assignment]
     subprocess.Popen = no_processes  # type: ignore[assignment, misc]
     # There are no threads either, so that a hang cannot be noticed.
     options = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "faulthandler_timeout=0", "-rs"]

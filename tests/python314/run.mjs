@@ -1,19 +1,14 @@
-// Run pytest inside Pyodide: node run.mjs SITE-PACKAGES [arguments of pytest]
-//
-// The repository and the given site-packages are mounted, not installed. C extensions that were
-// built for another Python are not found there, so PyMongo works with its Python code.
+// Run pytest inside Pyodide: node run.mjs [arguments of pytest]
 
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadPyodide } from "pyodide";
 
-const [packages, ...given] = process.argv.slice(2);
 const here = dirname(fileURLToPath(import.meta.url));
 
 const python = await loadPyodide();
-python.mountNodeFS("/packages", packages);
 python.mountNodeFS("/loom", resolve(here, "../.."));
-python.globals.set("arguments", python.toPy(given));
+python.globals.set("arguments", python.toPy(process.argv.slice(2)));
 
 let code = 1;
 try {
@@ -21,7 +16,7 @@ try {
 import os, sys
 os.chdir("/loom")
 sys.dont_write_bytecode = True
-sys.path[:0] = ["/loom", "/loom/tests/python314/.packages", "/packages"]
+sys.path[:0] = ["/loom", "/loom/tests/python314/.packages"]
 from tests.python314.inside import main
 main(arguments)
 `);
