@@ -203,8 +203,9 @@ def test_interrupt(tmp_path: Path) -> None:
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert run.stdout is not None
-    while "create_index" not in run.stdout.readline():
-        pass
+    for line in run.stdout:
+        if "create_index" in line:
+            break
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=30)
 
