@@ -148,7 +148,8 @@ def _with_references(annotation: Any) -> Any:
         typing.ForwardRef(argument) if isinstance(argument, str) else _with_references(argument)
         for argument in typing.get_args(annotation)
     ]
-    return types.GenericAlias(annotation.__origin__, tuple(inner))
+    origin: Any = typing.get_origin(annotation)
+    return types.GenericAlias(origin, tuple(inner))
 
 
 Shape = Literal["one", "list", "map"]
