@@ -447,10 +447,8 @@ class _Refusing(socketserver.BaseRequestHandler):
 
 @contextmanager
 def refusing_server() -> Iterator[int]:
-    class Threaded(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Threaded(("127.0.0.1", 0), _Refusing) as listening:
+    # Its end waits for the threads of its connections, which the client closes.
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Refusing) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         try:
