@@ -53,13 +53,13 @@ def id_of(frame: Any) -> Any:
     Raises:
         MissingId: the frame was never stored.
     """
-    try:
-        return frame._document["_id"]
-    except KeyError:
+    id = frame._document.get("_id")
+    if id is None:
         raise MissingId(
             f"{type(frame).__name__}: expected a stored frame as reference, "
             "got one without _id; insert it first"
-        ) from None
+        )
+    return id
 
 
 class Fallback:

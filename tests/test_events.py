@@ -829,3 +829,24 @@ async def test_timestamps(call: Runtime) -> None:
     time.sleep(0.002)
     await call(Dragon).update_many(made, "name")
     assert set(made) == set(await call(Dragon).many(Q.modified > made[0].created))
+
+
+async def test_a_listener_of_parent_and_child_is_called_once(call: Runtime) -> None:
+    """What MongoFrames needed on every class does no harm when it is on a parent too."""
+
+    class Beast(Frame):
+        name: str
+
+    class Wyvern(Beast):
+        pass
+
+    calls: list[str] = []
+
+    def note(sender: type[Frame]) -> None:
+        calls.append(sender.__name__)
+
+    Beast.listen("insert", note)
+    Wyvern.listen("insert", note)
+    await call(Wyvern(name="Burt")).insert()
+
+    assert ["Wyvern"] == calls

@@ -35,6 +35,7 @@ METHODS = """
 ORDER = """
     loom.errors
     loom.frames.paths loom.encoding
+    loom.frames.ids
     loom.frames.patterns loom.frames.values loom.frames.plans
     loom.frames.fetching
     loom.frames.conditions
@@ -49,7 +50,8 @@ ORDER = """
     loom.connection
     loom.frames.events loom.frames.pauses
     loom.frames.port
-    loom.frames.references loom.frames.streams
+    loom.frames.slots loom.frames.streams
+    loom.frames.references
     loom.frames.operations
     loom.frames.behaviours
     loom.frames.aio
@@ -61,7 +63,6 @@ ORDER = """
     loom.embedded_directory
     loom.embedded_server
     loom.embedded
-    loom.testing
     loom.demo
     loom.demo_run
     loom.cli

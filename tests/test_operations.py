@@ -232,7 +232,6 @@ class Kind(Enum):
         "",
         False,
         2.5,
-        None,
         Int64(2**40),
         Decimal("1.5"),
         Decimal128("2.5"),
@@ -897,3 +896,18 @@ async def test_many_concurrent_tasks(db: str) -> None:
 
     assert [-n for n in range(200)] == await asyncio.gather(*map(work, range(200)))
     assert 200 == await Dragon.aio.count({})
+
+
+async def test_an_id_of_none_is_none(call: Runtime) -> None:
+    """`_id=None` means that there is no id: insert makes one, other writes refuse."""
+    burt = Dragon(_id=None, name="Burt")
+    with pytest.raises(MissingId, match="insert it first"):
+        await call(burt).update("name")
+    with pytest.raises(MissingId, match="insert it first"):
+        await call(burt).delete()
+    with pytest.raises(MissingId, match="expected a stored frame"):
+        await call(Dragon(nemesis=burt)).insert()
+    await call(burt).insert()
+
+    assert await call(Dragon).ids() == [burt._id]
+    assert burt._id is not None

@@ -621,7 +621,7 @@ async def test_missing_raises(call: Runtime, field: str) -> None:
     await things()
     await store(Being, GONE)
     with pytest.raises(
-        NotFound, match=rf"Being\.{field}.*expected a Thing with _id=9\d, found none"
+        NotFound, match=rf"Being\.{field}.*expected the Thing with _id=9\d, found none"
     ):
         await call(Being).one(projection={field: missing("raise")[field]})
 

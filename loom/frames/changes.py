@@ -23,14 +23,14 @@ def id_or_error(frame: Any, operation: str) -> Any:
     Raises:
         MissingId: the frame has none.
     """
-    document = frame._document
-    if "_id" not in document:
+    id = frame._document.get("_id")
+    if id is None:
         name = type(frame).__name__
         raise MissingId(
             f"{name}.{operation}: expected a frame with _id, got one without; "
             "insert it first, or load it with its _id"
         )
-    return document["_id"]
+    return id
 
 
 def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
@@ -65,14 +65,15 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
 
 
 def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
-    """Return the document to send for a new frame: a copy, `_id` first.
+    """Return the document to send for a new frame: a copy, `_id` first, made when it is None.
 
     The frame's own datetimes are cut to milliseconds: what it holds is what is stored.
     """
     document = frame._document
     settle_datetimes(document, naive, type(frame).__name__)
     state: Loaded | None = getattr(frame, "_state", None)
-    copied = {"_id": document.get("_id") if "_id" in document else bson.ObjectId(), **document}
+    id = document.get("_id")
+    copied = {**document, "_id": bson.ObjectId()} if id is None else {"_id": id, **document}
     node = _keyed_node(state)
     return copied if node is None else _by_node(copied, node)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from copy import deepcopy
+from datetime import datetime
 from itertools import islice, repeat, starmap
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -278,7 +279,8 @@ def _loose(frame: Document) -> dict[str, Any]:
 def _shown(frame: Document) -> Iterator[tuple[str, str]]:
     visible = redacted(getattr(frame, "_document", {}), frame._private_fields, _PRIVATE)
     for name, value in visible.items():
-        text = repr(_beginning(value))
+        # A zone's repr is longer than the rest of its datetime.
+        text = value.isoformat(" ") if isinstance(value, datetime) else repr(_beginning(value))
         yield str(name), text if len(text) <= 80 else f"{text[:77]}..."
 
 

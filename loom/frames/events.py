@@ -72,10 +72,16 @@ class _Signal(blinker.NamedSignal):
             _generation += 1
 
     def receivers_for(self, sender: Any) -> Generator[Any, None, None]:
-        """Yield what listens to a class or to one of its parents, first registered first."""
+        """Yield what listens to a class or to one of its parents, first registered first.
+
+        A receiver that was registered for both is yielded once.
+        """
         classes = sender.__mro__ if isinstance(sender, type) else (sender,)
+        seen: list[Any] = []
         for _, receiver, wanted in self._registered:
-            if wanted is blinker.ANY or any(wanted is cls for cls in classes):
+            wants = wanted is blinker.ANY or any(wanted is cls for cls in classes)
+            if wants and receiver not in seen:
+                seen.append(receiver)
                 yield receiver
 
 

@@ -6,20 +6,16 @@ the same projection and key, share one `$in` query, whatever document or list th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain, compress
-from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from bson import Binary, ObjectId
-
-from ..errors import NotFound
-from .document import Missing, is_document, wrap
-from .loaded import Loaded, is_nameable
-from .plans import Node, Plan, Reference
+from .document import wrap
+from .ids import id_keys
+from .loaded import Loaded
+from .plans import Plan
 from .port import Documents, Port
-from .subframes import embedded_in, inside, wrap_children
-from .values import SCALARS
+from .slots import Root, Slots, gather
+from .subframes import wrap_children
 
 __all__ = ["build"]
 
@@ -42,12 +38,12 @@ async def build(
         return wrap(plan.frame_class, documents)
 
     inherited = {name: options[name] for name in _INHERITED if options.get(name) is not None}
-    waiting: list[_Slots] = []
+    waiting: list[Slots] = []
     loaded: list[tuple[Plan, list[Any]]] = []
     frames = _place(plan, documents, waiting, loaded)
-    filled: list[_Slots] = []
+    filled: list[Slots] = []
     while waiting:
-        groups: dict[Any, list[_Slots]] = {}
+        groups: dict[Any, list[Slots]] = {}
         for slots in waiting:
             groups.setdefault(slots.query, []).append(slots)
         filled += waiting
@@ -55,7 +51,7 @@ async def build(
         found = await _fetch(port, list(groups.values()), inherited)
         for group, fetched in zip(groups.values(), found, strict=True):
             reference = group[0].reference
-            keys = _comparable([document.get(reference.key) for document in fetched])
+            keys = id_keys([document.get(reference.key) for document in fetched])
             targets = _place(reference.plan, fetched, waiting, loaded)
             index = dict(zip(keys, targets, strict=True))
             for slots in group:
@@ -69,13 +65,13 @@ async def build(
 
 
 def _place(
-    plan: Plan, documents: Documents, waiting: list[_Slots], loaded: list[tuple[Plan, list[Any]]]
+    plan: Plan, documents: Documents, waiting: list[Slots], loaded: list[tuple[Plan, list[Any]]]
 ) -> list[Any]:
     """Wrap documents; note which references wait to be fetched."""
     frames = wrap(plan.frame_class, documents)
     if documents and not plan.node.is_empty:
         if plan.node.has_references:
-            _gather(plan.node, documents, _Root(documents, frames, ()), waiting)
+            gather(plan.node, documents, Root(documents, frames, ()), waiting)
         wrap_children(plan.node, documents, plan.frame_class.__name__)
     if plan.is_remembered:
         loaded.append((plan, frames))
@@ -83,7 +79,7 @@ def _place(
 
 
 async def _fetch(
-    port: Port, groups: list[list[_Slots]], options: Mapping[str, Any]
+    port: Port, groups: list[list[Slots]], options: Mapping[str, Any]
 ) -> list[Documents]:
     """Fetch the documents of every group, in chunks of ids, all of them at once."""
     work = []
@@ -108,257 +104,3 @@ async def _fetch(
     for number, documents in zip(owners, answers, strict=True):
         found[number] += documents
     return found
-
-
-# Ids
-
-
-class _Bson:
-    """A key for ids that Python cannot hash, or takes for equal where MongoDB does not."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, value: Any) -> None:
-        self.text = repr(value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Bson) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
-def _key(value: Any) -> Any:
-    if isinstance(value, ObjectId):
-        return value.binary
-    if isinstance(value, (bool, bytes)):
-        return _Bson(value)  # True is no 1 to MongoDB, and bytes are no ObjectId
-    try:
-        hash(value)
-    except TypeError:
-        return _Bson(value)
-    return value
-
-
-#: Types whose values are their own keys.
-_KEYS = SCALARS - {bool, bytes, Binary, ObjectId}
-_OBJECT_ID = frozenset({ObjectId})
-#: Bytes are hashed and compared in C, ObjectIds in Python, at twice the cost.
-_bytes_of = attrgetter("binary")
-
-
-def _comparable(ids: list[Any]) -> list[Any]:
-    """Return keys by which ids are equal as they are to MongoDB."""
-    kinds = {*map(type, ids)}
-    if kinds == _OBJECT_ID:
-        return [*map(_bytes_of, ids)]
-    return ids if _KEYS.issuperset(kinds) else [*map(_key, ids)]
-
-
-_HOLDERS = (list, dict, tuple)
-_LISTS = frozenset({list})
-_NONE = type(None)
-
-
-def _flat(value: Any) -> Iterable[Any]:
-    """Yield the ids of a list or map of references."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        if value is not None:
-            yield value
-        return
-    for member in value:
-        yield from _flat(member)
-
-
-# Slots: where references stand
-
-
-class _Root(NamedTuple):
-    """The documents of one load, their frames, and the way from them to a reference."""
-
-    documents: Documents
-    frames: list[Any]
-    #: the keys on the way, each with whether a map is under it
-    trail: tuple[tuple[str, bool], ...]
-
-
-class _Slots:
-    """The places of one reference in all documents of a level."""
-
-    __slots__ = ("_hidden", "_keys", "_shape", "_values", "containers", "key", "reference", "root")
-
-    def __init__(self, reference: Reference, key: str, containers: Documents, root: _Root) -> None:
-        self.reference = reference
-        self.key = key
-        self.containers = containers
-        self.root = root
-        #: where `$missing` hid an id: by container, the keys that lead to it from there
-        self._hidden: dict[int, list[tuple[str, ...]]] = {}
-        self._values: list[Any] = []
-        self._keys: list[Any] = []
-        self._shape: Literal["ids", "lists", "mixed"] = "ids"
-
-    @property
-    def query(self) -> Any:
-        """What must be equal for references to share a query."""
-        return self.reference.frame_class, id(self.reference.plan), self.reference.key
-
-    def gather(self) -> Iterable[tuple[Any, Any]]:
-        """Return the ids that stand here, each after its key."""
-        key = self.key
-        values: list[Any] = [container.get(key) for container in self.containers]
-        kinds = {*map(type, values)}
-        if _NONE in kinds:
-            filled = [value is not None for value in values]
-            self.containers = [*compress(self.containers, filled)]
-            values = [*compress(values, filled)]
-            kinds.discard(_NONE)
-        self._values = values
-        ids = values
-        if kinds == _LISTS:
-            self._shape = "lists"
-            ids = [*chain.from_iterable(values)]
-            inner = {*map(type, ids)}
-            if _NONE in inner or any(issubclass(kind, _HOLDERS) for kind in inner):
-                self._shape = "mixed"
-        elif any(issubclass(kind, _HOLDERS) for kind in kinds):
-            self._shape = "mixed"
-        if self._shape == "mixed":
-            ids = [id for value in values for id in _flat(value)]
-        self._keys = _comparable(ids)
-        return zip(self._keys, ids, strict=True)
-
-    def fill(self, index: Mapping[Any, Any]) -> None:
-        """Put the frames in place of their ids."""
-        if self._shape == "ids":
-            self._fill_ids(index)
-        elif self._shape == "lists":
-            self._fill_lists(index)
-        else:
-            for container in self.containers:
-                self._place(container, index)
-
-    def _fill_ids(self, index: Mapping[Any, Any]) -> None:
-        key = self.key
-        frames = map(index.get, self._keys)
-        for container, frame in zip(self.containers, frames, strict=True):
-            if frame is not None:
-                container[key] = frame
-            else:
-                self._place(container, index)
-
-    def _fill_lists(self, index: Mapping[Any, Any]) -> None:
-        frames = [*map(index.get, self._keys)]
-        start = 0
-        for container, ids in zip(self.containers, self._values, strict=True):
-            end = start + len(ids)
-            part = frames[start:end]
-            start = end
-            if all(part):
-                container[self.key] = part
-            else:
-                self._place(container, index)
-
-    def _place(self, container: Any, index: Mapping[Any, Any]) -> None:
-        placed = self._placed(container[self.key], index, container, (self.key,), False)
-        if placed is _DROPPED:
-            del container[self.key]
-        else:
-            container[self.key] = placed
-
-    def _placed(
-        self,
-        value: Any,
-        index: Mapping[Any, Any],
-        container: Any,
-        keys: tuple[str, ...],
-        deep: bool,
-    ) -> Any:
-        """Return a value with frames for ids; `deep` inside a list, where no key leads to it."""
-        if value is None:
-            return None
-        if isinstance(value, dict):
-            pairs = (
-                (k, self._placed(v, index, container, keys if deep else (*keys, k), deep))
-                for k, v in value.items()
-            )
-            return {k: v for k, v in pairs if v is not _DROPPED}
-        if isinstance(value, (list, tuple)):
-            members = (self._placed(v, index, container, keys, True) for v in value)
-            return [v for v in members if v is not _DROPPED]
-        frame = index.get(_key(value))
-        return self._missing(value, container, keys) if frame is None else frame
-
-    def _missing(self, missing_id: Any, container: Any, keys: tuple[str, ...]) -> Any:
-        reference = self.reference
-        if reference.on_missing == "keep":
-            return Missing(reference.frame_class, missing_id)
-        if reference.on_missing == "raise":
-            raise NotFound(
-                f"{type(self.root.frames[0]).__name__}.{reference.path}: expected a "
-                f"{reference.frame_class.__name__} with {reference.key}={missing_id!r}, found "
-                "none; use '$missing': 'keep' to load it all the same"
-            )
-        self._hidden.setdefault(id(container), []).append(keys)
-        return None if reference.on_missing == "none" else _DROPPED
-
-    def remember_hidden(self) -> None:
-        """Tell the frames in which ids were hidden, so that no write loses them."""
-        if not self._hidden:
-            return
-        for document, frame in zip(self.root.documents, self.root.frames, strict=True):
-            places = [("", document, False)]
-            for key, is_map in self.root.trail:
-                places = [
-                    found
-                    for path, container, deep in places
-                    for found in _addressed(
-                        container.get(key), is_map, path if deep else _joined(path, key), deep
-                    )
-                ]
-            paths = {
-                path if deep else _joined(path, *keys)
-                for path, container, deep in places
-                for keys in self._hidden.get(id(container), ())
-            }
-            if paths:
-                state = getattr(frame, "_state", None) or Loaded.nothing()
-                frame._state = state.hiding(document, paths)
-
-
-_DROPPED = object()
-
-
-def _joined(path: str, *keys: str) -> str:
-    """Return a path; it ends before a key that no path can name."""
-    for key in keys:
-        if not is_nameable(key):
-            break
-        path = f"{path}.{key}" if path else key
-    return path
-
-
-def _addressed(value: Any, is_map: bool, path: str, deep: bool) -> Iterable[tuple[str, Any, bool]]:
-    """Yield embedded documents with the path to each, or to the list that it is in."""
-    if isinstance(value, list):
-        for member in value:
-            yield from _addressed(member, False, path, True)
-    elif is_document(value):
-        if not is_map:
-            yield path, inside(value), deep
-        else:
-            for key, member in inside(value).items():
-                lost = deep or not is_nameable(key)
-                yield from _addressed(member, False, path if lost else f"{path}.{key}", lost)
-
-
-def _gather(node: Node, documents: Documents, root: _Root, waiting: list[_Slots]) -> None:
-    for key, reference in node.references.items():
-        waiting.append(_Slots(reference, key, documents, root))
-    for key, child in node.children.items():
-        for inner, is_map in ((child.named, False), (child.node, child.is_map)):
-            if inner is not None and inner.has_references:
-                deeper = root._replace(trail=(*root.trail, (key, is_map)))
-                _gather(inner, list(embedded_in(documents, key, is_map)), deeper, waiting)

@@ -27,7 +27,7 @@ class Dragon(Frame):
 
     name: str
     lair: Lair
-    nemesis: Annotated["Dragon", "a note"]
+    nemesis: Annotated[Dragon, "a note"]
     tags: list[str] = default(list)
     secret: str
 

@@ -11,8 +11,9 @@ from pymongo.errors import BulkWriteError
 from ...errors import BulkError, FieldError
 from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
 from ..events import emit, listeners
+from ..ids import id_keys
 from ..port import Port
-from .reading import Options, by_key, id_filter, id_key, listed, shared_options
+from .reading import Options, id_filter, listed, shared_options
 from .writing import (
     after_event,
     before_event,
@@ -145,7 +146,8 @@ async def _batch(
 async def _missing(port: Port, cls: Any, ids: dict[int, Any], options: Options) -> list[int]:
     """Return the positions of the ids that no document has."""
     codecs = port.collection(cls).codec_options
-    distinct = list(by_key(ids.values(), codecs).values())
+    keys = dict(zip(ids, id_keys([*ids.values()], codecs), strict=True))
+    distinct = list({keys[i]: id for i, id in ids.items()}.values())
     size = port.reference_chunk(cls)
     found = await port.all(
         [
@@ -159,8 +161,8 @@ async def _missing(port: Port, cls: Any, ids: dict[int, Any], options: Options) 
         ],
         ordered=options.get("session") is not None,
     )
-    present = by_key((d["_id"] for documents in found for d in documents), codecs)
-    return [i for i, id in ids.items() if id_key(id, codecs) not in present]
+    present = {*id_keys([d["_id"] for documents in found for d in documents], codecs)}
+    return [i for i, key in keys.items() if key not in present]
 
 
 async def _write_many(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
-import bson
-from bson import Int64, ObjectId
-from bson.codec_options import CodecOptions
+from bson import ObjectId
 
-from ...encoding import ENCODING_ERRORS, encode, settle_datetimes, unencodable
+from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
 from ..document import wrap
+from ..ids import id_keys
 from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
@@ -115,45 +114,24 @@ async def by_ids(
     port: Port, cls: Any, ids: Iterable[Any], projection: Projection, options: Options
 ) -> list[Any]:
     """Return the frames with these ids, in their order, without the missing ones."""
-    wanted = to_filter({"_id": {"$in": [cls._to_id(id) for id in listed(cls, ids, "by_ids")]}})
-    wanted_ids = wanted["_id"]["$in"]
+    listed_ids = [cls._to_id(id) for id in listed(cls, ids, "by_ids")]
+    wanted_ids = compiled_filter(port, cls, {"_id": {"$in": listed_ids}})["_id"]["$in"]
     plan = plan_for(cls, projection)
     if plan.driver is not None and plan.driver.get("_id") is False:
         raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
     size = port.reference_chunk(cls)
     codecs = port.collection(cls).codec_options
-    distinct = list(by_key(wanted_ids, codecs).values())
+    keys = id_keys(wanted_ids, codecs)
+    distinct = list(dict(zip(keys, wanted_ids, strict=True)).values())
     work = [
         port.find(cls, {"_id": {"$in": distinct[start : start + size]}}, plan.driver, options)
         for start in range(0, len(distinct), size)
     ]
     found = await port.all(work, ordered=options.get("session") is not None)
     frames = await build(port, plan, [d for documents in found for d in documents], options)
-    index = {id_key(frame._document["_id"], codecs): frame for frame in frames}
-    return [index[key] for key in (id_key(id, codecs) for id in wanted_ids) if key in index]
-
-
-#: Types whose values are equal, and hash alike, exactly where a server finds them equal.
-_SIMPLE = frozenset({ObjectId, str, int, Int64})
-
-
-def id_key(id: Any, codecs: CodecOptions[Any]) -> Any:
-    """Return what tells an id from others as the server does, given as it is or as it is stored."""
-    if type(id) in _SIMPLE:
-        return id
-    try:
-        encoded = encode({"": id}, codecs)
-    except ENCODING_ERRORS:
-        return repr(id)  # the query says what is wrong with it
-    value = bson.decode(encoded)[""]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if type(value) in _SIMPLE else encoded
-
-
-def by_key(ids: Iterable[Any], codecs: CodecOptions[Any]) -> dict[Any, Any]:
-    """Return the distinct ones of ids by their keys."""
-    return {id_key(id, codecs): id for id in ids}
+    found_keys = id_keys([frame._document["_id"] for frame in frames], codecs)
+    index = dict(zip(found_keys, frames, strict=True))
+    return [index[key] for key in keys if key in index]
 
 
 def listed(cls: Any, values: Any, operation: str) -> list[Any]:
