@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -202,6 +201,8 @@ class Document(metaclass=DocumentMeta):
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks."""
+        import html  # its table of entities is a sixth of Loom's import, and only notebooks ask
+
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
