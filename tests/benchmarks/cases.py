@@ -211,6 +211,20 @@ def many_small(bench: Bench) -> Iterator[Row]:
     yield from _many(bench, Small, "small", {10_000: 1.10, 100_000: 0.95}, "many(), 6 fields")
 
 
+def many_in_a_loop(bench: Bench) -> Iterator[Row]:
+    """Small documents, loaded again and again: collections come as they come."""
+    size = bench.size(10_000)
+    bench.use(Small, "small", size)
+    collection = bench.collection(Small)
+    found = compare(
+        Small.many,
+        partial(_listed, collection),
+        rounds=bench.rounds(5),
+        calls=4 if bench.is_quick else 30,
+    )
+    yield _ratio(f"many() in a loop, 6 fields, {size:,} documents", found, 1.10)
+
+
 def many_medium(bench: Bench) -> Iterator[Row]:
     """Medium documents whose embedded documents stay dicts."""
     case = "many(), 20 fields, 10 dicts"
@@ -419,6 +433,7 @@ def _import_time(module: str, compiled: str) -> float:
 #: By name, in the order of the table.
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "small": many_small,
+    "loop": many_in_a_loop,
     "medium": many_medium,
     "mapped": many_mapped,
     "dereferencing": dereferencing,

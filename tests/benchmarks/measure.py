@@ -13,8 +13,8 @@ the middle generation were collected once more, and the time that those collecti
 what they take after no call is added: a load that pauses the collector pays for what it only
 postponed. (The collection of the oldest generation comes when the program's other objects say
 so, and finds the same objects on both sides.) The result is kept alive until then, and freed
-outside of the timing. Calls too short to be timed one by one leave nothing behind, and nothing
-is added to them.
+outside of the timing. Nothing is added to a loop of calls whose results are dropped one by one:
+its collections come when Python's thresholds say so.
 """
 
 from __future__ import annotations

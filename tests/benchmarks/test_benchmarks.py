@@ -16,6 +16,7 @@ from . import data, wire
 
 EXPECTED = (
     "many(), 6 fields",
+    "many() in a loop",
     "many(), 20 fields, 10 dicts",
     "many(), 20 fields, 10 sub-frames",
     "dereferencing",

@@ -11,7 +11,7 @@ own, keeps nothing that is written, and knows just the commands that the benchma
 - `commandCounts` tells how often each command came, `{"reset": true}` starts again from zero.
 
 Collections are made on first use. The number of documents ends the collection's name:
-`small_10000`. Run by `start`, never imported by the server's clients for anything else.
+`small_10000`.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class Collection:
 
 @cache
 def collection(name: str) -> Collection:
+    """Return a collection, made when it is first asked for."""
     return Collection(name)
 
 
@@ -103,12 +104,12 @@ def _array(documents: Sequence[bytes]) -> bytes:
 
 
 class Cursors:
-    """Open cursors, and the replies that were made for whole collections."""
+    """Open cursors, and the batches that were made of whole collections."""
 
     def __init__(self) -> None:
         self._open: dict[int, tuple[str, Sequence[bytes], int]] = {}
         self._ids = count(4_000_000_001)
-        self._made: dict[tuple[int, int, int], bytes] = {}
+        self._made: dict[tuple[str, int, int], bytes] = {}
 
     def find(self, command: dict[str, Any]) -> bytes:
         name = command["find"]
@@ -150,14 +151,14 @@ class Cursors:
         size: int,
         single: bool | None,
     ) -> bytes:
-        key = (id(documents), start, size)
-        kept = isinstance(documents, list) and documents is collection_of(namespace)
         stop = self._stop(documents, start, size)
-        array = self._made.get(key) if kept else None
-        if array is None:
+        if documents is collection(namespace.partition(".")[2]).encoded:
+            key = (namespace, start, stop)
+            array = self._made.get(key)
+            if array is None:
+                array = self._made[key] = _array(documents[start:stop])
+        else:
             array = _array(documents[start:stop])
-            if kept:
-                self._made[key] = array
         cursor_id = 0
         if stop < len(documents) and not single:
             cursor_id = next(self._ids)
@@ -178,11 +179,6 @@ class Cursors:
 
 
 _ONE = struct.pack("<d", 1.0)
-
-
-def collection_of(namespace: str) -> list[bytes]:
-    """Return the documents of a namespace's collection."""
-    return collection(namespace.partition(".")[2]).encoded
 
 
 class Server(socketserver.ThreadingTCPServer):
