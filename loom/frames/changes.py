@@ -41,6 +41,11 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
         QueryError: one is no path, or the `_id`.
     """
     definition = cls._definition
+    for field in fields:
+        if type(field) is not str or field not in definition.names or field == "_id":
+            break
+    else:
+        return
     place = f"{cls.__name__}.{operation}"
     for field in fields:
         if not isinstance(field, str):
@@ -168,12 +173,13 @@ def update_of(
     """
     document = frame._document
     state: Loaded | None = getattr(frame, "_state", None)
-    plain = snapshot is None and state is None and type(frame)._definition.names.issuperset(fields)
-    if plain and fields and document.keys() >= set(fields):
+    if snapshot is None and state is None and fields:
         # The everyday case: top-level names, nothing to compare, nothing loaded in part.
-        part = {name: document[name] for name in fields}
-        _settle(document, part, naive, type(frame).__name__)
-        return {"$set": part}
+        names = type(frame)._definition.names
+        part = {name: document[name] for name in fields if name in names and name in document}
+        if len(part) == len(fields):
+            _settle(document, part, naive, type(frame).__name__)
+            return {"$set": part}
     place = f"{type(frame).__name__}.{operation}"
     joined = set() if snapshot is None else snapshot.changed(document)
 

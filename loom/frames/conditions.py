@@ -272,6 +272,13 @@ def to_filter(filter: Filter, *, empty: Mapping[str, Any] | None = None) -> dict
         return _query(empty, "") if empty else {}
     if isinstance(filter, Expression):
         return _with_paths(filter).to_dict()
+    if type(filter) is dict:
+        # The everyday case: names, and values with nothing to compile in them.
+        for name, value in filter.items():
+            if type(name) is not str or name[:1] == "$" or type(value) not in SCALARS:
+                break
+        else:
+            return dict(filter)
     return _query(_filter_dict(filter, "filter"), "")
 
 

@@ -320,6 +320,15 @@ def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
     ]
 
 
+def wrap_one(cls: type[D], document: dict[str, Any]) -> D:
+    """Return a frame around a document, which is kept, not copied."""
+    if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
+        return cls(document)
+    frame: D = _blank(cls)
+    frame._document = document
+    return frame
+
+
 class SubFrame(Document):
     """An embedded document with attribute access to its fields.
 

@@ -1,23 +1,23 @@
-"""A pause of Python's garbage collector while a large load is built.
+"""A pause of Python's garbage collector while a load is built.
 
-While a list of documents grows, the collector would walk it again and again. The youngest
-generation goes on: it walks each document once, while it is still in the processor's cache.
-The older ones wait once a load has grown large.
+While a list of documents grows, the collector would walk it again and again, and a pause that
+merely postpones costs the same walk later. So what was made during a pause is handed to the
+oldest generation unwalked; the next full collection sees it like everything else.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 
 __all__ = ["paused", "pausing_collection"]
 
-#: Below this many documents a pause gains nothing.
-_LARGE = 50_000
-#: More collections of the youngest generation than any load brings about.
-_NEVER = 2**30
+#: Loads that cannot be larger are not worth a pause.
+_SMALL = 1_000
+#: With fewer new objects the next collection is left to its course.
+_MANY_OBJECTS = 4_000
+#: So often may loads be handed on before a full collection has to come by itself: handing on
+#: sets the collector's counters to zero, and a program of nothing but loads would never have one.
+_IN_A_ROW = 10
 
 
 class _Switch:
@@ -29,54 +29,57 @@ class _Switch:
 
 pausing_collection = _Switch()
 
-#: Held by the load that may pause: one at a time, and others leave the collector alone.
-_turn = Lock()
+_full_collections = -1
+_left = _IN_A_ROW
 
 
-class _Growth:
-    """Hears of collections, and pauses the older generations once much was made."""
+class paused:
+    """Pause the collector inside the block, if that is worth while and nobody paused it yet.
 
-    def __init__(self) -> None:
-        self.thresholds = gc.get_threshold()
-        self.made = 0
-        self.has_paused = False
-
-    def __call__(self, phase: str, details: dict[str, int]) -> None:
-        if phase == "stop" and details["generation"] > 0 and not self.has_paused:
-            youngest, middle, oldest = self.thresholds
-            self.made += youngest * middle
-            if self.made >= _LARGE:
-                self.has_paused = True
-                gc.set_threshold(youngest, _NEVER, oldest)
-
-    def end(self) -> None:
-        """Give back the thresholds, unless somebody set others meanwhile."""
-        if self.has_paused and gc.get_threshold()[1] == _NEVER:
-            gc.set_threshold(*self.thresholds)
-
-
-@contextmanager
-def paused(limit: int | None) -> Iterator[None]:
-    """Pause the collection of older generations inside the block, once the load is large.
-
-    Only the load that paused resumes: a count of overlapping loads might never come down
-    to zero.
+    How large a load is, is known only when its reply has been decoded, so that every load
+    without a small limit is paused from its start. Only the load that paused resumes: a
+    count of overlapping loads might never come down to zero.
 
     Args:
         limit: how many documents are asked for at most; 0 or None for all.
     """
-    is_small = limit and abs(limit) < _LARGE
-    if is_small or not pausing_collection.enabled or not gc.isenabled():
-        yield
+
+    __slots__ = ("_limit", "_pauses")
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._pauses = False
+
+    def __enter__(self) -> None:
+        global _full_collections, _left
+        if self._limit and abs(self._limit) < _SMALL:
+            return
+        if not pausing_collection.enabled or not gc.isenabled():
+            return
+        full = gc.get_stats()[-1]["collections"]
+        if full != _full_collections:
+            _full_collections, _left = full, _IN_A_ROW
+        self._pauses = True
+        gc.disable()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._pauses:
+            return
+        try:
+            if kind is None:
+                _hand_on()
+        finally:
+            gc.enable()
+
+
+def _hand_on() -> None:
+    """Put all young objects into the oldest generation, without a look at them."""
+    global _left
+    if not _left or gc.get_count()[0] <= _MANY_OBJECTS:
         return
-    if not _turn.acquire(blocking=False):
-        yield
+    if gc.get_freeze_count():
+        _left = 0  # the program froze objects for good, which unfreezing would undo
         return
-    growth = _Growth()
-    gc.callbacks.append(growth)
-    try:
-        yield
-    finally:
-        gc.callbacks.remove(growth)
-        growth.end()
-        _turn.release()
+    _left -= 1
+    gc.freeze()
+    gc.unfreeze()

@@ -80,6 +80,10 @@ class Port:
         """Call a method of the driver and return its result."""
         raise NotImplementedError
 
+    async def first(self, cursor: Any) -> dict[str, Any] | None:
+        """Return the first document of a cursor, or None."""
+        raise NotImplementedError
+
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations and return their results in order."""
         raise NotImplementedError
@@ -120,12 +124,11 @@ class Port:
         try:
             # What find_one does, without the copies that it makes on the way.
             cursor = collection.find(filter, projection, **{**options, "limit": -1})
-            found = await self.call(cursor.to_list)
+            return await self.first(cursor)
         except ENCODING_ERRORS as error:
             raise _clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
-        return found[0] if found else None
 
     async def find(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
@@ -248,6 +251,10 @@ class SyncPort(Port):
         """Call a method of the driver and return its result."""
         return function(*args, **options)
 
+    async def first(self, cursor: Any) -> dict[str, Any] | None:
+        """Return the first document of a cursor, or None."""
+        return next(cursor, None)
+
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations one after the other."""
         return await _in_order(work)
@@ -290,6 +297,11 @@ class AsyncPort(Port):
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and await its result."""
         return await function(*args, **options)
+
+    async def first(self, cursor: Any) -> dict[str, Any] | None:
+        """Return the first document of a cursor, or None."""
+        found = await cursor.to_list()
+        return found[0] if found else None
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations at once; in order inside a session, which allows one only."""

@@ -10,7 +10,7 @@ from bson import ObjectId
 from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
-from ..document import wrap
+from ..document import wrap_one
 from ..ids import id_keys
 from ..port import Port
 from ..projections import Projection, plan_for
@@ -53,6 +53,17 @@ async def one(
 ) -> Any:
     """Return the first frame that matches, or None."""
     query = compiled_filter(port, cls, filter)
+    return await _one(port, cls, query, projection, required, options)
+
+
+async def _one(
+    port: Port,
+    cls: Any,
+    query: dict[str, Any],
+    projection: Projection,
+    required: bool,
+    options: Options,
+) -> Any:
     plan = plan_for(cls, projection)
     document = await port.find_one(cls, query, plan.driver, _find_options(options))
     if document is None:
@@ -62,7 +73,7 @@ async def one(
             )
         return None
     if plan.is_plain:
-        return wrap(cls, [document])[0]
+        return wrap_one(cls, document)
     return (await build(port, plan, [document], options))[0]
 
 
@@ -107,6 +118,8 @@ async def by_id(
     port: Port, cls: Any, id: Any, projection: Projection, required: bool, options: Options
 ) -> Any:
     """Return the frame with an `_id`, or None."""
+    if type(id) is ObjectId:
+        return await _one(port, cls, {"_id": id}, projection, required, options)
     return await one(port, cls, id_filter(cls._to_id(id)), projection, required, options)
 
 

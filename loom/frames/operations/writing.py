@@ -71,7 +71,8 @@ async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
     change = update_of(frame, fields, snapshot, port.naive(cls), "update")
     concern = await _update_one(port, cls, id, change, options, "update")
-    await _updated(port, frame, change, session, concern)
+    if concern is not None or listeners("updated", cls):
+        await _updated(port, frame, change, session, concern)
 
 
 async def _updated(
@@ -93,7 +94,8 @@ async def _update_one(
         )
     except WriteConcernError as error:
         return error
-    if result.acknowledged and not result.matched_count and result.upserted_id is None:
+    # `n` counts what was matched or upserted: one look-up where the properties take three.
+    if result.acknowledged and not result.raw_result["n"]:
         raise gone(cls, id, operation)
     return None
 
