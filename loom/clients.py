@@ -17,6 +17,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from pymongo.uri_parser import parse_uri
 
+from . import epoch
 from .encoding import Naive
 from .errors import NotConnected
 
@@ -62,7 +63,7 @@ class Connection:
         options: Mapping[str, Any] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self.db = db
+        self._db = db
         self.naive: Naive = naive
         self.reference_chunk = reference_chunk
         self._uri = uri
@@ -89,6 +90,16 @@ class Connection:
             # Their loop runs in the parent: left alone.
             self._of_parent = self._aio
             self._forget()
+
+    @property
+    def db(self) -> str | None:
+        """Name of the database, None for the one that the URI names."""
+        return self._db
+
+    @db.setter
+    def db(self, name: str | None) -> None:
+        self._db = name
+        epoch.advance()
 
     @property
     def client(self) -> SyncClient:
@@ -184,6 +195,7 @@ class Connection:
         """
         self._check_process()
         finalizer, self._client, self._finalizer = self._finalizer, None, None
+        epoch.advance()
         if finalizer is not None:
             finalizer()
             atexit.unregister(finalizer)

@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -22,6 +21,7 @@ from pymongo.database import Database
 from pymongo.driver_info import DriverInfo
 from pymongo.errors import ConfigurationError
 
+from . import epoch
 from .clients import (
     EMBEDDED_REFERENCE_CHUNK,
     REFERENCE_CHUNK,
@@ -127,6 +127,7 @@ def connect(
         if isinstance(address, str):
             check_uri(address)
     _default = made
+    epoch.advance()
     return made
 
 
@@ -136,6 +137,7 @@ def close() -> None:
     if _default is not None:
         _default.close()
         _default = None
+        epoch.advance()
 
 
 async def close_async() -> None:
@@ -188,8 +190,7 @@ def _start_embedded(address: str) -> tuple[str, Callable[[], None]]:
 # A switch for a block of code
 
 
-@dataclass(frozen=True)
-class _Override:
+class _Override(NamedTuple):
     client: AnyClient | None = None
     db: str | None = None
     collection_options: Mapping[str, Any] | None = None
@@ -197,6 +198,7 @@ class _Override:
 
 _using: ContextVar[_Override | None] = ContextVar("loom.using", default=None)
 _class_options: ContextVar[Mapping[Any, Mapping[str, Any]]] = ContextVar("loom.with_options")
+_NO_OPTIONS: dict[Any, Mapping[str, Any]] = {}
 
 
 @contextmanager
@@ -289,20 +291,23 @@ def find_client(cls: Any, aio: bool) -> Any:
     """
     override = _using.get()
     client: Any = None if override is None else override.client
-    place = "loom.using"
+    place = None if client is None else "loom.using"
     if client is None:
         client = cls._client
-        place = f"{cls.__name__}._client"
         if client is None:
             client = _default
-            if client is None:
-                raise NotConnected(
-                    f"{cls.__name__}: expected a connection, got none; call "
-                    "loom.connect('mongodb://host/database') first, or set "
-                    f"{cls.__name__}._client"
-                )
     if isinstance(client, Connection):
         return client.async_client() if aio else client.client
+    if client is None:
+        raise NotConnected(
+            f"{cls.__name__}: expected a connection, got none; call "
+            f"loom.connect('mongodb://host/database') first, or set {cls.__name__}._client"
+        )
+    _check_client(client, aio, place or f"{cls.__name__}._client")
+    return client
+
+
+def _check_client(client: Any, aio: bool, place: str) -> None:
     if not isinstance(client, (MongoClient, AsyncMongoClient)):
         raise NotConnected(
             f"{place}: expected a MongoClient, AsyncMongoClient or Connection, got a value of "
@@ -318,7 +323,6 @@ def find_client(cls: Any, aio: bool) -> Any:
             f"{place}: expected a MongoClient for a blocking call, got an AsyncMongoClient; "
             "await the call through .aio, or use loom.connect(uri), which makes both"
         )
-    return client
 
 
 def _database_name(cls: Any, client: Any) -> str | None:
@@ -349,28 +353,45 @@ def find_database(cls: Any, aio: bool) -> Any:
 
 def find_collection(cls: Any, aio: bool) -> Any:
     """Return the Collection or AsyncCollection that a call of the class uses now."""
-    client = find_client(cls, aio)
     override = _using.get()
-    of_class = _class_options.get({}).get(cls)
+    options = _class_options.get(_NO_OPTIONS)
+    if override is None and options is _NO_OPTIONS:
+        if not aio:
+            number, collection = cls._definition.ready
+            if number == epoch.current:
+                return collection
+        return _usual_collection(cls, aio)
+    of_class = options.get(cls)
     if override is None and of_class is None:
-        connection = connection_of(cls)
-        settings = (
-            cls._db,
-            cls._collection,
-            cls._tz_aware,
-            None if connection is None else connection.db,
-        )
-        cached = cls._definition.collections.get(aio)
-        if cached is not None and cached[0] is client and cached[1] == settings:
-            return cached[2]
-        collection = _collection(cls, client, {})
-        cls._definition.collections[aio] = (client, settings, collection)
-        return collection
+        return _usual_collection(cls, aio)
     given = {
         **((override.collection_options or {}) if override is not None else {}),
         **(of_class or {}),
     }
-    return _collection(cls, client, given)
+    return _collection(cls, find_client(cls, aio), given)
+
+
+def _usual_collection(cls: Any, aio: bool) -> Any:
+    """Return the collection that a class uses outside of `using` and `with_options`."""
+    number = epoch.current
+    client = find_client(cls, aio)
+    connection = connection_of(cls)
+    settings = (
+        cls._db,
+        cls._collection,
+        cls._tz_aware,
+        None if connection is None else connection.db,
+    )
+    definition = cls._definition
+    cached = definition.collections.get(aio)
+    if cached is not None and cached[0] is client and cached[1] == settings:
+        collection = cached[2]
+    else:
+        collection = _collection(cls, client, {})
+        definition.collections[aio] = (client, settings, collection)
+    if not aio and definition.is_watched:
+        definition.ready = number, collection
+    return collection
 
 
 def _collection(

@@ -259,7 +259,7 @@ def _is_key(key: Any) -> bool:
 # Datetimes
 
 #: Values of these types hold no datetime.
-_PLAIN = frozenset(
+PLAIN = frozenset(
     {str, int, float, bool, type(None), bytes, bson.ObjectId, Decimal128, bson.Int64, bson.Binary}
 )
 
@@ -276,7 +276,7 @@ def settle_datetimes(document: dict[str, Any], naive: Naive, place: str) -> None
     Raises:
         EncodeError: a naive value, and `naive` is `"refuse"`.
     """
-    if not _PLAIN.issuperset(map(type, document.values())):
+    if not PLAIN.issuperset(map(type, document.values())):
         # A document that holds itself: the encoder refuses it, and its path is named there.
         with contextlib.suppress(RecursionError):
             _settle_values(document, naive, place)
@@ -284,7 +284,7 @@ def settle_datetimes(document: dict[str, Any], naive: Naive, place: str) -> None
 
 def _settle_values(document: dict[str, Any], naive: Naive, place: str) -> None:
     for key, value in document.items():
-        if type(value) not in _PLAIN:
+        if type(value) not in PLAIN:
             settled = _settle(value, naive, place, key)
             if settled is not value:
                 document[key] = settled
@@ -301,9 +301,9 @@ def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
     elif isinstance(value, dict):
         _settle_values(value, naive, f"{place}.{key}")
     elif isinstance(value, list):
-        if not _PLAIN.issuperset(map(type, value)):
+        if not PLAIN.issuperset(map(type, value)):
             for index, member in enumerate(value):
-                if type(member) not in _PLAIN:
+                if type(member) not in PLAIN:
                     settled = _settle(member, naive, f"{place}.{key}", index)
                     if settled is not member:
                         value[index] = settled

@@ -202,6 +202,7 @@ def fresh_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             if not any(r is receiver and s is sender for _, r, s in kept[name]):
                 signal.disconnect(receiver, sender)
     loom.connection._default = None
+    loom.epoch.advance()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,7 +33,7 @@ METHODS = """
 """
 #: Modules in the order in which they may import each other: each only from the lines above its own.
 ORDER = """
-    loom.errors
+    loom.errors loom.epoch
     loom.frames.paths loom.encoding
     loom.frames.ids
     loom.frames.patterns loom.frames.values loom.frames.plans

@@ -13,6 +13,7 @@ from itertools import islice, repeat, starmap
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from .. import epoch
 from ..errors import EncodeError, FieldError, nearest
 from . import fields
 from .annotations import mentioned, register
@@ -54,6 +55,7 @@ class DocumentMeta(type):
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
         made = super().__new__(cls, name, bases, namespace, **options)
+        definition.is_watched = all(isinstance(base, DocumentMeta) for base in made.__mro__[:-1])
         register(made)
         # A function's local name is not bound yet, and another class may have the same one.
         for annotation in definition.own.annotations.values():
@@ -71,10 +73,15 @@ class DocumentMeta(type):
         # Fields assigned after the class is made take effect as if written in its body.
         if name == "_fields":
             cls._redefine(value)
-            return
-        if name in fields.RESERVED:
-            fields.check_setting(cls.__name__, name, value)
-        super().__setattr__(name, value)
+        else:
+            if name in fields.RESERVED:
+                fields.check_setting(cls.__name__, name, value)
+            super().__setattr__(name, value)
+        epoch.advance()
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        epoch.advance()
 
     def _redefine(cls, listed: Any) -> None:
         old = cls._definition.own.generated

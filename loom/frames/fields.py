@@ -98,10 +98,12 @@ class Definition:
         "defaults",
         "generated",
         "is_open",
+        "is_watched",
         "names",
         "ordered",
         "own",
         "plans",
+        "ready",
         "resolved",
         "resolved_at",
     )
@@ -123,6 +125,10 @@ class Definition:
         self.is_open = not self.names - {"_id"}
         self.plans: dict[Any, Any] = {}
         self.collections: dict[bool, Any] = {}
+        #: the collection of blocking calls, and the epoch in which it was found
+        self.ready: tuple[int, Any] = (-1, None)
+        #: settings assigned to the class or a parent are noticed
+        self.is_watched = False
         self.resolved: dict[str, Any] | None = None
         self.resolved_at = -1
 

@@ -80,10 +80,6 @@ class Port:
         """Call a method of the driver and return its result."""
         raise NotImplementedError
 
-    async def first(self, cursor: Any) -> dict[str, Any] | None:
-        """Return the first document of a cursor, or None."""
-        raise NotImplementedError
-
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations and return their results in order."""
         raise NotImplementedError
@@ -124,7 +120,10 @@ class Port:
         try:
             # What find_one does, without the copies that it makes on the way.
             cursor = collection.find(filter, projection, **{**options, "limit": -1})
-            return await self.first(cursor)
+            if not self.is_async:
+                return next(cursor, None)
+            found = await cursor.to_list()
+            return found[0] if found else None
         except ENCODING_ERRORS as error:
             raise _clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
@@ -220,7 +219,8 @@ class Port:
         """
         collection = self.collection(cls)
         try:
-            return await self.call(getattr(collection, method), *args, **options)
+            result = getattr(collection, method)(*args, **options)
+            return await result if self.is_async else result
         except DuplicateKeyError as error:
             raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
         except ENCODING_ERRORS as error:
@@ -250,10 +250,6 @@ class SyncPort(Port):
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and return its result."""
         return function(*args, **options)
-
-    async def first(self, cursor: Any) -> dict[str, Any] | None:
-        """Return the first document of a cursor, or None."""
-        return next(cursor, None)
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations one after the other."""
@@ -297,11 +293,6 @@ class AsyncPort(Port):
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and await its result."""
         return await function(*args, **options)
-
-    async def first(self, cursor: Any) -> dict[str, Any] | None:
-        """Return the first document of a cursor, or None."""
-        found = await cursor.to_list()
-        return found[0] if found else None
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations at once; in order inside a session, which allows one only."""

@@ -8,7 +8,14 @@ from typing import Any
 from pymongo.errors import WriteConcernError
 
 from ...errors import Duplicate, FieldError, Gone
-from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
+from ..changes import (
+    Snapshot,
+    check_fields,
+    document_to_insert,
+    id_or_error,
+    simple_update,
+    update_of,
+)
 from ..events import add_note, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
@@ -63,13 +70,16 @@ async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
     """Write fields of a stored frame."""
     cls = type(frame)
     id = id_or_error(frame, "update")
-    check_fields(cls, fields, "update")
     session = options.get("session")
-    snapshot = None
-    if listeners("update", cls):
-        snapshot = snapshot_of(port, frame)
-        await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
-    change = update_of(frame, fields, snapshot, port.naive(cls), "update")
+    heard = listeners("update", cls)
+    change = None if heard else simple_update(frame, fields)
+    if change is None:
+        check_fields(cls, fields, "update")
+        snapshot = None
+        if heard:
+            snapshot = snapshot_of(port, frame)
+            await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
+        change = update_of(frame, fields, snapshot, port.naive(cls), "update")
     concern = await _update_one(port, cls, id, change, options, "update")
     if concern is not None or listeners("updated", cls):
         await _updated(port, frame, change, session, concern)
