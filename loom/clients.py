@@ -46,7 +46,6 @@ class Connection:
     after a fork both are made anew.
 
     Attributes:
-        db: name of the database, None for the one that the URI names.
         naive: what datetimes without zone mean: `"utc"`, `"refuse"` or a zone.
         reference_chunk: how many ids one `$in` query carries at most.
     """
