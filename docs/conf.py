@@ -73,8 +73,8 @@ def find_elsewhere(
     """
     name = ENTRIES.get(node["reftarget"], node["reftarget"])
     value = pydoc.locate(name)
-    if node.get("refdomain") != "py" or value is None:
-        return None
+    if node.get("refdomain") != "py" or (value is None and name != "typing.Self"):
+        return None  # Python 3.10 has no Self, but its documentation does
     if isinstance(value, TypeVar):
         return content
     root = name.partition(".")[0]
