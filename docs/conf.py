@@ -51,6 +51,7 @@ ENTRIES = {
     "Self": "typing.Self",
     "Filter": "loom.frames.conditions.Filter",
     "Projection": "loom.frames.projections.Projection",
+    "Aio": "loom.frames.aio.AwaitedClass",
     "loom.frames.aio.Aio": "loom.frames.aio.AwaitedClass",
     "loom.frames.conditions.Field": "loom.frames.queries.Path",
 }
