@@ -190,6 +190,22 @@ def listeners(event: str, sender: type) -> tuple[Listener, ...]:
     return found
 
 
+_updates_heard: dict[type, tuple[int, bool]] = {}
+
+
+def are_updates_heard(sender: type) -> bool:
+    """Tell whether anything listens to `update` or `updated` of a class, muted or not."""
+    cached = _updates_heard.get(sender)
+    if cached is None or cached[0] != _generation:
+        generation = _generation
+        found = [
+            *signals["update"].receivers_for(sender),
+            *signals["updated"].receivers_for(sender),
+        ]
+        cached = _updates_heard[sender] = generation, bool(found)
+    return cached[1]
+
+
 # Muting
 
 
@@ -278,12 +294,12 @@ def _current_task() -> Any:
         return None
 
 
-_running: ContextVar[Running | None] = ContextVar("loom.running", default=None)
+running_event: ContextVar[Running | None] = ContextVar("loom.running", default=None)
 
 
 def running() -> Running | None:
     """Return the event whose listener makes this call, None outside of listeners."""
-    found = _running.get()
+    found = running_event.get()
     return found if found is not None and found.is_here() else None
 
 
@@ -306,7 +322,7 @@ async def emit(
     failures: list[Exception] = []
     for listener in listeners(event, sender):
         current = Running(event, port, payload["session"])
-        token = _running.set(current)
+        token = running_event.set(current)
         try:
             result = listener(sender, payload)
             if inspect.isawaitable(result):
@@ -319,7 +335,7 @@ async def emit(
             failures.append(error)
         finally:
             current.active = False
-            _running.reset(token)
+            running_event.reset(token)
     if failures:
         first, *others = failures
         for other in others:

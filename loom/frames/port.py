@@ -26,7 +26,7 @@ from ..clients import REFERENCE_CHUNK
 from ..connection import connection_of, find_client, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
 from ..errors import Duplicate, EncodeError, ListenerError
-from .events import running
+from .events import running, running_event
 from .pauses import paused, pausing_collection
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ class Port:
 
     def collection(self, cls: Any) -> Any:
         """Return the collection of a class."""
-        return self._find(find_collection, cls, self.is_async)
+        if self._context is None:
+            return find_collection(cls, self.is_async)
+        return self._context.run(find_collection, cls, self.is_async)
 
     def naive(self, cls: Any) -> Naive:
         """Return what a datetime without zone means to a class."""
@@ -217,7 +219,11 @@ class Port:
             Duplicate: a unique index refused the write.
             EncodeError: a value cannot be stored; nothing was sent.
         """
-        collection = self.collection(cls)
+        context = self._context
+        if context is None:
+            collection = find_collection(cls, self.is_async)
+        else:
+            collection = context.run(find_collection, cls, self.is_async)
         try:
             result = getattr(collection, method)(*args, **options)
             return await result if self.is_async else result
@@ -327,6 +333,8 @@ def blocking() -> Port:
         ListenerError: the call is made by a plain listener of an awaited operation, where
             it would stall the event loop.
     """
+    if running_event.get() is None:
+        return SYNC
     current = running()
     if current is not None and current.port.is_async:
         raise ListenerError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bson import ObjectId
 from pymongo.errors import WriteConcernError
 
 from ...errors import Duplicate, FieldError, Gone
@@ -16,7 +17,7 @@ from ..changes import (
     simple_update,
     update_of,
 )
-from ..events import add_note, emit, listeners
+from ..events import add_note, are_updates_heard, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from .reading import Options, gone, id_filter, shared_options
@@ -69,20 +70,46 @@ def snapshot_of(port: Port, frame: Any) -> Snapshot:
 async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Write fields of a stored frame."""
     cls = type(frame)
-    id = id_or_error(frame, "update")
-    session = options.get("session")
-    heard = listeners("update", cls)
+    id = frame._document.get("_id")
+    if id is None:
+        id = id_or_error(frame, "update")
+    # This is the write that is made most often: a call less here is felt.
+    heard = are_updates_heard(cls)
     change = None if heard else simple_update(frame, fields)
     if change is None:
-        check_fields(cls, fields, "update")
-        snapshot = None
-        if heard:
-            snapshot = snapshot_of(port, frame)
-            await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
-        change = update_of(frame, fields, snapshot, port.naive(cls), "update")
-    concern = await _update_one(port, cls, id, change, options, "update")
-    if concern is not None or listeners("updated", cls):
-        await _updated(port, frame, change, session, concern)
+        change = await _prepared(port, frame, fields, options)
+    concern = None
+    filter = {"_id": id} if type(id) is ObjectId else id_filter(id)
+    try:
+        result = await port.write(
+            cls, "update_one", change.get("$set", {}), filter, change, **options
+        )
+        _check_found(result, cls, id, "update")
+    except WriteConcernError as error:  # the write stands
+        concern = error
+    if heard or concern is not None:
+        await _updated(port, frame, change, options.get("session"), concern)
+
+
+async def _prepared(
+    port: Port, frame: Any, fields: tuple[str, ...], options: Options
+) -> dict[str, Any]:
+    """Call the before-listeners and return the update document with what they changed."""
+    cls = type(frame)
+    check_fields(cls, fields, "update")
+    snapshot = None
+    if listeners("update", cls):
+        snapshot = snapshot_of(port, frame)
+        payload = {"fields": fields, "session": options.get("session")}
+        await emit(port, "update", cls, [frame], payload)
+    return update_of(frame, fields, snapshot, port.naive(cls), "update")
+
+
+def _check_found(result: Any, cls: Any, id: Any, operation: str) -> None:
+    # `n` counts what was matched or upserted; there is no result of an unacknowledged write.
+    sent = result.raw_result
+    if sent and not sent["n"]:
+        raise gone(cls, id, operation)
 
 
 async def _updated(
@@ -92,22 +119,6 @@ async def _updated(
     if failure is not None or listeners("updated", cls):
         payload = {"fields": paths_of([change]), "changes": [change], "session": session}
         await after_event(port, "updated", cls, [frame], failure, **payload)
-
-
-async def _update_one(
-    port: Port, cls: Any, id: Any, change: Mapping[str, Any], options: Options, operation: str
-) -> WriteConcernError | None:
-    """Send an update; return the failure of a write concern, with which the write stands."""
-    try:
-        result = await port.write(
-            cls, "update_one", change.get("$set", {}), id_filter(id), change, **options
-        )
-    except WriteConcernError as error:
-        return error
-    # `n` counts what was matched or upserted: one look-up where the properties take three.
-    if result.acknowledged and not result.raw_result["n"]:
-        raise gone(cls, id, operation)
-    return None
 
 
 def paths_of(changes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -125,7 +136,13 @@ async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Option
         snapshot = snapshot_of(port, frame)
         await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
         change = unset_change(port, frame, fields, snapshot)
-    concern = await _update_one(port, cls, id, change, options, "unset")
+    concern = None
+    content = change.get("$set", {})
+    try:
+        result = await port.write(cls, "update_one", content, id_filter(id), change, **options)
+        _check_found(result, cls, id, "unset")
+    except WriteConcernError as error:  # the write stands
+        concern = error
     forget(frame, fields)
     await _updated(port, frame, change, session, concern)
 
