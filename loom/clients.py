@@ -8,11 +8,13 @@ import contextlib
 import os
 import re
 import threading
+import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Union
 from urllib.parse import unquote_plus
 
+import pymongo
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from pymongo.uri_parser import parse_uri
@@ -176,7 +178,7 @@ class Connection:
             yield
         finally:
             self._aio.pop(loop, None)
-            await client.close()
+            await _close(client)
 
     def _address(self) -> str:
         if callable(self._uri):
@@ -215,6 +217,16 @@ class Connection:
         else:
             shown = _without_password(self._uri)
         return f"Connection({shown}, db={self.db!r})"
+
+
+async def _close(client: AsyncClient) -> None:
+    if pymongo.version_tuple >= (4, 18):
+        await client.close()
+        return
+    # PyMongo 4.17 ends its sessions through a generator, of which a loop that ends complains.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        await client.close()
 
 
 AnyClient = Union[SyncClient, AsyncClient, Connection]  # noqa: UP007 - an alias for 3.10
