@@ -23,7 +23,7 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from ..clients import REFERENCE_CHUNK
-from ..connection import connection_of, find_client, find_collection
+from ..connection import connection_of, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
 from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running, running_event
@@ -107,10 +107,6 @@ class Port:
         """Return how many ids one query carries at most."""
         connection = self._find(connection_of, cls)
         return REFERENCE_CHUNK if connection is None else connection.reference_chunk
-
-    def client(self, cls: Any) -> Any:
-        """Return the client of a class."""
-        return self._find(find_client, cls, self.is_async)
 
     # Reading
 

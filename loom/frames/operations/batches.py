@@ -191,14 +191,23 @@ async def _write_many(
     await after_event(port, event, cls, written, failure, **payload)
 
 
-def _update_requests(
-    cls: Any, frames: list[Any], changes: list[dict[str, Any]], options: Options
-) -> list[Any]:
+async def _send_updates(
+    port: Port,
+    cls: Any,
+    operation: str,
+    frames: list[Any],
+    changes: list[dict[str, Any]],
+    options: Options,
+) -> None:
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
-    return [
+    requests = [
         UpdateOne(id_filter(frame._document["_id"]), change, **single)
         for frame, change in zip(frames, changes, strict=True)
     ]
+    contents = [change.get("$set", {}) for change in changes]
+    await _write_many(
+        port, cls, operation, "updated", frames, requests, contents, options, changes=changes
+    )
 
 
 async def update_many(
@@ -221,11 +230,7 @@ async def update_many(
         update_of(frame, fields, snapshot, naive, "update_many")
         for frame, snapshot in zip(frames, snapshots, strict=True)
     ]
-    requests = _update_requests(cls, frames, changes, options)
-    contents = [change.get("$set", {}) for change in changes]
-    await _write_many(
-        port, cls, "update_many", "updated", frames, requests, contents, options, changes=changes
-    )
+    await _send_updates(port, cls, "update_many", frames, changes, options)
     return frames
 
 
@@ -245,11 +250,7 @@ async def unset_many(
         session = options.get("session")
         await emit(port, "update", cls, frames, {"fields": fields, "session": session})
         changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots, strict=True)]
-    requests = _update_requests(cls, frames, changes, options)
-    contents = [change.get("$set", {}) for change in changes]
-    await _write_many(
-        port, cls, "unset_many", "updated", frames, requests, contents, options, changes=changes
-    )
+    await _send_updates(port, cls, "unset_many", frames, changes, options)
     return frames
 
 
