@@ -196,8 +196,8 @@ class _Override(NamedTuple):
     collection_options: Mapping[str, Any] | None = None
 
 
-_using: ContextVar[_Override | None] = ContextVar("loom.using", default=None)
-_class_options: ContextVar[Mapping[Any, Mapping[str, Any]]] = ContextVar("loom.with_options")
+overrides: ContextVar[_Override | None] = ContextVar("loom.using", default=None)
+class_options: ContextVar[Mapping[Any, Mapping[str, Any]]] = ContextVar("loom.with_options")
 _NO_OPTIONS: dict[Any, Mapping[str, Any]] = {}
 
 
@@ -228,10 +228,10 @@ def using(
         raise NotConnected(f"loom.using: expected the name of a database, got db={db!r}")
     if collection_options is not None:
         _check_collection_options("loom.using", collection_options)
-    outer = _using.get()
+    outer = overrides.get()
     if outer is None:
         outer = _Override()
-    token = _using.set(
+    token = overrides.set(
         _Override(
             outer.client if client is None else client,
             outer.db if db is None else db,
@@ -241,19 +241,19 @@ def using(
     try:
         yield
     finally:
-        _using.reset(token)
+        overrides.reset(token)
 
 
 @contextmanager
 def with_options(cls: Any, options: Mapping[str, Any]) -> Iterator[None]:
     """Give the collection of one class (not of its children) options inside the block."""
     _check_collection_options(f"{cls.__name__}.with_options", options)
-    outer = _class_options.get({})
-    token = _class_options.set({**outer, cls: {**outer.get(cls, {}), **options}})
+    outer = class_options.get({})
+    token = class_options.set({**outer, cls: {**outer.get(cls, {}), **options}})
     try:
         yield
     finally:
-        _class_options.reset(token)
+        class_options.reset(token)
 
 
 _COLLECTION_OPTIONS = frozenset(
@@ -274,7 +274,7 @@ def _check_collection_options(place: str, options: Mapping[str, Any]) -> None:
 
 def connection_of(cls: Any) -> Connection | None:
     """Return the Connection behind a class's calls, None when a bare client is."""
-    override = _using.get()
+    override = overrides.get()
     client: Any = None if override is None else override.client
     if client is None:
         client = cls._client
@@ -289,7 +289,7 @@ def find_client(cls: Any, aio: bool) -> Any:
     Raises:
         NotConnected: there is none for this kind of call.
     """
-    override = _using.get()
+    override = overrides.get()
     client: Any = None if override is None else override.client
     place = None if client is None else "loom.using"
     if client is None:
@@ -326,7 +326,7 @@ def _check_client(client: Any, aio: bool, place: str) -> None:
 
 
 def _database_name(cls: Any, client: Any) -> str | None:
-    override = _using.get()
+    override = overrides.get()
     if override is not None and override.db is not None:
         return override.db
     name = cls._db
@@ -353,8 +353,8 @@ def find_database(cls: Any, aio: bool) -> Any:
 
 def find_collection(cls: Any, aio: bool) -> Any:
     """Return the Collection or AsyncCollection that a call of the class uses now."""
-    override = _using.get()
-    options = _class_options.get(_NO_OPTIONS)
+    override = overrides.get()
+    options = class_options.get(_NO_OPTIONS)
     if override is None and options is _NO_OPTIONS:
         if not aio:
             number, collection = cls._definition.ready

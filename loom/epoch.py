@@ -1,4 +1,4 @@
-"""A number that changes with everything that decides which collection a class uses.
+"""A number that changes with everything that decides what a call of a class does.
 
 What was worked out for a class holds as long as the number is the same.
 """
@@ -13,7 +13,7 @@ current = 0
 
 
 def advance() -> None:
-    """Note that a class, a setting of one, or a connection has changed."""
+    """Note that a class, a setting of one, a listener or a connection has changed."""
     global current
     current += 1
 

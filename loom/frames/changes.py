@@ -8,7 +8,7 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from ..encoding import ENCODING_ERRORS, PLAIN, Naive, encode, settle_datetimes
+from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
 from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
@@ -76,25 +76,6 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
     copied = {**document, "_id": bson.ObjectId()} if id is None else {"_id": id, **document}
     node = _keyed_node(state)
     return copied if node is None else _by_node(copied, node)
-
-
-def simple_update(frame: Any, fields: tuple[Any, ...]) -> dict[str, Any] | None:
-    """Return the update of an everyday write: declared names, with plain values.
-
-    None where there is more to look at: then `check_fields` and `update_of` do.
-    """
-    if not fields or hasattr(frame, "_state"):
-        return None
-    document = frame._document
-    names = type(frame)._definition.names
-    part = {}
-    for field in fields:
-        if type(field) is not str or field not in names or field == "_id":
-            return None
-        value = part[field] = document.get(field, MISSING)
-        if type(value) not in PLAIN:
-            return None
-    return {"$set": part}
 
 
 class Snapshot:

@@ -60,6 +60,7 @@ class DocumentMeta(type):
         # A function's local name is not bound yet, and another class may have the same one.
         for annotation in definition.own.annotations.values():
             annotation.scope.update(mentioned(annotation.text, {name: made}))
+        epoch.advance()
         if made.__dictoffset__ and not explicit_dict and not _inherits_dict(bases):
             warnings.warn(
                 f"{name}: a base class without __slots__ lets misspelt field names pass; "

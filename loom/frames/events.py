@@ -24,6 +24,7 @@ from typing import Any
 
 import blinker
 
+from .. import epoch
 from ..errors import ListenerError, nearest
 
 __all__ = ["EVENTS", "Running", "listen", "listeners", "muted", "running", "stop_listening"]
@@ -36,7 +37,6 @@ BEFORE = frozenset({"insert", "update", "delete"})
 PAYLOAD = ("frames", "fields", "changes", "session")
 
 _order = itertools.count()
-_generation = 0
 
 
 class _Signal(blinker.NamedSignal):
@@ -49,19 +49,17 @@ class _Signal(blinker.NamedSignal):
 
     def connect(self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False) -> Any:
         """Connect a receiver; it is held strongly, so that a lambda or a closure stays."""
-        global _generation
         with self._changing:
             if not any(
                 r is not None and r == receiver and s is sender for _, r, s in self._registered
             ):
                 self._registered = [*self._registered, (next(_order), receiver, sender)]
             super().connect(receiver, sender, weak=False)
-            _generation += 1
+            epoch.advance()
         return receiver
 
     def disconnect(self, receiver: Any, sender: Any = blinker.ANY) -> None:
         """Disconnect a receiver from a sender, or from all of them."""
-        global _generation
         with self._changing:
             self._registered = [
                 (order, r, s)
@@ -69,7 +67,7 @@ class _Signal(blinker.NamedSignal):
                 if not (r == receiver and (sender is blinker.ANY or s is sender))
             ]
             super().disconnect(receiver, sender)
-            _generation += 1
+            epoch.advance()
 
     def receivers_for(self, sender: Any) -> Generator[Any, None, None]:
         """Yield what listens to a class or to one of its parents, first registered first.
@@ -175,10 +173,10 @@ _cache: dict[tuple[str, type], tuple[int, tuple[Listener, ...]]] = {}
 def listeners(event: str, sender: type) -> tuple[Listener, ...]:
     """Return what listens to an event of a class; cheap when nothing does."""
     cached = _cache.get((event, sender))
-    if cached is None or cached[0] != _generation:
+    if cached is None or cached[0] != epoch.current:
         # The number is read first: what is connected meanwhile makes the entry an old one.
-        generation = _generation
-        cached = generation, tuple(map(Listener, signals[event].receivers_for(sender)))
+        number = epoch.current
+        cached = number, tuple(map(Listener, signals[event].receivers_for(sender)))
         _cache[event, sender] = cached
     found = cached[1]
     if found and (silenced := _muted.get()):
@@ -196,13 +194,13 @@ _updates_heard: dict[type, tuple[int, bool]] = {}
 def are_updates_heard(sender: type) -> bool:
     """Tell whether anything listens to `update` or `updated` of a class, muted or not."""
     cached = _updates_heard.get(sender)
-    if cached is None or cached[0] != _generation:
-        generation = _generation
+    if cached is None or cached[0] != epoch.current:
+        number = epoch.current
         found = [
             *signals["update"].receivers_for(sender),
             *signals["updated"].receivers_for(sender),
         ]
-        cached = _updates_heard[sender] = generation, bool(found)
+        cached = _updates_heard[sender] = number, bool(found)
     return cached[1]
 
 

@@ -96,6 +96,7 @@ class Definition:
         "annotations",
         "collections",
         "defaults",
+        "everyday",
         "generated",
         "is_open",
         "is_watched",
@@ -127,6 +128,8 @@ class Definition:
         self.collections: dict[bool, Any] = {}
         #: the collection of blocking calls, and the epoch in which it was found
         self.ready: tuple[int, Any] = (-1, None)
+        #: what everyday calls need, and the epoch in which it was found out
+        self.everyday: tuple[int, Any, Any, bool] = (-1, None, None, False)
         #: settings assigned to the class or a parent are noticed
         self.is_watched = False
         self.resolved: dict[str, Any] | None = None

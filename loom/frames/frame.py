@@ -16,6 +16,7 @@ from . import behaviours, events, operations
 from .aio import Aio
 from .annotations import resolved_annotations
 from .document import Document
+from .operations import everyday
 from .port import blocking, complete
 from .projections import Projection
 from .queries import Filter
@@ -152,9 +153,11 @@ class Frame(Document):
             QueryError: the filter or sort cannot be sent.
             ProjectionError: the projection cannot be understood.
         """
-        found: Self | None = complete(
-            operations.one(blocking(), cls, filter, projection, required, options)
-        )
+        found: Self | None = everyday.NOT_EVERYDAY
+        if projection is None and not (required or options):
+            found = everyday.one(cls, filter)
+        if found is everyday.NOT_EVERYDAY:
+            found = complete(operations.one(blocking(), cls, filter, projection, required, options))
         return found
 
     @classmethod
@@ -217,9 +220,11 @@ class Frame(Document):
         Raises:
             NotFound: there is no such document, and `required` is true.
         """
-        found: Self | None = complete(
-            operations.by_id(blocking(), cls, id, projection, required, options)
-        )
+        found: Self | None = everyday.NOT_EVERYDAY
+        if type(id) is ObjectId and projection is None and not (required or options):
+            found = everyday.by_id(cls, {"_id": id})
+        if found is everyday.NOT_EVERYDAY:
+            found = complete(operations.by_id(blocking(), cls, id, projection, required, options))
         return found
 
     @classmethod
@@ -317,7 +322,8 @@ class Frame(Document):
             QueryError: a named field is absent from the frame; `unset` removes fields.
             ProjectionError: a list that was fetched only in part would be overwritten.
         """
-        complete(operations.update(blocking(), self, fields, options))
+        if options or not everyday.update(self, fields):
+            complete(operations.update(blocking(), self, fields, options))
 
     def upsert(self, *fields: str, **options: Any) -> None:
         """Insert this frame if it is not stored, else update it.

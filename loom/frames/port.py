@@ -123,7 +123,7 @@ class Port:
             found = await cursor.to_list()
             return found[0] if found else None
         except ENCODING_ERRORS as error:
-            raise _clearer(
+            raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
@@ -145,7 +145,7 @@ class Port:
                 cursor = collection.find(filter, projection, **options)
                 return await self.call(cursor.to_list)  # type: ignore[no-any-return]
         except ENCODING_ERRORS as error:
-            raise _clearer(
+            raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
@@ -163,7 +163,7 @@ class Port:
         try:
             return int(await self.call(collection.count_documents, filter, **options))
         except ENCODING_ERRORS as error:
-            raise _clearer(
+            raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
@@ -193,7 +193,7 @@ class Port:
                     continue
                 sizes = [len(encode(content, options)) for content in part]
             except ENCODING_ERRORS as error:
-                raise _clearer(cls.__name__, contents, options, error) from error
+                raise clearer(cls.__name__, contents, options, error) from error
             for position, size in enumerate(sizes, start):
                 if size > _LARGEST:
                     raise EncodeError(
@@ -215,21 +215,17 @@ class Port:
             Duplicate: a unique index refused the write.
             EncodeError: a value cannot be stored; nothing was sent.
         """
-        context = self._context
-        if context is None:
-            collection = find_collection(cls, self.is_async)
-        else:
-            collection = context.run(find_collection, cls, self.is_async)
+        collection = self.collection(cls)
         try:
-            result = getattr(collection, method)(*args, **options)
-            return await result if self.is_async else result
+            return await self.call(getattr(collection, method), *args, **options)
         except DuplicateKeyError as error:
             raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
         except ENCODING_ERRORS as error:
-            raise _clearer(cls.__name__, content, collection.codec_options, error) from error
+            raise clearer(cls.__name__, content, collection.codec_options, error) from error
 
 
-def _clearer(place: str, content: Any, options: CodecOptions[Any], error: Exception) -> Exception:
+def clearer(place: str, content: Any, options: CodecOptions[Any], error: Exception) -> Exception:
+    """Return the error that names the value in `content` that cannot be stored."""
     found = unencodable(place, content, options, error)
     if found is error:
         raise error  # nothing more is known

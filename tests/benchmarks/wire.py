@@ -48,6 +48,10 @@ MAX_WRITE_BATCH = 100_000
 FIRST_BATCH = 101
 
 _OP_MSG = 2013
+#: The handshake of PyMongo 4.17 on a new connection, and its reply.
+_OP_QUERY = 2004
+_OP_REPLY = 1
+_REPLY = struct.Struct("<iqii")
 _MORE_TO_COME = 2
 _HEADER = struct.Struct("<iiii")
 _INT32 = struct.Struct("<i")
@@ -282,6 +286,9 @@ class Session(socketserver.BaseRequestHandler):
         while header := stream.read(_HEADER.size):
             length, request_id, _, code = _HEADER.unpack(header)
             message = stream.read(length - _HEADER.size)
+            if code == _OP_QUERY:
+                self.request.sendall(self._shake_hands(request_id, message))
+                continue
             if code != _OP_MSG:
                 return
             flags, command, sequences = _parse(message)
@@ -290,6 +297,13 @@ class Session(socketserver.BaseRequestHandler):
                 total = _HEADER.size + 5 + len(reply)
                 start = _HEADER.pack(total, 0, request_id, _OP_MSG) + b"\0\0\0\0\0"
                 self.request.sendall(start + reply)
+
+    def _shake_hands(self, request_id: int, message: bytes) -> bytes:
+        # Flags, the name of a collection, how many to skip and to return, the command.
+        start = message.index(b"\0", _INT32.size) + 1 + 2 * _INT32.size
+        reply = self.server.answer(bson.decode(message[start:]), {})
+        total = _HEADER.size + _REPLY.size + len(reply)
+        return _HEADER.pack(total, 0, request_id, _OP_REPLY) + _REPLY.pack(0, 0, 0, 1) + reply
 
 
 def _parse(message: bytes) -> tuple[int, dict[str, Any], dict[str, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bson import ObjectId
 from pymongo.errors import WriteConcernError
 
 from ...errors import Duplicate, FieldError, Gone
@@ -14,10 +13,9 @@ from ..changes import (
     check_fields,
     document_to_insert,
     id_or_error,
-    simple_update,
     update_of,
 )
-from ..events import add_note, are_updates_heard, emit, listeners
+from ..events import add_note, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from .reading import Options, gone, id_filter, shared_options
@@ -70,25 +68,16 @@ def snapshot_of(port: Port, frame: Any) -> Snapshot:
 async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Write fields of a stored frame."""
     cls = type(frame)
-    id = frame._document.get("_id")
-    if id is None:
-        id = id_or_error(frame, "update")
-    # This is the write that is made most often: a call less here is felt.
-    heard = are_updates_heard(cls)
-    change = None if heard else simple_update(frame, fields)
-    if change is None:
-        change = await _prepared(port, frame, fields, options)
+    id = id_or_error(frame, "update")
+    change = await _prepared(port, frame, fields, options)
     concern = None
-    filter = {"_id": id} if type(id) is ObjectId else id_filter(id)
+    content = change.get("$set", {})
     try:
-        result = await port.write(
-            cls, "update_one", change.get("$set", {}), filter, change, **options
-        )
+        result = await port.write(cls, "update_one", content, id_filter(id), change, **options)
         _check_found(result, cls, id, "update")
     except WriteConcernError as error:  # the write stands
         concern = error
-    if heard or concern is not None:
-        await _updated(port, frame, change, options.get("session"), concern)
+    await _updated(port, frame, change, options.get("session"), concern)
 
 
 async def _prepared(

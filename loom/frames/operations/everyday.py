@@ -1,0 +1,127 @@
+"""The everyday blocking calls, each in one step.
+
+One document, plain values, no listener, nothing switched: `one`, `by_id` and `update` of such
+calls send what the operations of `reading` and `writing` would send, without the steps that find
+nothing to do. Whether a class has such calls is found out once per epoch. What is not everyday
+is not begun here: the functions say so, and the operations do all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import DuplicateKeyError
+
+from ... import epoch
+from ...connection import class_options, connection_of, find_collection, overrides
+from ...encoding import ENCODING_ERRORS, PLAIN
+from ...errors import Duplicate
+from ..document import wrap_one
+from ..events import are_updates_heard, running_event
+from ..paths import MISSING
+from ..port import clearer
+from ..projections import plan_for
+from ..values import SCALARS
+from .reading import gone
+
+__all__ = ["NOT_EVERYDAY", "by_id", "one", "update"]
+
+#: Returned by what was not begun.
+NOT_EVERYDAY: Any = object()
+
+_NOTHING: dict[Any, Any] = {}
+
+
+def one(cls: Any, filter: Any) -> Any:
+    """Return the first frame that matches or None, or NOT_EVERYDAY."""
+    if type(filter) is not dict:
+        return NOT_EVERYDAY
+    for name, value in filter.items():
+        if type(name) is not str or name[:1] == "$" or type(value) not in SCALARS:
+            return NOT_EVERYDAY
+    return by_id(cls, filter)
+
+
+def by_id(cls: Any, filter: dict[str, Any]) -> Any:
+    """Return the frame that a checked filter finds or None, or NOT_EVERYDAY."""
+    number, collection, projection, _ = cls._definition.everyday
+    if number != epoch.current:
+        collection, projection, _ = _found_out(cls)
+    if (
+        projection is None
+        or overrides.get() is not None
+        or running_event.get() is not None
+        or class_options.get(_NOTHING) is not _NOTHING
+    ):
+        return NOT_EVERYDAY
+    try:
+        document = next(collection.find(filter, projection, limit=-1), None)
+    except ENCODING_ERRORS as error:
+        raise clearer(f"{cls.__name__} filter", filter, collection.codec_options, error) from error
+    return None if document is None else wrap_one(cls, document)
+
+
+def update(frame: Any, fields: tuple[Any, ...]) -> bool:
+    """Write declared fields with plain values; return False when nothing was begun.
+
+    Raises:
+        Gone: the document is not there.
+    """
+    cls = type(frame)
+    number, collection, _, is_unheard = cls._definition.everyday
+    if number != epoch.current:
+        collection, _, is_unheard = _found_out(cls)
+    document = frame._document
+    id = document.get("_id")
+    if (
+        not is_unheard
+        or not fields
+        or type(id) is not ObjectId
+        or overrides.get() is not None
+        or running_event.get() is not None
+        or class_options.get(_NOTHING) is not _NOTHING
+        or hasattr(frame, "_state")
+    ):
+        return False
+    names = cls._definition.names
+    part = {}
+    for field in fields:
+        if type(field) is not str or field not in names or field == "_id":
+            return False
+        value = part[field] = document.get(field, MISSING)
+        if type(value) not in PLAIN:
+            return False
+    try:
+        sent = collection.update_one({"_id": id}, {"$set": part}).raw_result
+    except DuplicateKeyError as error:
+        raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
+    except ENCODING_ERRORS as error:
+        raise clearer(cls.__name__, part, collection.codec_options, error) from error
+    if sent and not sent["n"]:
+        raise gone(cls, id, "update")
+    return True
+
+
+def _found_out(cls: Any) -> tuple[Any, Any, bool]:
+    """Return a class's collection, the projection of a plain load, and whether updates are unheard.
+
+    The projection is None when loads are not everyday, and the collection when nothing is.
+    """
+    number = epoch.current
+    definition = cls._definition
+    collection = projection = None
+    is_unheard = False
+    connection = connection_of(cls)
+    is_here = overrides.get() is None and class_options.get(_NOTHING) is _NOTHING
+    if is_here and definition.is_watched and (connection is None or connection.naive == "utc"):
+        collection = find_collection(cls, aio=False)
+        is_unheard = not are_updates_heard(cls)
+        # A dict that is a class's setting can be changed without notice.
+        plan = plan_for(cls) if cls._default_projection is None else None
+        if plan is not None and plan.is_plain:
+            projection = plan.driver
+    found = collection, projection, is_unheard
+    if is_here:
+        definition.everyday = number, *found
+    return found
