@@ -55,6 +55,8 @@ ORDER = """
     loom.frames.operations
     loom.frames.behaviours
     loom.frames.aio
+    loom.frames.frame_reading
+    loom.frames.frame_writing
     loom.frames.frame
     loom.frames
     loom.aio
@@ -74,7 +76,7 @@ LATE = {("loom.connection", "loom.embedded")}
 LIMIT = 420
 #: Longer ones, and why.
 LONG = {
-    "frame.py": "its docstrings are its content",
+    "frame_writing.py": "its docstrings are its content",
     "conditions.py": "every operator, with its docstring",
 }
 

@@ -1,0 +1,273 @@
+"""The blocking methods of Frame that write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from . import behaviours, events, operations
+from .frame_reading import Reading
+from .operations import everyday
+from .port import blocking, complete
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .frame import Frame
+
+__all__ = ["Writing"]
+
+
+class Writing(Reading):
+    """What a Frame class and a frame can write."""
+
+    __slots__ = ()
+
+    def insert(self, **options: Any) -> None:
+        """Store this frame as a new document and give it its `_id`.
+
+        Sends `insert` and `inserted`. Referenced frames are stored as their ids. When only the
+        write concern fails, which PyMongo's WriteConcernError says, the document is stored: the
+        frame has its id and `inserted` was sent.
+
+        Args:
+            options: as for `Collection.insert_one`.
+
+        Raises:
+            Duplicate: a unique index holds the values already.
+            EncodeError: a value cannot be stored; nothing was sent.
+            MissingId: a referenced frame was never stored; nothing was sent.
+        """
+        complete(operations.insert(blocking(), self, options))
+
+    def update(self, *fields: str, **options: Any) -> None:
+        """Write fields of this frame to its document.
+
+        Sends `update` and `updated`. What listeners change is written too.
+
+        Args:
+            fields: names or dotted paths; none means everything that the frame holds.
+            options: as for `Collection.update_one`.
+
+        Raises:
+            MissingId: the frame has no `_id`.
+            Gone: the document is not there.
+            FieldError: a name is not a declared field.
+            QueryError: a named field is absent from the frame; `unset` removes fields.
+            ProjectionError: a list that was fetched only in part would be overwritten.
+        """
+        if options or not everyday.update(self, fields):
+            complete(operations.update(blocking(), self, fields, options))
+
+    def upsert(self, *fields: str, **options: Any) -> None:
+        """Insert this frame if it is not stored, else update it.
+
+        A frame with an `_id` costs one more query, which tells which of the two it is; the
+        events are those of `insert` or `update`.
+
+        Args:
+            fields: as for `update`.
+            options: as for `Collection.insert_one` and `Collection.update_one`.
+        """
+        complete(operations.upsert(blocking(), self, fields, options))
+
+    def unset(self, *fields: str, **options: Any) -> None:
+        """Remove fields from the document and from this frame.
+
+        Sends `update` and `updated`.
+
+        Args:
+            fields: names or dotted paths.
+            options: as for `Collection.update_one`.
+
+        Raises:
+            MissingId: the frame has no `_id`.
+            Gone: the document is not there.
+        """
+        complete(operations.unset(blocking(), self, fields, options))
+
+    def delete(self, **options: Any) -> None:
+        """Delete the document of this frame; one that is gone already is no error.
+
+        Sends `delete` and `deleted`.
+
+        Args:
+            options: as for `Collection.delete_one`.
+
+        Raises:
+            MissingId: the frame has no `_id`.
+        """
+        complete(operations.delete(blocking(), self, options))
+
+    @classmethod
+    def insert_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:
+        """Store new documents in one batch and return their frames, with their ids.
+
+        Sends one `insert` and one `inserted` with all frames.
+
+        Args:
+            documents: frames of this class, or dicts.
+            options: as for `Collection.insert_many`: `ordered`, ...
+
+        Raises:
+            BulkError: some were not stored; it says which, and why. Their frames have no id.
+            EncodeError: a value cannot be stored, or a document is too large; nothing was sent.
+            FieldError: a frame of another class or collection, or one given twice.
+        """
+        return complete(operations.insert_many(blocking(), cls, documents, options))
+
+    @classmethod
+    def update_many(
+        cls, documents: Iterable[Self | dict[str, Any]], *fields: str, **options: Any
+    ) -> list[Self]:
+        """Write fields of many frames in one batch; returns the frames.
+
+        Sends one `update` and one `updated` with all frames.
+
+        Args:
+            documents: frames of this class, or dicts with `_id`.
+            fields: as for `update`.
+            options: as for `Collection.bulk_write` and `UpdateOne`.
+
+        Raises:
+            MissingId: a frame has no `_id`; nothing was sent.
+            BulkError: some were not written, or are not there; it says which, and why.
+        """
+        return complete(operations.update_many(blocking(), cls, documents, fields, options))
+
+    @classmethod
+    def unset_many(
+        cls, documents: Iterable[Self | dict[str, Any]], *fields: str, **options: Any
+    ) -> list[Self]:
+        """Remove fields from many documents, and from their frames, in one batch.
+
+        Args:
+            documents: frames of this class, or dicts with `_id`.
+            fields: names or dotted paths.
+            options: as for `Collection.bulk_write` and `UpdateOne`.
+
+        Raises:
+            MissingId: a frame has no `_id`; nothing was sent.
+            BulkError: some were not written, or are not there; it says which, and why.
+        """
+        return complete(operations.unset_many(blocking(), cls, documents, fields, options))
+
+    @classmethod
+    def delete_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:
+        """Delete many documents in one batch; returns their frames.
+
+        Sends one `delete` and one `deleted` with all frames.
+
+        Args:
+            documents: frames of this class, or dicts with `_id`.
+            options: as for `Collection.bulk_write` and `DeleteOne`.
+
+        Raises:
+            MissingId: a frame has no `_id`; nothing was sent.
+            BulkError: some were not deleted; it says which, and why.
+        """
+        return complete(operations.delete_many(blocking(), cls, documents, options))
+
+    # References kept whole
+
+    @classmethod
+    def cascade(
+        cls,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Delete the documents of `ref_cls` that `field` of the frames points to.
+
+        Called by a listener it is done right after that listener returns, in the same
+        session, blocking or awaited as the operation is. References in a circle come to an end.
+
+        Args:
+            ref_cls: the class of what is deleted.
+            field: a path in the frames: an id, a frame, or a list or map of them.
+            frames: those whose references are followed.
+            events: send `delete` and `deleted` for what is deleted, which loads it first.
+            options: session and comment.
+
+        >>> from loom import Frame
+        >>> class Item(Frame):
+        ...     value: int
+        >>> class Dragon(Frame):
+        ...     loot: list[Item]
+        >>> @Dragon.listen("deleted")
+        ... def drop_loot(sender, frames):
+        ...     Dragon.cascade(Item, "loot", frames)
+        """
+        _run(cls, behaviours.cascade, ref_cls, field, frames, events, options)
+
+    @classmethod
+    def nullify(
+        cls,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Set `field` to None in the documents of `ref_cls` that point to one of the frames.
+
+        Args:
+            ref_cls: the class of what points here.
+            field: a path in `ref_cls` that holds one id.
+            frames: of this class.
+            events: send `update` and `updated` for what changes, which loads it first.
+            options: session and comment.
+
+        Raises:
+            FieldError: a frame is not of this class, or `ref_cls` has no such field.
+        """
+        _run(cls, behaviours.nullify, ref_cls, field, frames, events, options)
+
+    @classmethod
+    def pull(
+        cls,
+        ref_cls: type[Frame],
+        field: str,
+        frames: Iterable[Frame],
+        *,
+        events: bool = True,
+        **options: Any,
+    ) -> None:
+        """Take the frames out of the list `field` of the documents of `ref_cls`.
+
+        Args:
+            ref_cls: the class of what points here.
+            field: a path in `ref_cls` that holds a list of ids.
+            frames: of this class.
+            events: send `update` and `updated` for what changes, which loads it first.
+            options: session and comment.
+
+        Raises:
+            FieldError: a frame is not of this class, or `ref_cls` has no such field.
+        """
+        _run(cls, behaviours.pull, ref_cls, field, frames, events, options)
+
+
+def _run(
+    cls: type[Writing],
+    behaviour: Any,
+    ref_cls: Any,
+    field: str,
+    frames: Iterable[Frame],
+    with_events: bool,
+    options: dict[str, Any],
+) -> None:
+    """Run a behaviour now, or hand it to the event whose listener asks for it."""
+    kept = list(frames)
+    shared = behaviours.options_of(options)
+    current = events.running()
+    if current is None:
+        complete(behaviour(blocking(), cls, ref_cls, field, kept, with_events, shared))
+    else:
+        current.deferred.append(
+            lambda port: behaviour(port, cls, ref_cls, field, kept, with_events, shared)
+        )
