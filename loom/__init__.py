@@ -11,6 +11,7 @@ from . import aio
 from .connection import Connection, close, connect, using
 from .errors import (
     BulkError,
+    Conflict,
     DefinitionError,
     Duplicate,
     EncodeError,
@@ -24,14 +25,19 @@ from .errors import (
     NotFound,
     ProjectionError,
     QueryError,
+    ReadOnly,
+    Restricted,
+    TransactionError,
 )
 from .frames import Frame, Missing, Q, SubFrame, default, fld
 from .frames.events import muted
+from .frames.marks import IncrCounter, Ref, StrLower, StrUpper, TimeInserted, TimeUpdated
 
 __version__ = "3.0.0a1"
 
 __all__ = [
     "BulkError",
+    "Conflict",
     "Connection",
     "DefinitionError",
     "Duplicate",
@@ -39,6 +45,7 @@ __all__ = [
     "FieldError",
     "Frame",
     "Gone",
+    "IncrCounter",
     "ListenerError",
     "LoomError",
     "Missing",
@@ -49,7 +56,15 @@ __all__ = [
     "ProjectionError",
     "Q",
     "QueryError",
+    "ReadOnly",
+    "Ref",
+    "Restricted",
+    "StrLower",
+    "StrUpper",
     "SubFrame",
+    "TimeInserted",
+    "TimeUpdated",
+    "TransactionError",
     "aio",
     "close",
     "connect",

@@ -8,11 +8,15 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       MissingId(ValueError)             the operation needs an _id
       QueryError(ValueError)            a filter, sort, path or change that cannot be sent
         ProjectionError                 a projection that cannot be understood
+      Conflict(RuntimeError)            the document changed under a conditional write
       Gone(LookupError)                 the document is no longer there
       NotFound(LookupError)             required=True found nothing
       Duplicate(DuplicateKeyError)      a unique index refused the write
       FieldError(TypeError)             no such field
       EncodeError(TypeError)            a value that cannot be stored or shown; names its path
+      ReadOnly(PermissionError)         a write while writing is switched off
+      TransactionError(RuntimeError)    a transaction that cannot be used where it is
+      Restricted(ValueError)            a delete that references to the document forbid
       MissingExtra(ImportError)         names the pip command
       BulkError(BulkWriteError)         a batch was written in part; says which frames
       ListenerError(RuntimeError)       a listener that cannot run where it was called
@@ -31,6 +35,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 __all__ = [
     "BulkError",
+    "Conflict",
     "DefinitionError",
     "Duplicate",
     "EncodeError",
@@ -44,6 +49,9 @@ __all__ = [
     "NotFound",
     "ProjectionError",
     "QueryError",
+    "ReadOnly",
+    "Restricted",
+    "TransactionError",
 ]
 
 
@@ -71,6 +79,25 @@ class ProjectionError(QueryError):
     """A projection that cannot be understood."""
 
 
+class Conflict(LoomError, RuntimeError):
+    """The document is there, but is not as the conditional write expects it.
+
+    Nothing was written. Reload the frame, or take `stored`, and decide anew.
+
+    Attributes:
+        frame: the frame that was to be written, as it is.
+        stored: the document as it was found stored now, a frame of the same class.
+    """
+
+    def __init__(self, message: str, frame: Any = None, stored: Any = None) -> None:
+        super().__init__(message)
+        self.frame = frame
+        self.stored = stored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.frame, self.stored)
+
+
 class Gone(LoomError, LookupError):
     """The document is no longer in the collection."""
 
@@ -93,6 +120,29 @@ class MissingExtra(LoomError, ImportError):
 
 class ListenerError(LoomError, RuntimeError):
     """A listener that cannot run where it was called."""
+
+
+class ReadOnly(LoomError, PermissionError):
+    """A write was called for while writing is switched off; nothing was sent."""
+
+
+class TransactionError(LoomError, RuntimeError):
+    """A transaction cannot be used where or how the call asks for it."""
+
+
+class Restricted(LoomError, ValueError):
+    """A delete is forbidden by what refers to the document; nothing was deleted.
+
+    Attributes:
+        counts: how many documents refer, by class and field: `{"User.company": 3}`.
+    """
+
+    def __init__(self, message: str, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.counts = dict(counts or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.counts)
 
 
 class Duplicate(LoomError, DuplicateKeyError):

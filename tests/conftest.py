@@ -196,7 +196,9 @@ def fresh_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("LOOM_URI", raising=False)
     monkeypatch.delenv("MONGODB_URI", raising=False)
     kept = {name: list(signal._registered) for name, signal in events.signals.items()}
+    declared = set(events._declared)
     yield
+    events._declared.intersection_update(declared)
     for name, signal in events.signals.items():
         for _, receiver, sender in list(signal._registered):
             if not any(r is receiver and s is sender for _, r, s in kept[name]):

@@ -21,6 +21,7 @@ TREE = {
     "MissingId": ValueError,
     "QueryError": ValueError,
     "ProjectionError": errors.QueryError,
+    "Conflict": RuntimeError,
     "Gone": LookupError,
     "NotFound": LookupError,
     "Duplicate": DuplicateKeyError,
@@ -29,6 +30,9 @@ TREE = {
     "MissingExtra": ImportError,
     "BulkError": BulkWriteError,
     "ListenerError": RuntimeError,
+    "ReadOnly": PermissionError,
+    "Restricted": ValueError,
+    "TransactionError": RuntimeError,
 }
 
 

@@ -41,6 +41,7 @@ ORDER = """
     loom.frames.conditions
     loom.frames.sorts
     loom.frames.queries loom.frames.definitions loom.frames.annotations
+    loom.frames.marks
     loom.frames.fields loom.frames.jsonable
     loom.frames.document loom.frames.nodes
     loom.frames.projections loom.frames.subframes

@@ -17,9 +17,10 @@ import asyncio
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 from typing import Any
 
 import blinker
@@ -27,7 +28,16 @@ import blinker
 from .. import epoch
 from ..errors import ListenerError, nearest
 
-__all__ = ["EVENTS", "Running", "listen", "listeners", "muted", "running", "stop_listening"]
+__all__ = [
+    "EVENTS",
+    "Running",
+    "listen",
+    "listeners",
+    "listening",
+    "muted",
+    "running",
+    "stop_listening",
+]
 
 #: The events, in pairs: before, after.
 EVENTS = ("insert", "inserted", "update", "updated", "delete", "deleted")
@@ -38,22 +48,33 @@ PAYLOAD = ("frames", "fields", "changes", "session")
 
 _order = itertools.count()
 
+#: What finds the listeners that a class declares: `(event, receiver)` pairs of a class.
+Declaring = Callable[[type], Iterable[tuple[str, Callable[..., Any]]]]
+declaring: list[Declaring] = []
+_declared: set[tuple[str, Any, type]] = set()
+
 
 class _Signal(blinker.NamedSignal):
     """A signal whose listeners are called in order of registration, the parents' ones too."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._registered: list[tuple[int, Any, Any]] = []
+        self._registered: list[tuple[tuple[bool, int], Any, Any]] = []
         self._changing = threading.Lock()
 
-    def connect(self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False) -> Any:
-        """Connect a receiver; it is held strongly, so that a lambda or a closure stays."""
+    def connect(
+        self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False, last: bool = False
+    ) -> Any:
+        """Connect a receiver; it is held strongly, so that a lambda or a closure stays.
+
+        One that is connected as a last one is called after all others.
+        """
         with self._changing:
             if not any(
                 r is not None and r == receiver and s is sender for _, r, s in self._registered
             ):
-                self._registered = [*self._registered, (next(_order), receiver, sender)]
+                entry = ((last, next(_order)), receiver, sender)
+                self._registered = sorted([*self._registered, entry], key=itemgetter(0))
             super().connect(receiver, sender, weak=False)
             epoch.advance()
         return receiver
@@ -153,8 +174,27 @@ def listen(event: str, receiver: Callable[..., Any], sender: type) -> None:
 
 
 def stop_listening(event: str, receiver: Callable[..., Any], sender: type) -> None:
-    """End what `listen` began."""
+    """End what `listen` or an annotation began."""
+    _declare(sender)
     _signal(event, sender).disconnect(receiver, sender)
+
+
+def listening(event: str, sender: type) -> list[Callable[..., Any]]:
+    """Return what listens to an event of a class, in the order of the calls.
+
+    What annotations declare is among it, after all others.
+    """
+    _signal(event, sender)
+    return [listener.receiver for listener in listeners(event, sender)]
+
+
+def _declare(sender: type) -> None:
+    """Connect what the annotations of a class declare; once, so that it can be stopped."""
+    for declare in declaring:
+        for event, receiver in declare(sender):
+            if (event, receiver, sender) not in _declared:
+                _declared.add((event, receiver, sender))
+                signals[event].connect(receiver, sender, last=True)
 
 
 def _signal(event: str, sender: type) -> _Signal:
@@ -174,6 +214,7 @@ def listeners(event: str, sender: type) -> tuple[Listener, ...]:
     """Return what listens to an event of a class; cheap when nothing does."""
     cached = _cache.get((event, sender))
     if cached is None or cached[0] != epoch.current:
+        _declare(sender)
         # The number is read first: what is connected meanwhile makes the entry an old one.
         number = epoch.current
         cached = number, tuple(map(Listener, signals[event].receivers_for(sender)))
@@ -195,6 +236,7 @@ def are_updates_heard(sender: type) -> bool:
     """Tell whether anything listens to `update` or `updated` of a class, muted or not."""
     cached = _updates_heard.get(sender)
     if cached is None or cached[0] != epoch.current:
+        _declare(sender)
         number = epoch.current
         found = [
             *signals["update"].receivers_for(sender),

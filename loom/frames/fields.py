@@ -95,6 +95,7 @@ class Definition:
     __slots__ = (
         "annotations",
         "collections",
+        "declared",
         "defaults",
         "everyday",
         "generated",
@@ -133,6 +134,8 @@ class Definition:
         #: settings assigned to the class or a parent are noticed
         self.is_watched = False
         self.resolved: dict[str, Any] | None = None
+        #: what the resolved annotations declare, see `marks`
+        self.declared: Any = None
         self.resolved_at = -1
 
     def new_default(self, name: str) -> Any:
