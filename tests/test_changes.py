@@ -269,7 +269,7 @@ C = WHOLE["chest"]
     ("listener", "fields", "sent"),
     [
         (nothing, ("name",), {"$set": {"name": "h"}}),
-        (set_same, ("gold",), {"$set": {"gold": 1}}),
+        (set_same, ("gold",), {"$set": {"gold": 1, "name": "h"}}),
         (set_name, ("gold",), {"$set": {"gold": 1, "name": "L"}}),
         (set_name, ("name",), {"$set": {"name": "L"}}),
         (set_absent, ("gold",), {"$set": {"gold": 1, "keeper": None}}),
@@ -289,7 +289,7 @@ C = WHOLE["chest"]
         (append_deep, ("name",), {"$set": {"name": "h", "chest.gems": ["a", "b"]}}),
         (replace_sub_frame, ("chest.gems",), {"$set": {"chest": {"gold": 7}}}),
         (replace_sub_frame, ("name",), {"$set": {"name": "h", "chest": {"gold": 7}}}),
-        (replace_by_equal, ("name",), {"$set": {"name": "h"}}),
+        (replace_by_equal, ("name",), {"$set": {"name": "h", "chest": WHOLE["chest"]}}),
         (retype, ("name",), {"$set": {"name": "h", "gold": 1.0}}),
         (retype_in_place, ("name",), {"$set": {"name": "h", "tags": [True, 2]}}),
         (retype_list, ("name",), {"$set": {"name": "h", "tags": [True, 2.0]}}),

@@ -120,7 +120,7 @@ async def test_what_events_carry(call: Runtime) -> None:
         (("name",), (), None),
         (("name", "age"), [{"$set": {"name": "Burt", "age": 9}}]),
         (("breed",), (), None),
-        (("breed",), [{"$unset": {"breed": True}}]),
+        (("age", "breed"), [{"$set": {"age": 9}, "$unset": {"breed": True}}]),
     ] == heard
 
 

@@ -41,8 +41,9 @@ ORDER = """
     loom.frames.conditions
     loom.frames.sorts
     loom.frames.queries loom.frames.definitions loom.frames.annotations
-    loom.frames.marks
-    loom.frames.fields loom.frames.jsonable
+    loom.frames.marks loom.frames.tracking
+    loom.frames.properties
+    loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.document loom.frames.nodes
     loom.frames.projections loom.frames.subframes
     loom.frames.loaded

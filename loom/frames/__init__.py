@@ -8,9 +8,10 @@ from pymongo import DESCENDING as DESC
 from pymongo import GEOSPHERE, TEXT, IndexModel
 from pymongo.collation import Collation
 
-from .document import Missing, SubFrame
+from .document import SubFrame
 from .fields import default
 from .frame import Frame
+from .missing import Missing
 from .queries import (
     All,
     And,

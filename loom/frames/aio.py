@@ -5,7 +5,7 @@ What they do is said once, in the docstrings of Frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -128,6 +128,21 @@ class AwaitedClass(Generic[F]):
         """Tell whether a document matches; see `Frame.exists`."""
         return await operations.exists(awaited(), self._cls, filter, options)
 
+    async def take(
+        self,
+        filter: Filter,
+        changes: Mapping[str, Any] | list[Mapping[str, Any]],
+        *,
+        sort: Any = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> F | None:
+        """Change the first document that matches and return its frame; see `Frame.take`."""
+        found: F | None = await operations.take(
+            awaited(), self._cls, filter, changes, sort, projection, options
+        )
+        return found
+
     async def insert_many(self, documents: Iterable[F | dict[str, Any]], **options: Any) -> list[F]:
         """Store new documents in one batch and return their frames; see `Frame.insert_many`."""
         return await operations.insert_many(awaited(), self._cls, documents, options)
@@ -228,18 +243,38 @@ class AwaitedFrame(Generic[F]):
         """Store the frame as a new document; see `Frame.insert`."""
         await operations.insert(awaited(), self._frame, options)
 
-    async def update(self, *fields: str, **options: Any) -> None:
+    async def save(self, *fields: str, where: Filter = None, **options: Any) -> None:
+        """Insert the frame if it has no `_id`, else write what was changed; see `Frame.save`."""
+        await operations.save(awaited(), self._frame, fields, where, options)
+
+    async def update(self, *fields: str, where: Filter = None, **options: Any) -> None:
         """Write fields of the frame to its document; see `Frame.update`."""
-        await operations.update(awaited(), self._frame, fields, options)
+        await operations.update(awaited(), self._frame, fields, where, options)
+
+    async def inc(
+        self, field: str, amount: float = 1, *, where: Filter = None, **options: Any
+    ) -> Any:
+        """Add to a number of the document and return what it is now; see `Frame.inc`."""
+        return await operations.inc(awaited(), self._frame, field, amount, where, options)
+
+    async def change(
+        self,
+        changes: Mapping[str, Any] | list[Mapping[str, Any]],
+        *,
+        where: Filter = None,
+        **options: Any,
+    ) -> None:
+        """Change the document in one step, take in the new values; see `Frame.change`."""
+        await operations.change(awaited(), self._frame, changes, where, options)
 
     async def upsert(self, *fields: str, **options: Any) -> None:
         """Insert the frame if it is not stored, else update it; see `Frame.upsert`."""
         await operations.upsert(awaited(), self._frame, fields, options)
 
-    async def unset(self, *fields: str, **options: Any) -> None:
+    async def unset(self, *fields: str, where: Filter = None, **options: Any) -> None:
         """Remove fields from the document and from the frame; see `Frame.unset`."""
-        await operations.unset(awaited(), self._frame, fields, options)
+        await operations.unset(awaited(), self._frame, fields, where, options)
 
-    async def delete(self, **options: Any) -> None:
+    async def delete(self, *, where: Filter = None, **options: Any) -> None:
         """Delete the document of the frame; see `Frame.delete`."""
-        await operations.delete(awaited(), self._frame, options)
+        await operations.delete(awaited(), self._frame, where, options)

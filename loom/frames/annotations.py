@@ -18,6 +18,7 @@ if sys.version_info >= (3, 14):  # pragma: no cover - run under Pyodide, see tes
 __all__ = [
     "Annotation",
     "embedded",
+    "evaluated",
     "is_class_variable",
     "mentioned",
     "own_annotations",
@@ -150,6 +151,14 @@ def _with_references(annotation: Any) -> Any:
     ]
     origin: Any = typing.get_origin(annotation)
     return types.GenericAlias(origin, tuple(inner))
+
+
+def evaluated(written: Annotation) -> Any:
+    """Return what an annotation means, None when that cannot be known yet."""
+    try:
+        return _evaluate(written)
+    except Exception:
+        return None  # see resolved_annotations
 
 
 Shape = Literal["one", "list", "map"]

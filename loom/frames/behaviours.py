@@ -251,7 +251,7 @@ async def _send_released(
     payload = {"fields": (field,), "session": session}
     if listeners("update", cls):
         codecs = port.collection(cls).codec_options
-        snapshots = [Snapshot(frame._document, codecs) for frame in frames]
+        snapshots = [Snapshot(frame, codecs) for frame in frames]
         await emit(port, "update", cls, frames, payload)
     changes = []
     requests = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import bson
@@ -13,8 +13,9 @@ from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
 from .plans import Child, Node, Reference
+from .tracking import Tracked, is_fixed, loaded_of
 
-__all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "update_of"]
+__all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "unsaved", "update_of"]
 
 
 def id_or_error(frame: Any, operation: str) -> Any:
@@ -71,7 +72,10 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
     """
     document = frame._document
     settle_datetimes(document, naive, type(frame).__name__)
-    state: Loaded | None = getattr(frame, "_state", None)
+    state: Loaded | None = loaded_of(frame)
+    version = type(frame)._version
+    if version is not None:
+        document.setdefault(version, 1)
     id = document.get("_id")
     copied = {**document, "_id": bson.ObjectId()} if id is None else {"_id": id, **document}
     node = _keyed_node(state)
@@ -79,29 +83,36 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
 
 
 class Snapshot:
-    """A document before listeners ran, to find out what they changed.
+    """A frame before listeners ran, to find out what they changed.
 
-    Assigned values are seen by identity, edits in place by comparing BSON.
+    Assigned values are seen by their names, also when equal ones stood there; others by identity,
+    edits in place by comparing BSON.
     """
 
-    __slots__ = ("before", "options")
+    __slots__ = ("before", "frame", "options")
 
-    def __init__(self, document: Mapping[str, Any], options: CodecOptions[Any]) -> None:
+    def __init__(self, frame: Any, options: CodecOptions[Any]) -> None:
+        self.frame = frame
         self.options = options
+        document = frame._document
         self.before = {name: (value, self._bytes(value)) for name, value in document.items()}
+        state = getattr(frame, "_state", None)
+        if type(state) is Tracked:
+            state.mark()
 
     def _bytes(self, value: Any) -> bytes | None:
-        if not isinstance(value, (dict, list, set, tuple)) and not _is_subframe(value):
-            return None
-        try:
-            return encode({"": value}, self.options)
-        except ENCODING_ERRORS:
-            return None  # the write itself says what is wrong with it
+        return None if is_fixed(value) else _encoded(value, self.options)
 
-    def changed(self, document: Mapping[str, Any]) -> set[str]:
+    def changed(self) -> set[str]:
         """Return the paths that differ; those that are gone too."""
         paths: set[str] = set()
+        document = self.frame._document
+        state = getattr(self.frame, "_state", None)
+        if type(state) is Tracked:
+            paths |= state.since_mark() & document.keys()
         for name, value in document.items():
+            if name in paths:
+                continue
             if name not in self.before:
                 paths.add(name)
                 continue
@@ -118,6 +129,44 @@ class Snapshot:
                 paths |= {name} if value is not old else _differences(name, old_bytes, new_bytes)
         paths |= self.before.keys() - document.keys()
         return paths - {"_id"}
+
+
+def _encoded(value: Any, options: CodecOptions[Any]) -> bytes | None:
+    try:
+        return encode({"": value}, options)
+    except ENCODING_ERRORS:
+        return None  # the write itself says what is wrong with it
+
+
+def unsaved(frame: Any, options: CodecOptions[Any]) -> set[str]:
+    """Return the paths that `save` sends: what was assigned, and what was edited in place.
+
+    A container that was read is compared with what it held then. One that came into the frame
+    without notice may have been edited by who put it there.
+    """
+    document = frame._document
+    state = getattr(frame, "_state", None)
+    if type(state) is not Tracked:
+        state = Tracked(state)
+    paths = {name for name in state if name in document}
+    kinds = type(frame)._definition.kinds
+    for name, value in document.items():
+        if name in paths or name == "_id" or is_fixed(value):
+            continue
+        kept = state.read.get(name)
+        if kept is None:
+            # Fields of plain values are not watched: one that holds a container is taken as edited.
+            if kinds.get(name) in ("plain", "counter"):
+                paths.add(name)
+        elif kept.value is not value:
+            paths.add(name)
+        else:
+            before, after = _encoded(kept.copy, options), _encoded(value, options)
+            if before is None or after is None:
+                paths.add(name)
+            elif before != after:
+                paths |= _differences(name, before, after)
+    return paths
 
 
 def _is_subframe(value: Any) -> bool:
@@ -151,40 +200,58 @@ def _different(path: str, before: Any, after: Any) -> set[str]:
 
 
 def update_of(
-    frame: Any, fields: tuple[str, ...], snapshot: Snapshot | None, naive: Naive, operation: str
+    frame: Any,
+    fields: tuple[str, ...],
+    joined: set[str],
+    naive: Naive,
+    operation: str,
+    *,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """Return the update document for a frame.
 
     Args:
         frame: as it is now, after the before-listeners.
         fields: the paths named by the caller; none means what the frame holds.
-        snapshot: of the frame before the listeners, None when there were none.
+        joined: paths that were changed, and are written beside the named ones.
         naive: what a datetime without zone means.
         operation: for errors.
+        whole: whether no named fields mean all that the frame holds.
 
     Raises:
         QueryError: a named path is not in the frame, or there is nothing to write.
         ProjectionError: a list that was fetched only in part would be written.
     """
+    cls = type(frame)
     document = frame._document
-    state: Loaded | None = getattr(frame, "_state", None)
-    place = f"{type(frame).__name__}.{operation}"
-    joined = set() if snapshot is None else snapshot.changed(document)
+    state: Loaded | None = loaded_of(frame)
+    place = f"{cls.__name__}.{operation}"
+    is_whole = whole and not fields
 
     for name in document:
-        if not is_nameable(name) and (not fields or name in joined):
+        if not is_nameable(name) and (is_whole or name in joined):
             raise QueryError(
                 f"{place}: expected keys that a path can name, got {name!r}; name the fields to "
                 "write"
             )
-    paths = list(fields) or [name for name in document if name != "_id"]
+    paths = [name for name in document if name != "_id"] if is_whole else list(fields)
     paths = without_descendants([*paths, *sorted(joined)])
+    version = cls._version
+    if version is not None:
+        if version in fields:
+            raise QueryError(
+                f"{place}: expected fields that are written, got {version!r}, which counts the "
+                "versions by itself; leave it out"
+            )
+        paths = [path for path in paths if path.partition(".")[0] != version]
     roots = {path.partition(".")[0] for path in paths}
     part = {name: document[name] for name in roots if name in document}
-    _settle(document, part, naive, type(frame).__name__)
+    _settle(document, part, naive, cls.__name__)
 
     assigned: dict[str, Any] = {}
     removed: dict[str, Any] = {}
+    added: dict[str, Any] = {}
+    counters = cls._definition.counters
     for path in paths:
         value = lookup(document, path)
         if "." in path:
@@ -196,6 +263,10 @@ def update_of(
                     f"absent; use unset({path!r}) to remove it from the stored document"
                 )
             removed[path] = True
+        elif path in counters:
+            amount = _counted(frame, path, value)
+            if amount or path in fields:
+                added[path] = amount
         elif state is None:
             assigned[path] = value
         else:
@@ -205,17 +276,21 @@ def update_of(
                     removed[deeper] = True
                 else:
                     assigned[deeper] = _as_stored(document, deeper, inner, state)
-    update: dict[str, Any] = {}
-    if assigned:
-        update["$set"] = assigned
-    if removed:
-        update["$unset"] = removed
-    if not update:
+    parts = {"$set": assigned, "$unset": removed, "$inc": added}
+    update = {operator: part for operator, part in parts.items() if part}
+    if not update and whole:
         raise QueryError(
             f"{place}: expected something to write, got a frame that holds only its _id"
             + ("" if state is None else " and what its projection hides; name the fields to write")
         )
     return update
+
+
+def _counted(frame: Any, name: str, value: Any) -> Any:
+    """Return what was added to a counter since it was last stored."""
+    state = getattr(frame, "_state", None)
+    before = state.counters.get(name, value) if type(state) is Tracked else value
+    return value - before
 
 
 def _settle(document: dict[str, Any], part: dict[str, Any], naive: Naive, place: str) -> None:

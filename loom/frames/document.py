@@ -18,11 +18,13 @@ from ..errors import EncodeError, FieldError, nearest
 from . import fields
 from .annotations import mentioned, register
 from .jsonable import Datetimes, jsonable, redacted
+from .tracking import Tracked, keep, track, track_all, write_counter
+from .values import SCALARS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Document", "DocumentMeta", "Missing", "SubFrame", "wrap"]
+__all__ = ["Document", "DocumentMeta", "SubFrame", "wrap"]
 
 D = TypeVar("D", bound="Document")
 
@@ -133,6 +135,9 @@ class Document(metaclass=DocumentMeta):
             definition = self._definition
             if not definition.is_open and not definition.names >= values.keys():
                 raise _unknown(type(self), next(n for n in values if n not in definition.names))
+            if "_id" in values and self._is_frame:
+                # Not loaded: what was given is to be written.
+                track_all(self, values)
         elif values or not isinstance(document, dict):
             raise FieldError(
                 f"{type(self).__name__}: expected a dict or keywords, got "
@@ -145,17 +150,28 @@ class Document(metaclass=DocumentMeta):
 
     def __getitem__(self, name: str) -> Any:
         """Return a value of the document; KeyError when the document has none."""
-        return self._document[name]
+        value = self._document[name]
+        if self._is_frame and value.__class__ not in SCALARS:
+            keep(self, name, value)
+        return value
 
     def __setitem__(self, name: str, value: Any) -> None:
         definition = self._definition
         if name not in definition.names and not definition.is_open:
             raise _unknown(type(self), name)
+        if name in definition.counters:
+            write_counter(self, name, value)
+            return
         self._document[name] = value
+        if self._is_frame and name != "_id":
+            track(self)[name] = True
 
     def __delitem__(self, name: str) -> None:
         """Forget a value; `unset` removes it from the stored document too."""
         del self._document[name]
+        state = getattr(self, "_state", None)
+        if type(state) is Tracked:
+            state.forget(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._document
@@ -165,7 +181,7 @@ class Document(metaclass=DocumentMeta):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value of the document, or `default` when the document has none."""
-        return self._document.get(name, default)
+        return self[name] if name in self._document else default
 
     # Equality, copies
 
@@ -273,7 +289,7 @@ def _unknown(cls: type[Document], name: str) -> FieldError:
 
 
 def _detached(frame: Document) -> Any:
-    """Return what a frame remembers of its load, in a form that fits a copy."""
+    """Return what a frame remembers, in a form that fits a copy."""
     state = getattr(frame, "_state", None)
     return None if state is None else state.detached(frame._document)
 
@@ -349,58 +365,6 @@ class SubFrame(Document):
 
     __slots__ = ()
     _is_subframe: ClassVar[bool] = True
-
-
-class Missing:
-    """Stands for a referenced document that is not there.
-
-    It is false, every field of it reads None, and writing it back keeps the id.
-
-    >>> gone = Missing(None, 7)
-    >>> bool(gone), gone.name, gone._id
-    (False, None, 7)
-    """
-
-    __slots__ = ("_frame_class", "_id")
-
-    _is_missing: ClassVar[bool] = True
-
-    def __init__(self, frame_class: type[Document] | None, id: Any) -> None:
-        self._frame_class = frame_class
-        self._id = id
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return None
-
-    def __getitem__(self, name: str) -> Any:
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        return False
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return `default`: a missing document has no values."""
-        return default
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Missing):
-            return NotImplemented
-        return self._frame_class is other._frame_class and bool(self._id == other._id)
-
-    def __hash__(self) -> int:
-        return hash(self._id)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Missing, (self._frame_class, self._id)
-
-    def __repr__(self) -> str:
-        name = "" if self._frame_class is None else f"{self._frame_class.__name__}, "
-        return f"Missing({name}{self._id!r})"
 
 
 def is_document(value: Any) -> bool:

@@ -100,6 +100,14 @@ def with_key(driver: dict[str, Any] | None, key: str | None, place: str) -> dict
     return driver if key == "_id" or _fetches_the_rest(driver) else {**driver, key: True}
 
 
+def with_version(driver: dict[str, Any] | None, version: str | None) -> dict[str, Any] | None:
+    """Return a driver projection that fetches the number of a document's version too."""
+    if driver is None or version is None:
+        return driver
+    fetched = {path: value for path, value in driver.items() if path != version}
+    return fetched if _fetches_the_rest(driver) else {**fetched, version: True}
+
+
 # What a driver projection fetches
 
 

@@ -6,9 +6,7 @@ Nothing in this module knows a database.
 
 from __future__ import annotations
 
-import keyword
 import typing
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime
@@ -16,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import DefinitionError
 from .annotations import Annotation, is_class_variable, mentioned, own_annotations
+from .properties import Kind, kind_of, properties
 
 __all__ = ["Default", "Definition", "check_setting", "default", "define", "redefine"]
 
@@ -36,6 +35,7 @@ RESERVED = frozenset(
         "_private_fields",
         "_state",
         "_tz_aware",
+        "_version",
     }
 )
 #: Of these, what holds the document: neither fields nor settings.
@@ -87,6 +87,11 @@ class Own(NamedTuple):
     defaults: dict[str, Any]
     #: fields that got a property
     generated: frozenset[str]
+    #: how fields are accessed
+    kinds: dict[str, Kind]
+
+
+_NOTHING = Own((), {}, {}, frozenset(), {})
 
 
 class Definition:
@@ -95,12 +100,14 @@ class Definition:
     __slots__ = (
         "annotations",
         "collections",
+        "counters",
         "declared",
         "defaults",
         "everyday",
         "generated",
         "is_open",
         "is_watched",
+        "kinds",
         "names",
         "ordered",
         "own",
@@ -116,6 +123,7 @@ class Definition:
         names: Iterable[str],
         annotations: dict[str, Annotation],
         defaults: dict[str, Any],
+        kinds: dict[str, Kind],
     ) -> None:
         #: what the class itself says; the rest is with its parents
         self.own = own
@@ -123,6 +131,8 @@ class Definition:
         self.names = frozenset(self.ordered)
         self.annotations = annotations
         self.defaults = defaults
+        self.kinds = kinds
+        self.counters = frozenset(name for name, kind in kinds.items() if kind == "counter")
         #: a class without fields takes whatever a document holds
         self.is_open = not self.names - {"_id"}
         self.plans: dict[Any, Any] = {}
@@ -200,7 +210,7 @@ def define(
     slots = namespace.setdefault("__slots__", ())
     slots = (slots,) if isinstance(slots, str) else tuple(slots)
     namespace["__slots__"] = slots
-    inherited = _merged(bases, Own((), {}, {}, frozenset()))
+    inherited = _merged(bases, _NOTHING)
     defaults = _taken_defaults(name, namespace, {*fields, *inherited.names} - {*slots})
     for slot in slots:
         if slot in fields or slot in inherited.names:
@@ -211,19 +221,26 @@ def define(
     module = namespace.get("__module__", "")
     holder = namespace.get("__qualname__", "").rpartition(".")[0]
     scope = locals_of_caller or {}
-    wanted = [f for f in fields if f not in namespace and f not in inherited.names]
-    properties = _properties(name, bases, wanted, annotations)
-    namespace.update(properties)
-    own = Own(
-        listed,
-        {
-            field: Annotation(annotation, module, holder, mentioned(annotation, scope))
-            for field, annotation in annotations.items()
-        },
-        defaults,
-        frozenset(properties),
-    )
-    return _merged(bases, own)
+    placed = {
+        field: Annotation(annotation, module, holder, mentioned(annotation, scope))
+        for field, annotation in annotations.items()
+    }
+    is_frame = bool(implicit)
+    kinds: dict[str, Kind] = {
+        field: "embedded" if field in implicit or not is_frame else kind_of(placed.get(field))
+        for field in fields
+        if field not in inherited.names or field in placed
+    }
+    if not is_frame:
+        _refuse_counters(name, placed)
+    wanted: dict[str, Kind] = {
+        field: kind
+        for field, kind in kinds.items()
+        if field not in namespace and kind != inherited.kinds.get(field)
+    }
+    made = properties(name, bases, wanted, annotations, inherited.names)
+    namespace.update(made)
+    return _merged(bases, Own(listed, placed, defaults, frozenset(made), kinds))
 
 
 def redefine(
@@ -235,12 +252,19 @@ def redefine(
     listed = tuple(dict.fromkeys([*implicit, *_listed_fields(name, listed)]))
     for field in listed:
         _check_name(name, field)
-    inherited = _merged(cls.__bases__, Own((), {}, {}, frozenset()))
-    free = [f for f in listed if f not in inherited.names and f not in vars(cls)]
-    properties = _properties(name, cls.__bases__, free, {})
+    inherited = _merged(cls.__bases__, _NOTHING)
+    free: dict[str, Kind] = {
+        field: "watched" if implicit else "embedded"
+        for field in listed
+        if field not in inherited.names and field not in vars(cls)
+    }
+    made = properties(name, cls.__bases__, free, {}, inherited.names)
     kept = old.generated & {*listed, *old.annotations}
-    own = old._replace(listed=listed, generated=kept | properties.keys())
-    return _merged(cls.__bases__, own), properties
+    kinds: dict[str, Kind] = {
+        f: k for f, k in old.kinds.items() if f in listed or f in old.annotations
+    }
+    own = old._replace(listed=listed, generated=kept | made.keys(), kinds=kinds | free)
+    return _merged(cls.__bases__, own), made
 
 
 def _merged(bases: Iterable[Any], own: Own) -> Definition:
@@ -248,14 +272,27 @@ def _merged(bases: Iterable[Any], own: Own) -> Definition:
     names: list[str] = []
     annotations: dict[str, Annotation] = {}
     defaults: dict[str, Any] = {}
+    kinds: dict[str, Kind] = {}
     for base in reversed([*bases]):
         definition: Definition | None = getattr(base, "_definition", None)
         if definition is not None:
             names += definition.ordered
             annotations |= definition.annotations
             defaults |= definition.defaults
+            kinds |= definition.kinds
     names += [*own.listed, *own.annotations]
-    return Definition(own, names, annotations | own.annotations, defaults | own.defaults)
+    return Definition(
+        own, names, annotations | own.annotations, defaults | own.defaults, kinds | own.kinds
+    )
+
+
+def _refuse_counters(owner: str, annotations: Mapping[str, Annotation]) -> None:
+    for field, annotation in annotations.items():
+        if kind_of(annotation) == "counter":
+            raise DefinitionError(
+                f"{owner}.{field}: expected a counter on a Frame, got one on a SubFrame; declare "
+                f"it as int and count with frame.inc('path.{field}')"
+            )
 
 
 def _taken_defaults(owner: str, namespace: dict[str, Any], fields: set[str]) -> dict[str, Any]:
@@ -318,55 +355,6 @@ def _checked_default(owner: str, field: str, value: Any) -> Any:
     return value
 
 
-def _properties(
-    owner: str,
-    bases: tuple[type, ...],
-    fields: Iterable[str],
-    annotations: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return a property for every field that can have one under its own name."""
-    made: dict[str, Any] = {}
-    for field in fields:
-        if not field.isidentifier() or keyword.iskeyword(field):
-            continue
-        existing = _attribute(bases, field)
-        if existing is None:
-            made[field] = _property(field, annotations.get(field))
-        elif isinstance(existing, (classmethod, staticmethod)):
-            made[field] = _FieldOverOperation(_property(field, annotations.get(field)), existing)
-        else:
-            warnings.warn(
-                f"{owner}.{field}: what Frame or a parent has under this name stays; "
-                f"read and write the field as frame[{field!r}]",
-                stacklevel=4,
-            )
-    return made
-
-
-def _attribute(bases: tuple[type, ...], name: str) -> Any:
-    for base in bases:
-        for cls in base.__mro__:
-            if cls is not object and name in cls.__dict__:
-                return cls.__dict__[name]
-    return None
-
-
-def _property(field: str, annotation: Any) -> property:
-    # Generated code, because a getter with the name as a constant is what CPython
-    # specialises; `.get` because try/except makes an absent field four times slower.
-    source = (
-        f"def read(self): return self._document.get({field!r})\n"
-        f"def write(self, value): self._document[{field!r}] = value\n"
-    )
-    made: dict[str, Any] = {}
-    exec(compile(source, f"<field {field}>", "exec"), made)
-    made["read"].__name__ = made["write"].__name__ = field
-    shown = getattr(annotation, "__forward_arg__", annotation)
-    shown = shown if isinstance(shown, str) else getattr(shown, "__name__", shown)
-    doc = f"Field `{field}`" + (f" ({shown})." if annotation is not None else ".")
-    return property(made["read"], made["write"], doc=doc)
-
-
 def check_setting(owner: str, name: str, value: Any) -> None:
     """Refuse a setting that would silently do something else.
 
@@ -391,29 +379,20 @@ def check_setting(owner: str, name: str, value: Any) -> None:
             raise DefinitionError(
                 f"{owner}._db: expected the name of a database, or a Database, got {value!r}"
             )
+    elif name == "_version":
+        if value is not None:
+            _check_version(owner, value)
     elif name == "_tz_aware" and value not in (None, True, False):
         raise DefinitionError(f"{owner}._tz_aware: expected True, False or None, got {value!r}")
 
 
+def _check_version(owner: str, name: Any) -> None:
+    if not isinstance(name, str) or not name or name == "_id" or name[:1] == "$" or "." in name:
+        raise DefinitionError(
+            f"{owner}._version: expected the name of a field that counts the document's versions, "
+            f"got {name!r}; write _version = '_v'"
+        )
+
+
 def _are_texts(values: Any) -> bool:
     return isinstance(values, Iterable) and all(isinstance(value, str) for value in values)
-
-
-class _FieldOverOperation:
-    """A field that has the name of a class-level operation.
-
-    The frame gives the field, the class keeps the operation.
-    """
-
-    def __init__(self, field: property, operation: Any) -> None:
-        self.field = field
-        self.operation = operation
-        self.__doc__ = field.__doc__
-
-    def __get__(self, frame: Any, owner: type) -> Any:
-        if frame is None:
-            return self.operation.__get__(None, owner)
-        return self.field.__get__(frame, owner)
-
-    def __set__(self, frame: Any, value: Any) -> None:
-        self.field.__set__(frame, value)

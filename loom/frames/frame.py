@@ -36,6 +36,8 @@ class Frame(Writing):
       `loom.connect` made.
     - `_private_fields`: paths that `to_json_type` leaves out.
     - `_default_projection`: the projection of calls that give none.
+    - `_version`: name of a field that counts versions: every update then holds only when the
+      stored document is the one that was loaded, and raises Conflict when it is not.
     - `_tz_aware`: whether datetimes are read as aware ones, when it is not the client's choice.
 
     Methods that take `**options` hand them to the PyMongo method that they call (`session`,
@@ -57,6 +59,7 @@ class Frame(Writing):
     _collection: ClassVar[str | None] = None
     _default_projection: ClassVar[Mapping[str, Any] | None] = None
     _tz_aware: ClassVar[bool | None] = None
+    _version: ClassVar[str | None] = None
 
     _id: Any
 

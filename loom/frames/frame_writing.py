@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import behaviours, events, operations
 from .frame_reading import Reading
 from .operations import everyday
 from .port import blocking, complete
+from .projections import Projection
+from .queries import Filter
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,24 +42,119 @@ class Writing(Reading):
         """
         complete(operations.insert(blocking(), self, options))
 
-    def update(self, *fields: str, **options: Any) -> None:
+    def save(self, *fields: str, where: Filter = None, **options: Any) -> None:
+        """Insert this frame if it has no `_id`, else write what was changed, and nothing else.
+
+        Without names that is what was assigned through the frame, and what was edited in place in
+        the lists, dicts and sub-frames that were read through it: of those the paths that differ.
+        Two copies of a document that change different fields both keep their change. A document
+        that was deleted meanwhile stays deleted. When nothing was changed nothing is sent.
+
+        Args:
+            fields: names or dotted paths; given, they are written as by `update`.
+            where: as for `update`.
+            options: as for `Collection.insert_one` and `Collection.update_one`.
+
+        Raises:
+            Gone: the document is not there any more.
+            Conflict: the document is there, but not as `where` or `_version` expects it.
+            Duplicate: a unique index holds the values already.
+        """
+        complete(operations.save(blocking(), self, fields, where, options))
+
+    def update(self, *fields: str, where: Filter = None, **options: Any) -> None:
         """Write fields of this frame to its document.
 
         Sends `update` and `updated`. What listeners change is written too.
 
         Args:
             fields: names or dotted paths; none means everything that the frame holds.
+            where: a condition that the stored document must meet (compare and set).
             options: as for `Collection.update_one`.
 
         Raises:
             MissingId: the frame has no `_id`.
             Gone: the document is not there.
+            Conflict: the document is there, but not as `where` or `_version` expects it.
             FieldError: a name is not a declared field.
             QueryError: a named field is absent from the frame; `unset` removes fields.
             ProjectionError: a list that was fetched only in part would be overwritten.
         """
-        if options or not everyday.update(self, fields):
-            complete(operations.update(blocking(), self, fields, options))
+        if where is not None or options or not everyday.update(self, fields):
+            complete(operations.update(blocking(), self, fields, where, options))
+
+    def inc(self, field: str, amount: float = 1, *, where: Filter = None, **options: Any) -> Any:
+        """Add to a number of the document, atomically, and return what it is now.
+
+        The new value is in the frame, too. A field that the document lacks counts from 0.
+
+        Args:
+            field: a name or dotted path.
+            amount: what is added; less than 0 subtracts.
+            where: as for `update`: `burt.inc("gold", -5, where=Q.gold >= 5)`.
+            options: as for `Collection.find_one_and_update`.
+
+        Raises:
+            Conflict: the document is there, but not as `where` expects it.
+            Gone: the document is not there.
+        """
+        return complete(operations.inc(blocking(), self, field, amount, where, options))
+
+    def change(
+        self,
+        changes: Mapping[str, Any] | list[Mapping[str, Any]],
+        *,
+        where: Filter = None,
+        **options: Any,
+    ) -> None:
+        """Change the document on the server in one step, and take the new values into the frame.
+
+        Sends `update` and `updated`.
+
+        Args:
+            changes: an update document, `{"$push": {"loot": "ring"}}`, or a pipeline.
+            where: as for `update`.
+            options: as for `Collection.find_one_and_update`.
+
+        Raises:
+            Conflict: the document is there, but not as `where` expects it.
+            Gone: the document is not there.
+            QueryError: the update document cannot be sent.
+        """
+        complete(operations.change(blocking(), self, changes, where, options))
+
+    @classmethod
+    def take(
+        cls,
+        filter: Filter,
+        changes: Mapping[str, Any] | list[Mapping[str, Any]],
+        *,
+        sort: Any = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Self | None:
+        """Change the first document that matches and return its frame, as it is after the change.
+
+        One step on the server, so that of many workers only one gets a document:
+        `Job.take(Q.state == "new", {"$set": {"state": "taken"}}, sort="created")`.
+
+        Args:
+            filter: as for `one`.
+            changes: an update document or a pipeline.
+            sort: which of those that match is the first, as for `one`.
+            projection: as for `one`.
+            options: as for `Collection.find_one_and_update`.
+
+        Returns:
+            The frame, None when nothing matches.
+
+        Raises:
+            QueryError: the filter or the update document cannot be sent.
+        """
+        found: Self | None = complete(
+            operations.take(blocking(), cls, filter, changes, sort, projection, options)
+        )
+        return found
 
     def upsert(self, *fields: str, **options: Any) -> None:
         """Insert this frame if it is not stored, else update it.
@@ -71,33 +168,38 @@ class Writing(Reading):
         """
         complete(operations.upsert(blocking(), self, fields, options))
 
-    def unset(self, *fields: str, **options: Any) -> None:
+    def unset(self, *fields: str, where: Filter = None, **options: Any) -> None:
         """Remove fields from the document and from this frame.
 
         Sends `update` and `updated`.
 
         Args:
             fields: names or dotted paths.
+            where: as for `update`.
             options: as for `Collection.update_one`.
 
         Raises:
             MissingId: the frame has no `_id`.
             Gone: the document is not there.
+            Conflict: the document is there, but not as `where` or `_version` expects it.
         """
-        complete(operations.unset(blocking(), self, fields, options))
+        complete(operations.unset(blocking(), self, fields, where, options))
 
-    def delete(self, **options: Any) -> None:
+    def delete(self, *, where: Filter = None, **options: Any) -> None:
         """Delete the document of this frame; one that is gone already is no error.
 
         Sends `delete` and `deleted`.
 
         Args:
+            where: as for `update`.
             options: as for `Collection.delete_one`.
 
         Raises:
             MissingId: the frame has no `_id`.
+            Conflict: the document is there, but not as `where` expects it, or its `_version` is
+                another one than the frame's.
         """
-        complete(operations.delete(blocking(), self, options))
+        complete(operations.delete(blocking(), self, where, options))
 
     @classmethod
     def insert_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:

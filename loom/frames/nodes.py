@@ -36,7 +36,7 @@ def add_declared(
 ) -> None:
     """Add the annotated sub-frames of `owner` that a projection fetches and does not map itself."""
     annotations = resolved_annotations(owner._definition)
-    plan.made_of[owner] = owner._definition, annotations
+    plan.made_of[owner] = owner._definition, annotations, getattr(owner, "_version", None)
     for field, annotation in annotations.items():
         found = embedded(annotation)
         if found is None or field in node.references:

@@ -85,7 +85,7 @@ class Plan:
         partial: what was fetched only in part and is therefore never written whole.
         computed: paths among them that hold the result of an expression or a part of a list.
         has_keys: a reference is stored as another field than `_id`.
-        made_of: by class, its fields and resolved annotations that the plan rests on.
+        made_of: by class, its fields, resolved annotations and version field that the plan rests on.
         is_plain: documents are wrapped and nothing else.
     """
 
@@ -111,7 +111,7 @@ class Plan:
         self.partial: PartialTree = {}
         self.computed: frozenset[str] = frozenset()
         self.has_keys = False
-        self.made_of: dict[Any, tuple[Any, Any]] = {}
+        self.made_of: dict[Any, tuple[Any, Any, str | None]] = {}
         self.is_plain = False
 
     @property

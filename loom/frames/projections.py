@@ -9,7 +9,7 @@ from typing import Any, Union, cast
 from ..errors import LoomError, ProjectionError
 from .annotations import resolved_annotations
 from .conditions import Expression
-from .fetching import Flat, keeps_the_rest, partial, with_key
+from .fetching import Flat, keeps_the_rest, partial, with_key, with_version
 from .nodes import add_declared, child_of, inner_node, mark_references
 from .plans import Node, OnMissing, Plan, Reference
 from .values import SCALARS, plain
@@ -66,8 +66,10 @@ def plan_for(frame_class: Any, projection: Projection = None, key: str | None = 
 
 def _is_current(plan: Plan) -> bool:
     """Tell whether fields and annotations are still those that the plan was made of."""
-    for cls, (definition, resolved) in plan.made_of.items():
+    for cls, (definition, resolved, version) in plan.made_of.items():
         if cls._definition is not definition or resolved_annotations(definition) is not resolved:
+            return False
+        if getattr(cls, "_version", None) != version:
             return False
     return True
 
@@ -144,7 +146,7 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
             driver = flat.settled()
         else:
             driver = flat.beside(driver)
-    plan.driver = with_key(driver, key, name)
+    plan.driver = with_version(with_key(driver, key, name), frame_class._version)
     plan.partial, plan.computed = partial(plan.driver or {})
     add_declared(plan, plan.node, frame_class, "", plan.driver)
     mark_references(plan.node)

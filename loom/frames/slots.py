@@ -7,9 +7,10 @@ from itertools import chain, compress
 from typing import Any, Literal, NamedTuple
 
 from ..errors import NotFound
-from .document import Missing, is_document
+from .document import is_document
 from .ids import id_key, id_keys
 from .loaded import Loaded, is_nameable
+from .missing import Missing
 from .plans import Node, Reference
 from .port import Documents
 from .subframes import embedded_in, inside

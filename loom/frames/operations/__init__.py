@@ -1,14 +1,16 @@
 """Every operation on frames, written once as a coroutine over a port."""
 
 from .batches import bulk_error, delete_many, insert_many, reasons_of, unset_many, update_many
+from .changing import change, inc, take
 from .reading import BATCH, by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
-from .writing import delete, insert, joined_changes, unset, update, upsert
+from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
     "BATCH",
     "bulk_error",
     "by_id",
     "by_ids",
+    "change",
     "count",
     "delete",
     "delete_many",
@@ -16,6 +18,7 @@ __all__ = [
     "exists",
     "id_filter",
     "ids",
+    "inc",
     "insert",
     "insert_many",
     "joined_changes",
@@ -23,6 +26,8 @@ __all__ = [
     "one",
     "reasons_of",
     "reload",
+    "save",
+    "take",
     "unset",
     "unset_many",
     "update",

@@ -13,13 +13,12 @@ from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, u
 from ..events import emit, listeners
 from ..ids import id_keys
 from ..port import Port
+from .guards import Guard, acknowledged, forget, inserted, paths_of
 from .reading import Options, id_filter, listed, shared_options
 from .writing import (
     after_event,
     before_event,
     check_unset,
-    forget,
-    paths_of,
     removals,
     snapshot_of,
     unset_change,
@@ -65,7 +64,7 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
         reasons = reasons_of(error, len(frames), options.get("ordered", True))
     done = [i for i in range(len(frames)) if i not in reasons]
     for i in done:
-        frames[i]._document["_id"] = copies[i]["_id"]
+        inserted(frames[i], copies[i]["_id"])
     stored = [frames[i] for i in done]
     failure = _failure(f"{cls.__name__}.insert_many", frames, reasons, failed)
     await after_event(port, "inserted", cls, stored, failure, session=session)
@@ -186,6 +185,9 @@ async def _write_many(
     if operation == "unset_many":
         for frame, change in zip(written, payload["changes"], strict=True):
             forget(frame, change["$unset"])
+    if changes:
+        for frame, change in zip(written, payload["changes"], strict=True):
+            acknowledged(frame, change)
     failure = _failure(f"{cls.__name__}.{operation}", frames, reasons, failed)
     payload["session"] = options.get("session")
     await after_event(port, event, cls, written, failure, **payload)
@@ -201,8 +203,8 @@ async def _send_updates(
 ) -> None:
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
     requests = [
-        UpdateOne(id_filter(frame._document["_id"]), change, **single)
-        for frame, change in zip(frames, changes, strict=True)
+        UpdateOne(guard.filter(), guard.counting(change), **single)
+        for guard, change in zip((Guard(port, frame) for frame in frames), changes, strict=True)
     ]
     contents = [change.get("$set", {}) for change in changes]
     await _write_many(
@@ -227,7 +229,7 @@ async def update_many(
         await emit(port, "update", cls, frames, {"fields": fields, "session": session})
     naive = port.naive(cls)
     changes = [
-        update_of(frame, fields, snapshot, naive, "update_many")
+        update_of(frame, fields, snapshot.changed() if snapshot else set(), naive, "update_many")
         for frame, snapshot in zip(frames, snapshots, strict=True)
     ]
     await _send_updates(port, cls, "update_many", frames, changes, options)

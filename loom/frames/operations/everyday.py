@@ -22,6 +22,7 @@ from ..events import are_updates_heard, running_event
 from ..paths import MISSING
 from ..port import clearer
 from ..projections import plan_for
+from ..tracking import Tracked
 from ..values import SCALARS
 from .reading import gone
 
@@ -30,6 +31,8 @@ __all__ = ["NOT_EVERYDAY", "by_id", "one", "update"]
 #: Returned by what was not begun.
 NOT_EVERYDAY: Any = object()
 
+#: No declared field, or one that is written in another way.
+_NOT_PLAIN = (None, "counter")
 _NOTHING: dict[Any, Any] = {}
 
 
@@ -81,13 +84,15 @@ def update(frame: Any, fields: tuple[Any, ...]) -> bool:
         or overrides.get() is not None
         or running_event.get() is not None
         or class_options.get(_NOTHING) is not _NOTHING
-        or hasattr(frame, "_state")
     ):
         return False
-    names = cls._definition.names
+    state = getattr(frame, "_state", None)
+    if state is not None and (type(state) is not Tracked or state.loaded is not None):
+        return False
+    kinds = cls._definition.kinds
     part = {}
     for field in fields:
-        if type(field) is not str or field not in names or field == "_id":
+        if type(field) is not str or field == "_id" or kinds.get(field) in _NOT_PLAIN:
             return False
         value = part[field] = document.get(field, MISSING)
         if type(value) not in PLAIN:
@@ -100,6 +105,9 @@ def update(frame: Any, fields: tuple[Any, ...]) -> bool:
         raise clearer(cls.__name__, part, collection.codec_options, error) from error
     if sent and not sent["n"]:
         raise gone(cls, id, "update")
+    if state is not None:
+        for field in fields:
+            state.forget(field)
     return True
 
 
@@ -116,7 +124,7 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
     is_here = overrides.get() is None and class_options.get(_NOTHING) is _NOTHING
     if is_here and definition.is_watched and (connection is None or connection.naive == "utc"):
         collection = find_collection(cls, aio=False)
-        is_unheard = not are_updates_heard(cls)
+        is_unheard = cls._version is None and not are_updates_heard(cls)
         # A dict that is a class's setting can be changed without notice.
         plan = plan_for(cls) if cls._default_projection is None else None
         if plan is not None and plan.is_plain:

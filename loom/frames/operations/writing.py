@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pymongo.errors import WriteConcernError
 
-from ...errors import Duplicate, FieldError, Gone
+from ...errors import Conflict, Duplicate, FieldError, Gone, QueryError
 from ..changes import (
     Snapshot,
     check_fields,
     document_to_insert,
     id_or_error,
+    unsaved,
     update_of,
 )
 from ..events import add_note, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
-from .reading import Options, gone, id_filter, shared_options
+from .guards import Guard, acknowledged, forget, inserted, paths_of
+from .reading import Options, id_filter, shared_options
 
 
 async def before_event(port: Port, event: str, cls: Any, frames: list[Any], **payload: Any) -> None:
@@ -57,48 +59,88 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
         await port.write(cls, "insert_one", document, document, **options)
     except WriteConcernError as error:  # the write stands
         concern = error
-    frame._document["_id"] = document["_id"]
+    inserted(frame, document["_id"])
     await after_event(port, "inserted", cls, [frame], concern, session=session)
 
 
 def snapshot_of(port: Port, frame: Any) -> Snapshot:
-    return Snapshot(frame._document, port.collection(type(frame)).codec_options)
+    return Snapshot(frame, port.collection(type(frame)).codec_options)
 
 
-async def update(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
+async def update(
+    port: Port, frame: Any, fields: tuple[str, ...], where: Any, options: Options
+) -> None:
     """Write fields of a stored frame."""
     cls = type(frame)
-    id = id_or_error(frame, "update")
-    change = await _prepared(port, frame, fields, options)
-    concern = None
-    content = change.get("$set", {})
-    try:
-        result = await port.write(cls, "update_one", content, id_filter(id), change, **options)
-        _check_found(result, cls, id, "update")
-    except WriteConcernError as error:  # the write stands
-        concern = error
-    await _updated(port, frame, change, options.get("session"), concern)
-
-
-async def _prepared(
-    port: Port, frame: Any, fields: tuple[str, ...], options: Options
-) -> dict[str, Any]:
-    """Call the before-listeners and return the update document with what they changed."""
-    cls = type(frame)
+    id_or_error(frame, "update")
     check_fields(cls, fields, "update")
-    snapshot = None
+    joined: set[str] = set()
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
         payload = {"fields": fields, "session": options.get("session")}
         await emit(port, "update", cls, [frame], payload)
-    return update_of(frame, fields, snapshot, port.naive(cls), "update")
+        joined = snapshot.changed()
+    change = update_of(frame, fields, joined, port.naive(cls), "update")
+    await _write(port, frame, change, where, "update", options)
 
 
-def _check_found(result: Any, cls: Any, id: Any, operation: str) -> None:
-    # `n` counts what was matched or upserted; there is no result of an unacknowledged write.
-    sent = result.raw_result
-    if sent and not sent["n"]:
-        raise gone(cls, id, operation)
+async def save(
+    port: Port, frame: Any, fields: tuple[str, ...], where: Any, options: Options
+) -> None:
+    """Insert a new frame; of a stored one write what was changed."""
+    cls = type(frame)
+    if frame._document.get("_id") is None:
+        if where is not None:
+            raise QueryError(
+                f"{cls.__name__}.save: expected no where= for a frame without _id, which is "
+                f"inserted, got {where!r}; leave it out, or load the frame first"
+            )
+        check_fields(cls, fields, "save")
+        frame._document.pop("_id", None)
+        await insert(port, frame, without_update_options(options))
+        return
+    if fields:
+        await update(port, frame, fields, where, options)
+        return
+    paths = unsaved(frame, port.collection(cls).codec_options)
+    if not paths:
+        return
+    if listeners("update", cls):
+        snapshot = snapshot_of(port, frame)
+        payload = {"fields": tuple(sorted(paths)), "session": options.get("session")}
+        await emit(port, "update", cls, [frame], payload)
+        paths |= snapshot.changed()
+    change = update_of(frame, (), paths, port.naive(cls), "save", whole=False)
+    if change:
+        await _write(port, frame, change, where, "save", options)
+
+
+async def _write(
+    port: Port,
+    frame: Any,
+    change: dict[str, Any],
+    where: Any,
+    operation: str,
+    options: Options,
+    removed: Iterable[str] = (),
+) -> None:
+    """Send the update of one frame, under its condition, and the after-event."""
+    cls = type(frame)
+    guard = Guard(port, frame, where)
+    sent = guard.counting(change)
+    concern = None
+    content = change.get("$set", {})
+    try:
+        result = await port.write(cls, "update_one", content, guard.filter(), sent, **options)
+        # `n` counts what was matched or upserted; there is no result of an unacknowledged write.
+        found = result.raw_result
+        if found and not found["n"]:
+            raise await guard.refusal(port, operation, options)
+    except WriteConcernError as error:  # the write stands
+        concern = error
+    forget(frame, removed)
+    acknowledged(frame, change)
+    await _updated(port, frame, sent, options.get("session"), concern)
 
 
 async def _updated(
@@ -110,30 +152,20 @@ async def _updated(
         await after_event(port, "updated", cls, [frame], failure, **payload)
 
 
-def paths_of(changes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(p for change in changes for paths in change.values() for p in paths))
-
-
-async def unset(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
+async def unset(
+    port: Port, frame: Any, fields: tuple[str, ...], where: Any, options: Options
+) -> None:
     """Remove fields from a stored document, then from the frame."""
     cls = type(frame)
-    id = id_or_error(frame, "unset")
+    id_or_error(frame, "unset")
     check_unset(cls, fields, "unset")
-    session = options.get("session")
     change: dict[str, Any] = {"$unset": removals(fields)}
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
-        await emit(port, "update", cls, [frame], {"fields": fields, "session": session})
+        payload = {"fields": fields, "session": options.get("session")}
+        await emit(port, "update", cls, [frame], payload)
         change = unset_change(port, frame, fields, snapshot)
-    concern = None
-    content = change.get("$set", {})
-    try:
-        result = await port.write(cls, "update_one", content, id_filter(id), change, **options)
-        _check_found(result, cls, id, "unset")
-    except WriteConcernError as error:  # the write stands
-        concern = error
-    forget(frame, fields)
-    await _updated(port, frame, change, session, concern)
+    await _write(port, frame, change, where, "unset", options, removed=fields)
 
 
 def check_unset(cls: Any, fields: tuple[str, ...], operation: str) -> None:
@@ -151,14 +183,14 @@ def joined_changes(
     port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
 ) -> dict[str, dict[str, Any]]:
     """Return what listeners changed beside the fields that the operation itself changes."""
-    changed = tuple(
+    changed = {
         path
-        for path in snapshot.changed(frame._document)
+        for path in snapshot.changed()
         if not any(path == f or is_ancestor(f, path) or is_ancestor(path, f) for f in fields)
-    )
+    }
     if not changed:
         return {}
-    return update_of(frame, changed, snapshot, port.naive(type(frame)), "update")
+    return update_of(frame, (), changed, port.naive(type(frame)), "update", whole=False)
 
 
 def unset_change(
@@ -169,26 +201,20 @@ def unset_change(
     return change
 
 
-def forget(frame: Any, fields: Iterable[str]) -> None:
-    for field in fields:
-        *parents, last = field.split(".")
-        holder: Any = frame._document
-        for key in parents:
-            holder = holder.get(key) if isinstance(holder, dict) else None
-            holder = getattr(holder, "_document", holder)
-        if isinstance(holder, dict):
-            holder.pop(last, None)
-
-
 #: Options of `update_one` that `insert_one` does not take.
 _ONLY_UPDATE = frozenset({"array_filters", "collation", "hint", "let", "sort"})
+
+
+def without_update_options(options: Options) -> Options:
+    """Return the options that an insert takes as well."""
+    return {k: v for k, v in options.items() if k not in _ONLY_UPDATE}
 
 
 async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Insert a frame that is not stored, else update it; right also when others do the same."""
     cls = type(frame)
     check_fields(cls, fields, "upsert")
-    to_insert = {k: v for k, v in options.items() if k not in _ONLY_UPDATE}
+    to_insert = without_update_options(options)
     if frame._document.get("_id") is None:
         frame._document.pop("_id", None)
         return await insert(port, frame, to_insert)
@@ -200,7 +226,7 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
             if frame._document.keys() == {"_id"} and not listeners("update", cls):
                 return None  # it is there, and that is all that was asked for
             try:
-                return await update(port, frame, fields, options)
+                return await update(port, frame, fields, None, options)
             except Gone:
                 continue
         try:
@@ -210,15 +236,23 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
                 raise
 
 
-async def delete(port: Port, frame: Any, options: Options) -> None:
+async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     """Delete a stored document."""
     cls = type(frame)
     id = id_or_error(frame, "delete")
     session = options.get("session")
+    guard = Guard(port, frame, where)
+    if guard.version is not None and guard.version not in frame._document:
+        guard.version = None  # made of an _id alone: it was never read
     await before_event(port, "delete", cls, [frame], session=session)
     concern = None
     try:
-        await port.write(cls, "delete_one", {"_id": id}, id_filter(id), **options)
+        result = await port.write(cls, "delete_one", {"_id": id}, guard.filter(), **options)
+        found = result.raw_result
+        if guard.is_conditional and found and not found["n"]:
+            refusal = await guard.refusal(port, "delete", options)
+            if isinstance(refusal, Conflict):
+                raise refusal
     except WriteConcernError as error:
         concern = error
     await after_event(port, "deleted", cls, [frame], concern, session=session)

@@ -1,0 +1,282 @@
+"""Changing a document in one step on the server: inc, change, take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.errors import WriteConcernError
+
+from ...encoding import settle_datetimes
+from ...errors import QueryError
+from ..changes import check_fields, id_or_error
+from ..events import emit, listeners
+from ..paths import MISSING, lookup
+from ..port import Port
+from ..projections import Projection, plan_for
+from ..queries import to_sort
+from ..references import build
+from ..tracking import settle
+from ..values import plain
+from .guards import Guard, forget, paths_of
+from .reading import Options, compiled_filter, id_filter, shared_options
+from .writing import after_event, joined_changes, snapshot_of
+
+__all__ = ["change", "checked_changes", "inc", "take"]
+
+
+def checked_changes(port: Port, cls: Any, changes: Any, operation: str) -> Any:
+    """Return an update document or pipeline as the driver takes it, checked.
+
+    Raises:
+        QueryError: it cannot be sent, or it would replace the document.
+        FieldError: a path does not begin with a declared field.
+    """
+    place = f"{cls.__name__}.{operation}"
+    if isinstance(changes, list) and changes and all(isinstance(s, Mapping) for s in changes):
+        return plain(changes, place)
+    if not isinstance(changes, Mapping) or not changes:
+        raise QueryError(
+            f"{place}: expected an update document such as {{'$set': {{...}}}}, got {changes!r}"
+        )
+    checked: dict[str, Any] = {}
+    for operator, paths in changes.items():
+        if not isinstance(operator, str) or operator[:1] != "$":
+            raise QueryError(
+                f"{place}: expected update operators, got {operator!r}; write "
+                f"{{'$set': {{{operator!r}: ...}}}}"
+            )
+        if not isinstance(paths, Mapping) or not paths:
+            raise QueryError(
+                f"{place}: expected fields and values for {operator}, got {paths!r}; write "
+                f"{{{operator!r}: {{'name': ...}}}}"
+            )
+        named = {str(path): value for path, value in paths.items()}
+        check_fields(cls, named, operation)
+        if cls._version is not None and cls._version in named:
+            raise QueryError(
+                f"{place}: expected fields that are written, got {cls._version!r}, which counts "
+                "the versions by itself; leave it out"
+            )
+        checked[operator] = plain(named, place)
+    # Twice: a datetime can stand below an operator and below `$each` in it.
+    settle_datetimes(checked, port.naive(cls), place)
+    return checked
+
+
+async def inc(port: Port, frame: Any, field: str, amount: Any, where: Any, options: Options) -> Any:
+    """Add to a number of a stored document; return what it is now."""
+    cls = type(frame)
+    if isinstance(amount, bool) or not hasattr(amount, "__add__") or isinstance(amount, str):
+        raise QueryError(f"{cls.__name__}.inc: expected a number, got {amount!r}")
+    await _change(port, frame, {"$inc": {field: amount}}, where, "inc", options)
+    found = lookup(frame._document, field)
+    return None if found is MISSING else found
+
+
+async def change(port: Port, frame: Any, changes: Any, where: Any, options: Options) -> None:
+    """Change a stored document in one step and take the new values into the frame."""
+    await _change(port, frame, changes, where, "change", options)
+
+
+async def _change(
+    port: Port, frame: Any, changes: Any, where: Any, operation: str, options: Options
+) -> None:
+    cls = type(frame)
+    id_or_error(frame, operation)
+    sent = checked_changes(port, cls, changes, operation)
+    session = options.get("session")
+    if listeners("update", cls):
+        snapshot = snapshot_of(port, frame)
+        payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
+        await emit(port, "update", cls, [frame], payload)
+        sent = joined(sent, joined_changes(port, frame, paths_of([sent]), snapshot))
+    guard = Guard(port, frame, where)
+    guard.version = None  # what the server adds up holds whatever the frame has seen
+    concern = None
+    document: Any = None
+    fetched = _fetched(cls, sent)
+    try:
+        document = await port.write(
+            cls,
+            "find_one_and_update",
+            sent.get("$set", {}) if isinstance(sent, dict) else {},
+            guard.filter(),
+            _counting(cls, sent),
+            projection=fetched,
+            return_document=ReturnDocument.AFTER,
+            **options,
+        )
+    except WriteConcernError as error:  # the write stands; its reply does not come with it
+        concern = error
+        document = await port.find_one(cls, id_filter(guard.id), fetched, shared_options(options))
+    if document is None and concern is None:
+        raise await guard.refusal(port, operation, options)
+    if document is not None:
+        await _take_in(port, frame, document, sent, options)
+    if concern is not None or listeners("updated", cls):
+        payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
+        await after_event(port, "updated", cls, [frame], concern, **payload)
+
+
+def joined(changes: Any, others: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return an update document with what listeners changed beside it."""
+    if not others:
+        return changes
+    if isinstance(changes, list):
+        assigned = {path: {"$literal": value} for path, value in others.get("$set", {}).items()}
+        stages = [{"$set": assigned}] if assigned else []
+        removed = [*others.get("$unset", {})]
+        return [*changes, *stages, *([{"$unset": removed}] if removed else [])]
+    return {
+        operator: {**others.get(operator, {}), **changes.get(operator, {})}
+        for operator in {**changes, **others}
+    }
+
+
+def _counting(cls: Any, sent: Any) -> Any:
+    version = cls._version
+    if version is None:
+        return sent
+    if isinstance(sent, list):
+        return [*sent, {"$set": {version: {"$add": [{"$ifNull": [f"${version}", 0]}, 1]}}}]
+    return {**sent, "$inc": {**sent.get("$inc", {}), version: 1}}
+
+
+def _fetched(cls: Any, sent: Any) -> dict[str, Any] | None:
+    """Return the projection of what a change touches; None for everything."""
+    if isinstance(sent, list):
+        return plan_for(cls, {}).driver
+    fetched = dict.fromkeys(_outermost(map(_whole, paths_of([sent]))), True)
+    if cls._version is not None:
+        fetched[cls._version] = True
+    return fetched
+
+
+def _whole(path: str) -> str:
+    """Return a path up to the first place in a list: lists come back whole."""
+    names = path.split(".")
+    for position, name in enumerate(names):
+        if position and (name.isdigit() or name[:1] == "$"):
+            return ".".join(names[:position])
+    return path
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    distinct = sorted(set(paths))
+    return [
+        path for path in distinct if not any(path.startswith(f"{other}.") for other in distinct)
+    ]
+
+
+async def _take_in(port: Port, frame: Any, document: Any, sent: Any, options: Options) -> None:
+    """Put what a change has stored into the frame."""
+    cls = type(frame)
+    version = cls._version
+    if version is not None:
+        number = document.pop(version, None)
+        seen = frame._document.get(version)
+        # Another number than the next one: others changed what this frame has not read.
+        if number == (seen or 0) + 1:
+            frame._document[version] = number
+    document.pop("_id", None)
+    fetched = _fetched(cls, sent)
+    paths = [*document] if fetched is None or isinstance(sent, list) else [*fetched]
+    paths = [path for path in paths if path not in ("_id", version)]
+    # Embedded documents that the annotations declare become sub-frames.
+    roots = {path.partition(".")[0] for path in paths}
+    plan = plan_for(cls, dict.fromkeys(sorted(roots), True)) if roots else None
+    if plan is not None:
+        made = (await build(port, plan, [document], shared_options(options)))[0]
+        document = made._document
+    for path in paths:
+        value = lookup(document, path)
+        if value is MISSING:
+            forget(frame, [path])
+        else:
+            _put(frame._document, path.split("."), value, document)
+    settle(frame, paths)
+
+
+def _put(holder: Any, names: list[str], value: Any, fresh: Any) -> None:
+    """Put a value at a path; what is missing on the way is taken from the fresh document."""
+    name, *rest = names
+    if not rest:
+        current = holder.get(name)
+        if getattr(type(current), "_is_frame", False) and current._document.get("_id") == value:
+            return  # still the frame that stands for this id
+        holder[name] = value
+        return
+    inner = getattr(holder.get(name), "_document", holder.get(name))
+    if not isinstance(inner, dict):
+        holder[name] = fresh[name]
+        return
+    deeper = fresh[name]
+    _put(inner, rest, value, getattr(deeper, "_document", deeper))
+
+
+async def take(
+    port: Port,
+    cls: Any,
+    filter: Any,
+    changes: Any,
+    sort: Any,
+    projection: Projection,
+    options: Options,
+) -> Any:
+    """Change the first document that matches; return its frame as it is now, or None."""
+    query = compiled_filter(port, cls, filter)
+    sent = checked_changes(port, cls, changes, "take")
+    plan = plan_for(cls, projection)
+    if sort is not None:
+        options["sort"] = to_sort(sort)
+    session = options.get("session")
+    wanted, counted = query, _counting(cls, sent)
+    heard = bool(listeners("update", cls))
+    while True:
+        if heard:
+            found = await _heard(port, cls, query, sent, options)
+            if found is None:
+                return None
+            wanted, sent = found
+            counted = _counting(cls, sent)
+        document = await port.write(
+            cls,
+            "find_one_and_update",
+            sent.get("$set", {}) if isinstance(sent, dict) else {},
+            wanted,
+            counted,
+            projection=plan.driver,
+            return_document=ReturnDocument.AFTER,
+            **options,
+        )
+        if document is not None:
+            break
+        if not heard:
+            return None
+        sent = checked_changes(port, cls, changes, "take")  # another worker was faster
+    frame = (await build(port, plan, [document], shared_options(options)))[0]
+    payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
+    await after_event(port, "updated", cls, [frame], None, **payload)
+    return frame
+
+
+async def _heard(
+    port: Port, cls: Any, query: dict[str, Any], sent: Any, options: Options
+) -> tuple[dict[str, Any], Any] | None:
+    """Tell the before-listeners of the document that is to be taken; return filter and change."""
+    plan = plan_for(cls, {})
+    finding = {k: v for k, v in options.items() if k in ("sort", "session", "comment", "hint")}
+    finding |= {k: v for k, v in options.items() if k == "collation"}
+    document = await port.find_one(cls, query, plan.driver, finding)
+    if document is None:
+        return None
+    frame = (await build(port, plan, [document], shared_options(options)))[0]
+    snapshot = snapshot_of(port, frame)
+    paths = paths_of([sent])
+    payload = {"fields": paths, "changes": [sent], "session": options.get("session")}
+    await emit(port, "update", cls, [frame], payload)
+    sent = joined(sent, joined_changes(port, frame, paths, snapshot))
+    wanted = id_filter(frame._document["_id"])
+    return {"$and": [wanted, query]} if query else wanted, sent

@@ -1,0 +1,116 @@
+"""What a write holds for: the stored document as the caller, or its version, expects it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import Conflict, Gone
+from ..document import wrap_one
+from ..port import Port
+from ..tracking import settle, stored
+from .reading import Options, compiled_filter, gone, id_filter, shared_options
+
+__all__ = ["Guard", "acknowledged", "forget", "inserted", "paths_of"]
+
+
+class Guard:
+    """The condition of one write: an `_id`, what `where` asks for, and the document's version."""
+
+    __slots__ = ("cls", "condition", "frame", "id", "version")
+
+    def __init__(self, port: Port, frame: Any, where: Any = None) -> None:
+        self.frame = frame
+        self.cls = type(frame)
+        self.id = frame._document["_id"]
+        self.version: str | None = self.cls._version
+        self.condition = None if where is None else compiled_filter(port, self.cls, where)
+
+    @property
+    def is_conditional(self) -> bool:
+        """True when the document can be there and yet not be written."""
+        return bool(self.condition) or self.version is not None
+
+    def filter(self) -> dict[str, Any]:
+        """Return the filter of the write."""
+        wanted = id_filter(self.id)
+        if self.version is not None:
+            wanted[self.version] = self.frame._document.get(self.version)
+        if not self.condition:
+            return wanted
+        if wanted.keys() & self.condition.keys() or any(k[:1] == "$" for k in self.condition):
+            return {"$and": [wanted, self.condition]}
+        return wanted | self.condition
+
+    def counting(self, change: Any) -> Any:
+        """Return an update document that counts the version."""
+        if self.version is None:
+            return change
+        if isinstance(change, list):
+            number = {"$add": [{"$ifNull": [f"${self.version}", 0]}, 1]}
+            return [*change, {"$set": {self.version: number}}]
+        return {**change, "$inc": {**change.get("$inc", {}), self.version: 1}}
+
+    async def refusal(self, port: Port, operation: str, options: Options) -> Conflict | Gone:
+        """Return why nothing matched: the document differs, or is not there."""
+        document = None
+        if self.is_conditional:
+            shared = shared_options(options)
+            document = await port.find_one(self.cls, id_filter(self.id), None, shared)
+        if document is None:
+            return gone(self.cls, self.id, operation)
+        return self.conflict(operation, wrap_one(self.cls, document))
+
+    def conflict(self, operation: str, found: Any) -> Conflict:
+        """Return the error that holds the frame and the document stored now."""
+        expected = []
+        if self.version is not None:
+            number = self.frame._document.get(self.version)
+            expected.append(f"{self.version}={number!r} (stored: {found.get(self.version)!r})")
+        if self.condition:
+            expected.append(repr(self.condition))
+        return Conflict(
+            f"{self.cls.__name__}.{operation}: expected the document with _id={self.id!r} to have "
+            f"{' and '.join(expected)}, found it different; reload the frame and decide again, "
+            "`stored` of this error is the document as it is",
+            self.frame,
+            found,
+        )
+
+
+def paths_of(changes: Iterable[Any]) -> tuple[str, ...]:
+    """Return the paths that update documents write, each once."""
+    found: dict[str, None] = {}
+    for change in changes:
+        if isinstance(change, Mapping):
+            for operator, paths in change.items():
+                found.update(dict.fromkeys(paths))
+                if operator == "$rename":
+                    found.update(dict.fromkeys(paths.values()))
+    return tuple(found)
+
+
+def acknowledged(frame: Any, change: Mapping[str, Any]) -> None:
+    """Bring a frame to what an acknowledged `$set`, `$unset` or `$inc` of it has stored."""
+    version = type(frame)._version
+    if version is not None:
+        frame._document[version] = (frame._document.get(version) or 0) + 1
+    settle(frame, paths_of([change]))
+
+
+def inserted(frame: Any, id: Any) -> None:
+    """Give a frame the `_id` that it was stored under."""
+    frame._document["_id"] = id
+    stored(frame)
+
+
+def forget(frame: Any, fields: Iterable[str]) -> None:
+    """Remove what is no longer stored from a frame."""
+    for field in fields:
+        *parents, last = field.split(".")
+        holder: Any = frame._document
+        for key in parents:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+            holder = getattr(holder, "_document", holder)
+        if isinstance(holder, dict):
+            holder.pop(last, None)
