@@ -48,6 +48,7 @@ ORDER = """
     loom.frames.projections loom.frames.subframes
     loom.frames.loaded
     loom.frames.changes
+    loom.frames.updates
     loom.clients
     loom.connection
     loom.frames.events loom.frames.pauses

@@ -18,6 +18,7 @@ from .port import awaited
 from .projections import Projection
 from .queries import Filter
 from .streams import AsyncStream
+from .updates import Changes
 
 if TYPE_CHECKING:
     from .frame import Frame
@@ -162,6 +163,35 @@ class AwaitedClass(Generic[F]):
     async def delete_many(self, documents: Iterable[F | dict[str, Any]], **options: Any) -> list[F]:
         """Delete many documents in one batch; see `Frame.delete_many`."""
         return await operations.delete_many(awaited(), self._cls, documents, options)
+
+    async def update_where(
+        self,
+        filter: Filter,
+        changes: Changes,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        batch_size: int = operations.BATCH,
+        progress: operations.Progress | None = None,
+        **options: Any,
+    ) -> int:
+        """Change all documents that match, return how many; see `Frame.update_where`."""
+        way = operations.Way(all, dry_run, batch_size, progress)
+        return await operations.update_where(awaited(), self._cls, filter, changes, way, options)
+
+    async def delete_where(
+        self,
+        filter: Filter,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        batch_size: int = operations.BATCH,
+        progress: operations.Progress | None = None,
+        **options: Any,
+    ) -> int:
+        """Delete all documents that match, return how many; see `Frame.delete_where`."""
+        way = operations.Way(all, dry_run, batch_size, progress)
+        return await operations.delete_where(awaited(), self._cls, filter, way, options)
 
     async def cascade(
         self,

@@ -11,6 +11,7 @@ from .operations import everyday
 from .port import blocking, complete
 from .projections import Projection
 from .queries import Filter
+from .updates import Changes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -269,6 +270,86 @@ class Writing(Reading):
             BulkError: some were not deleted; it says which, and why.
         """
         return complete(operations.delete_many(blocking(), cls, documents, options))
+
+    # Writes by filter
+
+    @classmethod
+    def update_where(
+        cls,
+        filter: Filter,
+        changes: Changes,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        batch_size: int = operations.BATCH,
+        progress: operations.Progress | None = None,
+        **options: Any,
+    ) -> int:
+        """Change all documents that match, and return how many matched.
+
+        One command, when nothing listens. Else the documents are changed in batches, each with
+        its events `update` and `updated`: the before-listeners get the frames as they are stored
+        and `changes`, one update document per frame, to which they may add; what they assign to a
+        frame is written too. A document that others change so that it matches no more, before its
+        turn has come, is left as it is. An error in the middle says by a note how many documents
+        were written; they stay so outside of a transaction.
+
+        Args:
+            filter: as for `many`; one that every document matches is refused.
+            changes: update operators (`{"$set": {...}, "$inc": {...}}`), whose paths may be
+                written as `Q.lair.gold`, or a list of pipeline stages.
+            all: allow a filter that every document matches.
+            dry_run: write nothing and return how many documents match.
+            batch_size: how many documents one event tells of.
+            progress: called after each batch with how many documents were written, and how many
+                matched at the start, which costs a count when something listens.
+            options: as for `Collection.update_many`, without `upsert`.
+
+        Returns:
+            How many documents matched, changed by it or not; -1 when the write concern asks for
+            no answer.
+
+        Raises:
+            QueryError: an empty filter, or an update document that cannot be sent.
+            FieldError: a path does not begin with a declared field.
+            BulkError: the server refused a document of a batch.
+        """
+        way = operations.Way(all, dry_run, batch_size, progress)
+        return complete(operations.update_where(blocking(), cls, filter, changes, way, options))
+
+    @classmethod
+    def delete_where(
+        cls,
+        filter: Filter,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        batch_size: int = operations.BATCH,
+        progress: operations.Progress | None = None,
+        **options: Any,
+    ) -> int:
+        """Delete all documents that match, and return how many were deleted.
+
+        One command, when nothing listens. Else in batches, each with its events `delete` and
+        `deleted`, as `update_where` does it.
+
+        Args:
+            filter: as for `many`; one that every document matches is refused.
+            all: allow a filter that every document matches.
+            dry_run: write nothing and return how many documents match.
+            batch_size: how many documents one event tells of.
+            progress: as for `update_where`.
+            options: as for `Collection.delete_many`.
+
+        Returns:
+            How many documents were deleted; -1 when the write concern asks for no answer.
+
+        Raises:
+            QueryError: an empty filter.
+            BulkError: the server refused to delete a document of a batch.
+        """
+        way = operations.Way(all, dry_run, batch_size, progress)
+        return complete(operations.delete_where(blocking(), cls, filter, way, options))
 
     # References kept whole
 

@@ -1,12 +1,16 @@
 """Every operation on frames, written once as a coroutine over a port."""
 
 from .batches import bulk_error, delete_many, insert_many, reasons_of, unset_many, update_many
+from .by_filter import delete_where, update_where
 from .changing import change, inc, take
+from .matching import Progress, Way
 from .reading import BATCH, by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
 from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
     "BATCH",
+    "Progress",
+    "Way",
     "bulk_error",
     "by_id",
     "by_ids",
@@ -14,6 +18,7 @@ __all__ = [
     "count",
     "delete",
     "delete_many",
+    "delete_where",
     "each",
     "exists",
     "id_filter",
@@ -32,5 +37,6 @@ __all__ = [
     "unset_many",
     "update",
     "update_many",
+    "update_where",
     "upsert",
 ]

@@ -1,0 +1,191 @@
+"""Writing all documents that match a filter, without losing count or a listener.
+
+With nothing to listen it is one command. Else the ids of what matches are read as a stream, in
+their order, so that no document comes twice however it is changed; each batch of them is read,
+told to the listeners, written with its ids and the filter, and told again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions
+from pymongo import DeleteOne, UpdateOne
+
+from ...encoding import ENCODING_ERRORS, encode
+from ...errors import FieldError, QueryError, nearest
+from ..events import emit, listeners
+from ..paths import MISSING, lookup
+from ..port import Port, clearer
+from ..updates import Changes, compiled_changes, paths_in, with_joined, with_version
+from ..values import plain
+from .matching import COMMITTED, Matching, Way
+from .reading import Options
+from .writing import joined_changes, snapshot_of
+
+__all__ = ["delete_where", "update_where"]
+
+_OF_DELETE = frozenset({"collation", "comment", "hint", "let", "session"})
+_OF_UPDATE = _OF_DELETE | {"array_filters", "bypass_document_validation"}
+
+
+async def update_where(
+    port: Port, cls: Any, filter: Any, changes: Changes, way: Way, options: Options
+) -> int:
+    """Change all documents that match; return how many they were."""
+    _check_options(cls, "update_where", options, _OF_UPDATE)
+    sent = compiled_changes(cls, changes, port.naive(cls), "update_where")
+    _check_encoding(port, cls, sent)
+    matching = Matching(port, cls, "update_where", filter, way, options)
+    if way.dry_run:
+        return await matching.count()
+    if not matching.is_heard("update", "updated"):
+        return await matching.at_once("update_many", with_version(cls, sent))
+    return await matching.in_batches(lambda ids: _update(matching, sent, ids))
+
+
+async def delete_where(port: Port, cls: Any, filter: Any, way: Way, options: Options) -> int:
+    """Delete all documents that match; return how many they were."""
+    _check_options(cls, "delete_where", options, _OF_DELETE)
+    matching = Matching(port, cls, "delete_where", filter, way, options)
+    if way.dry_run:
+        return await matching.count()
+    if not matching.is_heard("delete", "deleted"):
+        return await matching.at_once("delete_many")
+    return await matching.in_batches(lambda ids: _delete(matching, ids))
+
+
+def _check_options(cls: Any, operation: str, options: Options, known: frozenset[str]) -> None:
+    for name in options:
+        if name not in known:
+            hint = "; to insert what is not there use upsert()" if name == "upsert" else ""
+            raise FieldError(
+                f"{cls.__name__}.{operation}: expected options {', '.join(sorted(known))}, got "
+                f"{name!r}{hint or nearest(name, known)}"
+            )
+
+
+def _check_encoding(port: Port, cls: Any, sent: Any) -> None:
+    """Refuse what cannot be stored before any listener hears of it."""
+    content = sent if isinstance(sent, dict) else {"stages": sent}
+    codecs = port.collection(cls).codec_options
+    try:
+        encode(content, codecs)
+    except ENCODING_ERRORS as error:
+        raise clearer(cls.__name__, content, codecs, error) from error
+
+
+# One batch
+
+
+async def _update(matching: Matching, sent: Any, ids: list[Any]) -> None:
+    cls = matching.cls
+    changes = [sent] * len(ids)
+    frames = None
+    if listeners("update", cls):
+        if matching.wants_frames("update"):
+            positions, frames = await matching.frames(ids, only_matching=True)
+            ids = [ids[position] for position in positions]
+        if not ids:
+            return
+        changes = await _extended(matching, sent, ids, frames)
+    requests = [
+        UpdateOne(matching.filter(id), with_version(cls, change), **matching.of_one)
+        for id, change in zip(ids, changes, strict=True)
+    ]
+    contents = [c if isinstance(c, dict) else {"stages": c} for c in changes]
+    reasons, failed, number = await matching.send(ids, requests, contents, "nMatched")
+    written = [position for position in range(len(ids)) if position not in reasons]
+    matching.untold = number
+    if number < len(written):
+        written = await _written(matching, ids, changes, written, number)
+    kept = [ids[position] for position in written]
+    if matching.wants_frames("updated", *COMMITTED):
+        positions, now = await matching.frames(kept, only_matching=False)
+        written = [written[position] for position in positions]
+    else:
+        now = matching.named(kept)
+    told = [with_version(cls, changes[position]) for position in written]
+    paths = tuple(dict.fromkeys(path for change in told for path in paths_in(change)))
+    of_batch = frames or matching.named(ids)
+    await matching.tell("updated", now, of_batch, reasons, failed, fields=paths, changes=told)
+
+
+async def _extended(
+    matching: Matching, sent: Any, ids: list[Any], frames: list[Any] | None
+) -> list[Any]:
+    """Tell what listens to `update`, and return the update document of each frame."""
+    port, cls = matching.port, matching.cls
+    changes = [plain(sent, "") for _ in ids]
+    snapshots = [snapshot_of(port, frame) for frame in frames or ()]
+    payload = {"fields": paths_in(sent), "changes": changes, "session": matching.session}
+    await emit(port, "update", cls, frames or matching.named(ids), payload)
+    if len(changes) != len(ids):
+        raise QueryError(
+            f"{matching.place}: expected listeners to leave {len(ids)} changes, one for each frame, "
+            f"got {len(changes)}; extend the dicts in the list"
+        )
+    naive = port.naive(cls)
+    changes = [compiled_changes(cls, change, naive, "update_where") for change in changes]
+    for position, (frame, snapshot) in enumerate(zip(frames or (), snapshots, strict=True)):
+        change = changes[position]
+        joined = joined_changes(port, frame, paths_in(change), snapshot)
+        changes[position] = with_joined(change, joined)
+    return changes
+
+
+async def _written(
+    matching: Matching, ids: list[Any], changes: list[Any], tried: list[int], number: int
+) -> list[int]:
+    """Return the positions of what was written, when others changed documents meanwhile.
+
+    The server says only how many. What still matches was written, unless the write itself made
+    that it does not; then what is there and does not contradict the write.
+    """
+    asked = [ids[position] for position in tried]
+    still = await matching.find(asked, {"_id": True}, only_matching=True)
+    if len(still) == number:
+        return [tried[position] for position in still]
+    there = await matching.find(asked, None)
+    codecs = matching.port.collection(matching.cls).codec_options
+    likely = [
+        position
+        for position, document in there.items()
+        if position in still or _shows(document, changes[tried[position]], codecs)
+    ]
+    return [tried[position] for position in (likely if len(likely) >= number else there)]
+
+
+def _shows(document: dict[str, Any], change: Any, codecs: CodecOptions[Any]) -> bool:
+    """Tell whether a document can be what an update document has made."""
+    if isinstance(change, list):
+        return True
+    assigned = bson.decode(encode(change.get("$set", {}), codecs), codecs)
+    for path, value in assigned.items():
+        if "$" not in path and lookup(document, path) != value:
+            return False
+    return all(lookup(document, path) is MISSING for path in change.get("$unset", {}))
+
+
+async def _delete(matching: Matching, ids: list[Any]) -> None:
+    cls = matching.cls
+    if matching.wants_frames("delete", "deleted", *COMMITTED):
+        positions, frames = await matching.frames(ids, only_matching=True)
+        ids = [ids[position] for position in positions]
+        if not ids:
+            return
+    else:
+        frames = matching.named(ids)
+    if listeners("delete", cls):
+        await emit(matching.port, "delete", cls, frames, {"session": matching.session})
+    requests = [DeleteOne(matching.filter(id), **matching.of_one) for id in ids]
+    reasons, failed, number = await matching.send(ids, requests, [{} for _ in ids], "nRemoved")
+    written = [position for position in range(len(ids)) if position not in reasons]
+    matching.untold = number
+    if number < len(written):
+        asked = [ids[position] for position in written]
+        there = await matching.find(asked, {"_id": True})
+        written = [at for position, at in enumerate(written) if position not in there]
+    gone = [frames[position] for position in written]
+    await matching.tell("deleted", gone, frames, reasons, failed)

@@ -1,0 +1,282 @@
+"""What matches a filter, batch by batch: read, written, told of, and counted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
+
+from ...encoding import ENCODING_ERRORS, unencodable
+from ...errors import LoomError, QueryError
+from .. import patterns
+from ..document import wrap
+from ..events import EVENTS, add_note, listeners
+from ..ids import id_keys
+from ..port import Port
+from ..projections import plan_for
+from ..references import build
+from .batches import bulk_error, reasons_of
+from .reading import Options, compiled_filter, id_filter, shared_options
+from .writing import after_event
+
+__all__ = ["COMMITTED", "Matching", "Progress", "Way"]
+
+#: Called with how many documents were written and how many matched at the start.
+Progress: TypeAlias = Callable[[int, int], object]
+
+
+class Way(NamedTuple):
+    """How a write by filter is done: see `Frame.update_where`."""
+
+    all: bool
+    dry_run: bool
+    batch_size: int
+    progress: Progress | None
+
+
+#: The event of what is committed, where there is one.
+COMMITTED = tuple(event for event in EVENTS if event == "committed")
+#: What decides which documents match, beside the filter.
+_OF_MATCHING = ("session", "comment", "collation", "let")
+#: What goes with each document of a batch; a hint is for finding what matches, not for ids.
+_OF_ONE = frozenset({"array_filters", "collation"})
+_NOT_OF_BATCH = _OF_ONE | {"hint"}
+
+
+def _check_way(way: Way, place: str) -> None:
+    size, progress = way.batch_size, way.progress
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise QueryError(f"{place}: expected batch_size of at least 1, got {size!r}")
+    if progress is not None and (not callable(progress) or inspect.iscoroutinefunction(progress)):
+        raise QueryError(
+            f"{place}: expected a plain function for progress, got {progress!r}; it is called "
+            "with two numbers and not awaited"
+        )
+
+
+def _matches_all(query: Mapping[str, Any]) -> bool:
+    """Tell a filter that names no condition at all."""
+    return all(
+        name == "$comment"
+        or (name == "$and" and all(map(_matches_all, value)))
+        or (name == "$or" and any(map(_matches_all, value)))
+        for name, value in query.items()
+    )
+
+
+class Matching:
+    """What matches a filter, and how far its write is."""
+
+    def __init__(
+        self, port: Port, cls: Any, operation: str, filter: Any, way: Way, options: Options
+    ) -> None:
+        self.place = place = f"{cls.__name__}.{operation}"
+        _check_way(way, place)
+        self.query = compiled_filter(port, cls, filter)
+        if not way.all and _matches_all(self.query):
+            raise QueryError(
+                f"{place}: expected a filter, got {filter!r}, which every document matches; pass "
+                "all=True if all of them are meant"
+            )
+        self.port = port
+        self.cls = cls
+        self.batch_size = way.batch_size
+        self.progress = way.progress
+        self.options = options
+        self.session = options.get("session")
+        self.of_one = {k: v for k, v in options.items() if k in _OF_ONE}
+        self.done = 0
+        self.is_acknowledged = True
+        #: of the batch in hand: what may have been written, and what no after-event has told of
+        self.sending: list[Any] = []
+        self.untold = 0
+
+    def is_heard(self, *events: str) -> bool:
+        return any(listeners(event, self.cls) for event in (*events, *COMMITTED))
+
+    def wants_frames(self, *events: str) -> bool:
+        """Tell whether a listener asks for the frames."""
+        return any(
+            "frames" in listener.names for e in events for listener in listeners(e, self.cls)
+        )
+
+    def report(self, total: int) -> None:
+        if self.progress is not None:
+            self.progress(self.done, total)
+
+    def matching(self, *others: str) -> Options:
+        names = {*_OF_MATCHING, *others}
+        return {k: v for k, v in self.options.items() if k in names and v is not None}
+
+    async def count(self) -> int:
+        return await self.port.count(self.cls, self.query, self.matching("hint"))
+
+    # All of it in one command
+
+    async def at_once(self, method: str, *changes: Any) -> int:
+        """Send one command and return how many documents it matched."""
+        content = {"filter": self.query}
+        try:
+            result = await self.port.write(
+                self.cls, method, content, self.query, *changes, **self.options
+            )
+        except (ConnectionFailure, OperationFailure) as error:
+            if isinstance(error, WriteConcernError):
+                add_note(error, f"{self.place}: the write stands")
+            elif not isinstance(error, ServerSelectionTimeoutError):
+                add_note(
+                    error,
+                    f"{self.place}: some or all documents that match may have been written; the "
+                    "server does not say which",
+                )
+            raise
+        if not result.acknowledged:
+            return -1
+        self.done = result.matched_count if changes else result.deleted_count
+        self.report(self.done)
+        return self.done
+
+    # Batch by batch
+
+    async def in_batches(self, write: Callable[[list[Any]], Awaitable[None]]) -> int:
+        """Write a batch of ids after the other; errors say how far it came."""
+        total = 0 if self.progress is None else await self.count()
+        batches = self._ids()
+        try:
+            async for ids in batches:
+                await write(ids)
+                self.report(total)
+        except BaseException as error:
+            add_note(error, self._so_far(error))
+            raise
+        finally:
+            await batches.aclose()
+        return self.done if self.is_acknowledged else -1
+
+    async def _ids(self) -> AsyncGenerator[list[Any], None]:
+        """Yield the ids of what matches, each once: they are read in their order, and stay."""
+        collection = self.port.collection(self.cls)
+        cursor = collection.find(
+            self.query,
+            {"_id": True},
+            sort=[("_id", 1)],
+            batch_size=self.batch_size,
+            **self.matching("hint"),
+        )
+        stream = self.port.batches(cursor, self.batch_size)
+        try:
+            async for documents in stream:
+                yield [document["_id"] for document in documents]
+        except ENCODING_ERRORS as error:
+            place = f"{self.cls.__name__} filter"
+            raise unencodable(place, self.query, collection.codec_options, error) from error
+        finally:
+            await stream.aclose()
+
+    def _so_far(self, error: BaseException) -> str:
+        note = f"{self.place}: {self.done} documents were written"
+        if self.sending and not isinstance(error, (LoomError, ServerSelectionTimeoutError)):
+            first, last = self.sending[0], self.sending[-1]
+            note += f", and perhaps some of {len(self.sending)}, from _id={first!r} to {last!r}"
+        if self.untold:
+            note += f"; no event after it told of the last {self.untold}"
+        return note
+
+    def filter(self, id: Any) -> dict[str, Any]:
+        """Return the filter of one document, as long as it matches."""
+        condition = id_filter(id)["_id"]
+        if isinstance(id, str) and self.options.get("collation") is not None:
+            # A collation may take two ids for equal; a pattern does not heed it.
+            whole = patterns.starting(id, False, self.place)["$regex"] + r"$(?!\n)"
+            condition = {"$eq": id, "$regex": whole}
+        return self._with_id(condition)
+
+    def _with_id(self, condition: Any) -> dict[str, Any]:
+        if "_id" in self.query:
+            return {"$and": [{"_id": condition}, self.query]}
+        return {"_id": condition, **self.query}
+
+    async def find(
+        self, ids: list[Any], projection: Any, *, only_matching: bool = False
+    ) -> dict[int, dict[str, Any]]:
+        """Return the stored documents of ids, by position; all that are there, or that match."""
+        size = self.port.reference_chunk(self.cls)
+        chunks = [{"$in": ids[start : start + size]} for start in range(0, len(ids), size)]
+        options = self.matching() if only_matching else shared_options(self.options)
+        found = await self.port.all(
+            [
+                self.port.find(
+                    self.cls,
+                    self._with_id(chunk) if only_matching else {"_id": chunk},
+                    projection,
+                    options,
+                )
+                for chunk in chunks
+            ],
+            ordered=self.session is not None,
+        )
+        documents = [document for some in found for document in some]
+        codecs = self.port.collection(self.cls).codec_options
+        keys = id_keys([document["_id"] for document in documents], codecs)
+        by_key = dict(zip(keys, documents, strict=True))
+        wanted = enumerate(id_keys(ids, codecs))
+        return {position: by_key[key] for position, key in wanted if key in by_key}
+
+    async def frames(self, ids: list[Any], *, only_matching: bool) -> tuple[list[int], list[Any]]:
+        """Return the frames of ids as they are stored, and their positions."""
+        plan = plan_for(self.cls, {})
+        found = await self.find(ids, plan.driver, only_matching=only_matching)
+        shared = shared_options(self.options)
+        return [*found], await build(self.port, plan, [*found.values()], shared)
+
+    def named(self, ids: list[Any]) -> list[Any]:
+        """Return frames that hold nothing but their `_id`: nobody asks for more."""
+        return wrap(self.cls, [{"_id": id} for id in ids])
+
+    async def send(
+        self, ids: list[Any], requests: list[Any], contents: list[Any], count: str
+    ) -> tuple[dict[int, str], BulkWriteError | None, int]:
+        """Write a batch; return why some were not, by position, the failure, and how many were."""
+        contents = [{"_id": id, **content} for id, content in zip(ids, contents, strict=True)]
+        self.port.check(self.cls, contents)
+        batch = {k: v for k, v in self.options.items() if k not in _NOT_OF_BATCH}
+        failed = None
+        reasons: dict[int, str] = {}
+        self.sending = ids
+        try:
+            result = await self.port.write(self.cls, "bulk_write", contents, requests, **batch)
+            self.is_acknowledged = result.acknowledged
+            number = result.bulk_api_result[count] if result.acknowledged else len(ids)
+        except BulkWriteError as error:
+            failed = error
+            reasons = reasons_of(error, len(ids), True)
+            number = (error.details or {}).get(count, 0)
+        self.sending = []
+        self.done += number
+        return reasons, failed, number
+
+    async def tell(
+        self,
+        event: str,
+        frames: list[Any],
+        of_batch: list[Any],
+        reasons: Mapping[int, str],
+        failed: BulkWriteError | None,
+        **payload: Any,
+    ) -> None:
+        """Send an after-event, then raise the failure of the batch, if any."""
+        self.untold = 0
+        failure = None
+        if failed is not None:
+            failure = bulk_error(self.place, of_batch, reasons, failed)
+            failure.__cause__ = failed
+        payload["session"] = self.session
+        await after_event(self.port, event, self.cls, frames, failure, **payload)
