@@ -59,6 +59,11 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
             )
         if root == "_id":
             raise QueryError(f"{place}: expected fields that can change, got '_id'")
+        if root == cls._version:
+            raise QueryError(
+                f"{place}: expected fields that are written, got {root!r}, which counts the "
+                "versions by itself; leave it out"
+            )
         if root not in definition.names and not definition.is_open:
             raise FieldError(
                 f"{place}: expected a declared field, got {root!r}{nearest(root, definition.names)}"
@@ -238,11 +243,6 @@ def update_of(
     paths = without_descendants([*paths, *sorted(joined)])
     version = cls._version
     if version is not None:
-        if version in fields:
-            raise QueryError(
-                f"{place}: expected fields that are written, got {version!r}, which counts the "
-                "versions by itself; leave it out"
-            )
         paths = [path for path in paths if path.partition(".")[0] != version]
     roots = {path.partition(".")[0] for path in paths}
     part = {name: document[name] for name in roots if name in document}

@@ -18,7 +18,7 @@ from ..errors import FieldError
 from .paths import MISSING, lookup
 from .values import SCALARS
 
-__all__ = ["Tracked", "copied", "keep", "loaded_of", "settle", "stored", "track"]
+__all__ = ["Tracked", "copied", "keep", "loaded_of", "settle", "stored", "track", "uncounted"]
 
 
 class Kept(NamedTuple):
@@ -259,6 +259,15 @@ class Count(int):
         counted = Count(result)
         counted.owner = self.owner
         return counted
+
+
+def uncounted(frame: Any, names: Iterable[str]) -> dict[str, int]:
+    """Return what was added to counters and is not stored yet, by name."""
+    state = getattr(frame, "_state", None)
+    if type(state) is not Tracked:
+        return {}
+    counters = state.counters
+    return {n: frame._document[n] - counters[n] for n in names if n in counters}
 
 
 def read_counter(frame: Any, name: str) -> Any:

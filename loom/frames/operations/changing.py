@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Number
 from typing import Any
 
+from bson import Decimal128
 from pymongo import ReturnDocument
 from pymongo.errors import WriteConcernError
 
@@ -17,7 +19,7 @@ from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_sort
 from ..references import build
-from ..tracking import settle
+from ..tracking import settle, uncounted
 from ..values import plain
 from .guards import Guard, forget, paths_of
 from .reading import Options, compiled_filter, id_filter, shared_options
@@ -54,11 +56,6 @@ def checked_changes(port: Port, cls: Any, changes: Any, operation: str) -> Any:
             )
         named = {str(path): value for path, value in paths.items()}
         check_fields(cls, named, operation)
-        if cls._version is not None and cls._version in named:
-            raise QueryError(
-                f"{place}: expected fields that are written, got {cls._version!r}, which counts "
-                "the versions by itself; leave it out"
-            )
         checked[operator] = plain(named, place)
     # Twice: a datetime can stand below an operator and below `$each` in it.
     settle_datetimes(checked, port.naive(cls), place)
@@ -68,7 +65,7 @@ def checked_changes(port: Port, cls: Any, changes: Any, operation: str) -> Any:
 async def inc(port: Port, frame: Any, field: str, amount: Any, where: Any, options: Options) -> Any:
     """Add to a number of a stored document; return what it is now."""
     cls = type(frame)
-    if isinstance(amount, bool) or not hasattr(amount, "__add__") or isinstance(amount, str):
+    if isinstance(amount, bool) or not isinstance(amount, (Number, Decimal128)):
         raise QueryError(f"{cls.__name__}.inc: expected a number, got {amount!r}")
     await _change(port, frame, {"$inc": {field: amount}}, where, "inc", options)
     found = lookup(frame._document, field)
@@ -190,6 +187,7 @@ async def _take_in(port: Port, frame: Any, document: Any, sent: Any, options: Op
     if plan is not None:
         made = (await build(port, plan, [document], shared_options(options)))[0]
         document = made._document
+    pending = uncounted(frame, paths)
     for path in paths:
         value = lookup(document, path)
         if value is MISSING:
@@ -197,6 +195,8 @@ async def _take_in(port: Port, frame: Any, document: Any, sent: Any, options: Op
         else:
             _put(frame._document, path.split("."), value, document)
     settle(frame, paths)
+    for name, amount in pending.items():
+        setattr(frame, name, getattr(frame, name) + amount)
 
 
 def _put(holder: Any, names: list[str], value: Any, fresh: Any) -> None:
