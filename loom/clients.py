@@ -48,7 +48,6 @@ class Connection:
     after a fork both are made anew.
 
     Attributes:
-        naive: what datetimes without zone mean: `"utc"`, `"refuse"` or a zone.
         reference_chunk: how many ids one `$in` query carries at most.
     """
 
@@ -65,7 +64,7 @@ class Connection:
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._db = db
-        self.naive: Naive = naive
+        self._naive: Naive = naive
         self.reference_chunk = reference_chunk
         self._uri = uri
         self._options = dict(options or {})
@@ -100,6 +99,16 @@ class Connection:
     @db.setter
     def db(self, name: str | None) -> None:
         self._db = name
+        epoch.advance()
+
+    @property
+    def naive(self) -> Naive:
+        """What datetimes without zone mean: `"utc"`, `"refuse"` or a zone."""
+        return self._naive
+
+    @naive.setter
+    def naive(self, meaning: Naive) -> None:
+        self._naive = meaning
         epoch.advance()
 
     @property

@@ -380,7 +380,7 @@ def _usual_collection(cls: Any, aio: bool) -> Any:
         cls._db,
         cls._collection,
         cls._tz_aware,
-        None if connection is None else connection.db,
+        None if connection is None else (connection.db, connection.naive),
     )
     definition = cls._definition
     cached = definition.collections.get(aio)
@@ -400,7 +400,10 @@ def _collection(
     database: Database[dict[str, Any]] | AsyncDatabase[dict[str, Any]] = client[
         _database_name(cls, client)
     ]
-    codecs = options.get("codec_options") or database.codec_options
-    return database.get_collection(
-        cls._collection, **{**options, "codec_options": codec_options(codecs, cls._tz_aware)}
+    connection = connection_of(cls)
+    codecs = codec_options(
+        options.get("codec_options") or database.codec_options,
+        cls._tz_aware,
+        "utc" if connection is None else connection.naive,
     )
+    return database.get_collection(cls._collection, **{**options, "codec_options": codecs})

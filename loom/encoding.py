@@ -1,4 +1,4 @@
-"""How values become BSON: the codec fallback, datetimes, and the path of what cannot be stored.
+"""How values become BSON: the codec fallback, and one stored form for every type.
 
 The C encoder of PyMongo calls a `Fallback` only for types that it does not know, so that
 ordinary documents are not walked in Python.
@@ -6,45 +6,38 @@ ordinary documents are not walked in Python.
 
 from __future__ import annotations
 
-import contextlib
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time, timezone, tzinfo
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
+from operator import attrgetter
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
+from uuid import UUID
 
 import bson
+from bson import ObjectId
+from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, TypeRegistry
 from bson.decimal128 import Decimal128, create_decimal128_context
-from bson.errors import InvalidDocument, InvalidStringData
 
+from .datetimes import PLAIN, Naive, python_datetime, settle_datetimes, zoned
 from .errors import EncodeError, MissingId
+from .refusals import ENCODING_ERRORS, brief, unencodable, unstorable
 
 __all__ = [
     "ENCODING_ERRORS",
+    "PLAIN",
     "Naive",
     "codec_options",
     "encode",
     "id_of",
+    "in_order",
     "settle_datetimes",
     "unencodable",
 ]
-
-#: What to do with a datetime that has no zone.
-Naive = Literal["utc", "refuse"] | tzinfo
-
-#: Raised while a document is turned into BSON, before anything is sent. (A UUID that the
-#: client does not know how to store, and text with lone surrogates, are ValueErrors.)
-ENCODING_ERRORS = (
-    EncodeError,
-    MissingId,
-    InvalidDocument,
-    InvalidStringData,
-    OverflowError,
-    RecursionError,
-    ValueError,
-)
 
 
 def id_of(frame: Any) -> Any:
@@ -62,106 +55,175 @@ def id_of(frame: Any) -> Any:
     return id
 
 
+#: What the encoder takes as it is, subclasses too, beside PyMongo's own types.
+_KNOWN = (str, int, float, bytes, type(None), datetime, list, tuple, Mapping, UUID, re.Pattern)
+#: More steps than a value takes to its stored form.
+_STEPS = 50
+
+
 class Fallback:
     """Gives the stored form of a value that BSON does not know.
 
-    Frames become their `_id`, SubFrames their document, sets lists, an Enum its value,
-    Decimal a Decimal128, a date midnight UTC, a path its text, a NumPy scalar a number.
+    Frames become their `_id`, SubFrames their document, sets lists in order, an Enum its
+    value, Decimal a Decimal128, a date midnight UTC, a path its text, a NumPy scalar a number.
 
     Args:
         theirs: the user's own fallback; it has the first word on all but frames.
         encoded: types that the user's own codecs encode.
+        naive: what a datetime without zone inside such a value means.
     """
 
     def __init__(
-        self, theirs: Callable[[Any], Any] | None = None, encoded: Iterable[type] = ()
+        self,
+        theirs: Callable[[Any], Any] | None = None,
+        encoded: Iterable[type] = (),
+        naive: Naive = "utc",
     ) -> None:
-        self._theirs = theirs
+        self.theirs = theirs
         self._encoded = frozenset(encoded)
+        self._naive: Naive = naive
 
     def __call__(self, value: Any) -> Any:
-        stored = self._stored(value)
-        if stored is value:
-            stored = self._by_theirs(value)
-        if stored is not value:
-            return stored
-        if isinstance(value, int):
-            raise EncodeError(
-                f"expected an integer of at most 64 bits, got {value!r}; store a Decimal or text"
-            )
-        raise EncodeError(
-            f"expected a value that BSON can hold, got {_brief(value)} of type "
-            f"{type(value).__name__}; convert it, or register a codec with the client"
-        )
-
-    def _stored(self, value: Any) -> Any:
-        # To the end: the encoder asks about a value only once.
-        kind = type(value)
-        if kind in self._encoded:
-            return value
-        if getattr(kind, "_is_subframe", False):
+        if getattr(type(value), "_is_subframe", False):
             return value._document
-        if getattr(kind, "_is_frame", False):
-            return self._stored(id_of(value))
-        if getattr(kind, "_is_missing", False):
-            return self._stored(value._id)
-        if not isinstance(value, _OURS) and not _is_numpy_scalar(value):
-            return value
-        theirs = self._by_theirs(value)
-        return self._by_ours(value) if theirs is value else theirs
+        # To the end: the encoder asks about a value only once.
+        given = value
+        asked: set[type] = set()
+        refusal: Exception | None = None
+        for _ in range(_STEPS):
+            kind = type(value)
+            if getattr(kind, "_is_frame", False):
+                value = id_of(value)
+                continue
+            if getattr(kind, "_is_missing", False):
+                value = value._id
+                continue
+            if getattr(kind, "_is_subframe", False):
+                value = value._document
+            if kind in self._encoded and value is not given:
+                return value
+            if _is_known(value):
+                return value if self._naive == "utc" else zoned(value, self._naive)
+            if self.theirs is not None and kind not in asked:
+                asked.add(kind)
+                try:
+                    theirs = self.theirs(value)
+                except Exception as error:  # refused: ours hold, then the error names the path
+                    refusal = error
+                else:
+                    if theirs is not value:
+                        value = theirs
+                        continue
+            try:
+                value = _stored(value)
+            except EncodeError as error:
+                if refusal is None:
+                    raise
+                raise EncodeError(f"{error} (the client's fallback: {refusal!r})") from refusal
+        raise unstorable(given)
 
-    def _by_theirs(self, value: Any) -> Any:
-        if self._theirs is None:
-            return value
-        try:
-            return self._theirs(value)
-        except Exception:
-            return value  # refused: the error names the path
 
-    def _by_ours(self, value: Any) -> Any:
-        if isinstance(value, (set, frozenset)):
-            return list(value)
-        if isinstance(value, Enum):
-            return self._stored(value.value)
-        if isinstance(value, Decimal):
-            return _decimal(value)
-        if isinstance(value, datetime):
-            return value
-        if isinstance(value, date):
-            return datetime.combine(value, time(), timezone.utc)
-        if isinstance(value, PurePath):
-            return str(value)
-        if type(value).__name__ == "datetime64":
-            value = value.astype("datetime64[ms]")
-        return self._stored(value.item())
+def _is_known(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, _KNOWN) or isinstance(getattr(value, "_type_marker", None), int)
 
 
-_OURS = (set, frozenset, Enum, Decimal, date, PurePath)
-
-
-def _is_numpy_scalar(value: Any) -> bool:
-    return type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+def _stored(value: Any) -> Any:
+    """Return the next form of a value on its way to BSON."""
+    if isinstance(value, (set, frozenset)):
+        return in_order(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Decimal):
+        return _decimal(value)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), timezone.utc)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, int):
+        raise EncodeError(
+            f"expected an integer of at most 64 bits, got {brief(value)}; store a Decimal or text"
+        )
+    # NumPy is imported where there is a value of its own.
+    scalar = getattr(sys.modules.get("numpy"), "generic", None)
+    if scalar is not None and isinstance(value, scalar):
+        return _python_scalar(value)
+    raise unstorable(value)
 
 
 def _decimal(value: Decimal) -> Decimal128:
+    if value.is_nan():
+        if value.as_tuple().digits:
+            raise EncodeError(f"expected a NaN without digits, got {value!r}; write Decimal('NaN')")
+        return Decimal128(value)
     stored = Decimal128(create_decimal128_context().create_decimal(value))
-    if stored.to_decimal() != value and not value.is_nan():
-        raise EncodeError(f"expected a Decimal of at most 34 digits, got {value!r}; round it first")
+    if stored.to_decimal() != value:
+        raise EncodeError(
+            f"expected a Decimal of at most 34 digits, got {brief(value)}; round it first"
+        )
     return stored
 
 
+def _python_scalar(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's own."""
+    kind = value.dtype.kind
+    found = python_datetime(value) if kind == "M" else value.item() if kind in "biuf" else None
+    if type(found) not in (bool, int, float, datetime):  # long doubles stay what they are
+        raise unstorable(value)
+    return found
+
+
+# Sets
+
+
+def in_order(members: Iterable[Any]) -> list[Any]:
+    """Return the members of a set in the order in which they are stored.
+
+    Numbers by size, text by its characters, all else by its bytes: equal sets are stored
+    alike, whatever their order in memory, and so found by each other.
+    """
+    listed = list(members)
+    kinds = {*map(type, listed)}
+    if kinds == {str} or kinds == {int}:
+        return sorted(listed)
+    if kinds == {ObjectId}:
+        return sorted(listed, key=attrgetter("binary"))
+    try:
+        return sorted(listed, key=_rank) if len(listed) > 1 else listed
+    except (*ENCODING_ERRORS, TypeError):
+        return listed  # what is wrong with a member is said where it is encoded
+
+
+def _rank(member: Any) -> tuple[Any, ...]:
+    encoded = encode({"": member}, _RANKED)
+    stored = bson.decode(encoded)[""]
+    if isinstance(stored, Decimal128):
+        stored = stored.to_decimal()
+    is_number = isinstance(stored, (int, float, Decimal)) and type(stored) is not bool
+    if is_number and stored == stored:
+        return 0, stored, encoded
+    return (1, stored, encoded) if isinstance(stored, str) else (2, encoded)
+
+
+# Codecs
+
+
 def codec_options(
-    options: CodecOptions[Any], tz_aware: bool | None = None
+    options: CodecOptions[Any], tz_aware: bool | None = None, naive: Naive = "utc"
 ) -> CodecOptions[dict[str, Any]]:
     """Return `options` with Loom's fallback in front of the one they hold already."""
     registry = options.type_registry
     theirs: Callable[[Any], Any] | None = registry._fallback_encoder
-    ours = registry
-    if not isinstance(theirs, Fallback):
-        ours = TypeRegistry(fallback_encoder=Fallback(theirs, registry._encoder_map))
-        # The public constructor takes codecs, not a registry; their maps carry over as they are.
-        ours._encoder_map = registry._encoder_map
-        ours._decoder_map = registry._decoder_map
+    encoders: Mapping[Any, Any] = registry._encoder_map
+    if isinstance(theirs, Fallback):
+        theirs = theirs.theirs
+    else:
+        encoders = {kind: _naming(kind, codec) for kind, codec in encoders.items()}
+    ours = TypeRegistry(fallback_encoder=Fallback(theirs, encoders, naive))
+    # The public constructor takes codecs, not a registry; their maps carry over.
+    ours._encoder_map = dict(encoders)
+    ours._decoder_map = registry._decoder_map
     changed: dict[str, Any] = {"type_registry": ours}
     if tz_aware is not None:
         changed["tz_aware"] = tz_aware
@@ -170,7 +232,22 @@ def codec_options(
     return options.with_options(**changed)
 
 
+def _naming(kind: type, codec: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a codec whose errors are told from those of the driver, so that they get a path."""
+
+    def named(value: Any) -> Any:
+        try:
+            return codec(value)
+        except Exception as error:
+            raise EncodeError(
+                f"expected a {kind.__name__} that its codec can store, got {brief(value)}: {error}"
+            ) from error
+
+    return named
+
+
 DEFAULT_CODEC_OPTIONS: CodecOptions[dict[str, Any]] = codec_options(CodecOptions())
+_RANKED = DEFAULT_CODEC_OPTIONS.with_options(uuid_representation=UuidRepresentation.STANDARD)
 
 
 def encode(
@@ -178,150 +255,3 @@ def encode(
 ) -> bytes:
     """Return a document as BSON, Loom's types included."""
     return bson.encode(document, codec_options=options)
-
-
-# Naming the value that cannot be stored
-
-
-def unencodable(
-    place: str, document: Any, options: CodecOptions[Any], cause: Exception
-) -> Exception:
-    """Return the error that names the path of the first value that cannot be stored.
-
-    Walks the document slowly, which is fine once encoding has failed. Gives `cause` back
-    when every value can be stored (a document that is too large, say).
-    """
-    failure = _first_failure(document, options)
-    if failure is None:
-        return cause
-    path, value, reason = failure
-    where = ".".join([place, *path])
-    if isinstance(reason, MissingId):
-        return MissingId(
-            f"{where}: expected a stored frame as reference, got {_brief(value)} without _id; "
-            "insert it first"
-        )
-    text = str(reason).partition(" | ")[0]
-    if type(value).__name__ == "UUID":
-        text = (
-            f"expected a client that says how UUIDs are stored, got {value!r}; "
-            "connect with uuidRepresentation='standard'"
-        )
-    elif not isinstance(reason, EncodeError):
-        text = (
-            f"expected a value that BSON can hold, got {_brief(value)} of type "
-            f"{type(value).__name__}: {text}"
-        )
-    return EncodeError(f"{where}: {text}")
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _first_failure(
-    value: Any, options: CodecOptions[Any], above: frozenset[int] = frozenset()
-) -> tuple[tuple[str, ...], Any, Exception] | None:
-    try:
-        bson.encode({"": value}, codec_options=options)
-        return None
-    except (*ENCODING_ERRORS, TypeError) as error:
-        reason: Exception = error
-    inner = value._document if getattr(type(value), "_is_subframe", False) else value
-    members: Iterable[tuple[Any, Any]] = ()
-    if isinstance(inner, Mapping):
-        members = inner.items()
-    elif isinstance(inner, (list, tuple, set, frozenset)):
-        members = enumerate(inner)
-    above |= {id(value)}
-    for key, member in members:
-        if id(member) in above:  # the document holds itself
-            return (str(key),), member, reason
-        found = _first_failure(member, options, above)
-        if found is not None:
-            return (str(key), *found[0]), found[1], found[2]
-        if isinstance(inner, Mapping) and not _is_key(key):
-            return (
-                (str(key),),
-                key,
-                EncodeError(
-                    f"expected a key that BSON can hold, got {key!r}; use text without NUL"
-                ),
-            )
-    return (), value, reason
-
-
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and "\0" not in key
-
-
-# Datetimes
-
-#: Values of these types hold no datetime.
-PLAIN = frozenset(
-    {str, int, float, bool, type(None), bytes, bson.ObjectId, Decimal128, bson.Int64, bson.Binary}
-)
-
-
-def settle_datetimes(document: dict[str, Any], naive: Naive, place: str) -> None:
-    """Cut datetimes to the milliseconds that MongoDB keeps, in place.
-
-    Args:
-        document: changed where it holds datetimes that cannot be stored as they are.
-        naive: `"utc"` leaves naive values, which BSON takes as UTC; `"refuse"` refuses them;
-            a zone makes them aware in it.
-        place: class or path, for errors.
-
-    Raises:
-        EncodeError: a naive value, and `naive` is `"refuse"`.
-    """
-    if not PLAIN.issuperset(map(type, document.values())):
-        # A document that holds itself: the encoder refuses it, and its path is named there.
-        with contextlib.suppress(RecursionError):
-            _settle_values(document, naive, place)
-
-
-def _settle_values(document: dict[str, Any], naive: Naive, place: str) -> None:
-    for key, value in document.items():
-        if type(value) not in PLAIN:
-            settled = _settle(value, naive, place, key)
-            if settled is not value:
-                document[key] = settled
-
-
-def _settle(value: Any, naive: Naive, place: str, key: Any) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is None and naive != "utc":
-            value = _aware(value, naive, f"{place}.{key}")
-        if value.microsecond % 1000:
-            value = value.replace(microsecond=value.microsecond // 1000 * 1000)
-    elif getattr(type(value), "_is_subframe", False):
-        _settle_values(value._document, naive, f"{place}.{key}")
-    elif isinstance(value, dict):
-        _settle_values(value, naive, f"{place}.{key}")
-    elif isinstance(value, list):
-        if not PLAIN.issuperset(map(type, value)):
-            for index, member in enumerate(value):
-                if type(member) not in PLAIN:
-                    settled = _settle(member, naive, f"{place}.{key}", index)
-                    if settled is not member:
-                        value[index] = settled
-    elif isinstance(value, (tuple, set, frozenset)):
-        members = [_settle(member, naive, f"{place}.{key}", i) for i, member in enumerate(value)]
-        if any(new is not old for new, old in zip(members, value, strict=True)):
-            return members if hasattr(value, "_fields") else type(value)(members)
-    elif isinstance(value, Mapping):
-        copied = dict(value)
-        _settle_values(copied, naive, f"{place}.{key}")
-        return value if all(copied[name] is value[name] for name in copied) else copied
-    return value
-
-
-def _aware(value: datetime, naive: Naive, path: str) -> datetime:
-    if isinstance(naive, tzinfo):
-        return value.replace(tzinfo=naive)
-    raise EncodeError(
-        f"{path}: expected a datetime with a zone, got {value!r}; "
-        "write value.replace(tzinfo=...), or connect with naive='utc'"
-    )

@@ -33,7 +33,9 @@ METHODS = """
 """
 #: Modules in the order in which they may import each other: each only from the lines above its own.
 ORDER = """
+    loom.duplicate_keys
     loom.errors loom.epoch
+    loom.datetimes loom.refusals
     loom.frames.paths loom.encoding
     loom.frames.ids
     loom.frames.patterns loom.frames.values loom.frames.plans

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
+from ..encoding import in_order
 from ..errors import MissingId, QueryError
 
 __all__ = ["SCALARS", "Frozen", "all_scalars", "at", "is_document", "plain", "to_refs"]
@@ -56,9 +57,11 @@ def plain(value: Any, place: str) -> Any:
     if kind in SCALARS:
         return value
     if isinstance(value, (list, tuple, AbstractSet)):
-        if all_scalars(value):
-            return list(value)
-        return [plain(item, at(place, index)) for index, item in enumerate(value)]
+        items = list(value)
+        if not all_scalars(items):
+            items = [plain(item, at(place, index)) for index, item in enumerate(items)]
+        # A set is found by an equal one: both in the order in which sets are stored.
+        return in_order(items) if isinstance(value, (set, frozenset)) else items
     if isinstance(value, Mapping):
         if all_scalars(value.values()):
             return dict(value)
