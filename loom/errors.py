@@ -27,11 +27,12 @@ Other errors of the driver pass through unchanged.
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from .duplicate_keys import duplicate_key
 
 __all__ = [
     "BulkError",
@@ -150,8 +151,9 @@ class Duplicate(LoomError, DuplicateKeyError):
 
     Attributes:
         index: name of the index, or None when the server did not say.
-        fields: paths of the index, in its order.
-        values: the values that are already taken, by path.
+        fields: paths of the index, in its order; empty when they are not known.
+        values: the values that are already taken, by path. An index that ignores case may hold
+            them in another spelling.
     """
 
     index: str | None
@@ -164,20 +166,44 @@ class Duplicate(LoomError, DuplicateKeyError):
         error: str = "",
         code: int | None = 11000,
         details: Mapping[str, Any] | None = None,
+        written: Any = None,
+        advice: str = "change it or update that document",
     ) -> None:
         details = details or {}
-        self.index, self.values = _duplicate_key(details, error)
-        self.fields = tuple(self.values)
+        key = duplicate_key(details, error, written)
+        self.index, self.fields, self.values = key.name, key.fields, key.values
         taken = ", ".join(f"{path}={value!r}" for path, value in self.values.items())
+        taken = taken or key.text or ", ".join(self.fields) or "the key"
         where = f" in index {self.index}" if self.index else ""
-        message = f"{place}: {taken or 'the key'} is taken already{where}; change it or update that document"
+        collation = f" ({key.collation})" if key.collation else ""
+        message = f"{place}: {taken} is taken already{where}{collation}; {advice}"
         DuplicateKeyError.__init__(self, message, code, details)
         self.args = (message,)  # PyMongo appends all details, which are an attribute anyway
-        self._place = place
-        self._server_message = error
+        self._given = (place, error, code, details, dict(self.values), advice)
+
+    @classmethod
+    def of_bulk(cls, place: str, error: Mapping[str, Any]) -> Duplicate | None:
+        """Return what an entry of `writeErrors` says, None when it is no duplicate key.
+
+        Args:
+            place: class or operation, for the message.
+            error: the entry, as a BulkWriteError holds it in its `details`.
+        """
+        if error.get("code") not in _DUPLICATE_KEY:
+            return None
+        written = error.get("op") or {}
+        if "q" in written and "u" in written:  # an update
+            change = written["u"]
+            written = change.get("$set") or change if isinstance(change, Mapping) else {}
+        details = {name: value for name, value in error.items() if name != "op"}
+        return cls(place, "", error["code"], details, written)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self._place, self._server_message, self.code, self.details))
+        return type(self), self._given
+
+
+#: Codes of a duplicate key: of today, of an update before 2.6, and of a capped collection.
+_DUPLICATE_KEY = (11000, 11001, 12582)
 
 
 class BulkError(LoomError, BulkWriteError):
@@ -203,6 +229,13 @@ class BulkError(LoomError, BulkWriteError):
         self._place = place
         BulkWriteError.__init__(self, dict(details or {}))
         self.args = (self._summary(),)
+
+    @property
+    def duplicates(self) -> list[Duplicate]:
+        """What unique indexes refused, each with its index, fields and values."""
+        errors = (self.details or {}).get("writeErrors", ())
+        found = (Duplicate.of_bulk(self._place, error) for error in errors)
+        return [error for error in found if error is not None]
 
     def _summary(self) -> str:
         total = len(self.frames_written) + len(self.frames_failed)
@@ -239,15 +272,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the most similar of `known`, or an empty text."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
-
-
-_INDEX_NAME = re.compile(r"index: (?:\S+\.\$)?(.+?)(?: collation: \{.*\})? dup key")
-
-
-def _duplicate_key(details: Mapping[str, Any], text: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the index name and the values that a server's duplicate key error speaks of."""
-    message = details.get("errmsg") or text
-    found = _INDEX_NAME.search(message)
-    values: Mapping[str, Any] = details.get("keyValue") or {}
-    pattern: Sequence[str] = list(details.get("keyPattern") or values)
-    return (found.group(1) if found else None), {path: values.get(path) for path in pattern}

@@ -90,8 +90,9 @@ def test_duplicate_reads_the_reply() -> None:
         "Dragon: name='Burt', age=None is taken already in index name_1; "
         "change it or update that document"
     )
-    assert ("name_1", (), {}) == (old.index, old.fields, old.values)
-    assert "Dragon: the key is taken already in index name_1" in str(old)
+    assert ("name_1", ("name",), {"name": 1}) == (old.index, old.fields, old.values)
+    assert "Dragon: name=1 is taken already in index name_1;" in str(old)
+    assert "Dragon: the key is taken already;" in str(bare)
     assert (None, (), {}) == (bare.index, bare.fields, bare.values)
     assert isinstance(new, PyMongoError)
     assert 11000 == new.code
@@ -121,6 +122,62 @@ def test_duplicate_survives_copies() -> None:
             copied.code,
             copied.details,
         )
+
+
+def test_a_duplicate_shows_what_was_written_where_a_collation_hides_it() -> None:
+    """An index that ignores case holds no text; the error says that it compares so."""
+    text = (
+        'E11000 duplicate key error collection: zoo.User index: email_1 collation: { locale: "en", '
+        'strength: 2 } dup key: { email: "CollationKey(0x2b)" }'
+    )
+    error = errors.Duplicate("User", text, 11000, {}, {"email": "ANN@X.ORG"})
+
+    assert {"email": "ANN@X.ORG"} == error.values
+    assert str(error) == (
+        "User: email='ANN@X.ORG' is taken already in index email_1 (collation en, strength 2); "
+        "change it or update that document"
+    )
+    assert {"email": "ANN@X.ORG"} == pickle.loads(pickle.dumps(error)).values
+
+
+def test_a_bulk_error_lists_its_duplicates() -> None:
+    """What unique indexes refused in a batch is there with index, fields and values."""
+    text = (
+        "E11000 duplicate key error collection: zoo.Dragon index: a_1_b.c_1 dup key: { : 1, : 2 }"
+    )
+    hidden = 'index: d_1 collation: { locale: "en" } dup key: { d: "CollationKey(0x2b)" }'
+    error = errors.BulkError(
+        "Dragon.insert_many",
+        [],
+        [],
+        {
+            "writeErrors": [
+                {"index": 0, "code": 11000, "errmsg": text, "op": {"a": 1, "b": {"c": 2}}},
+                {"index": 1, "code": 121, "errmsg": "Document failed validation"},
+                {
+                    "index": 2,
+                    "code": 11000,
+                    "errmsg": hidden,
+                    "op": {"q": {}, "u": {"$set": {"d": "D"}}},
+                },
+                {
+                    "index": 3,
+                    "code": 11000,
+                    "errmsg": hidden,
+                    "op": {"q": {}, "u": [{"$set": {"d": "D"}}]},
+                },
+            ]
+        },
+    )
+
+    assert [
+        ("a_1_b.c_1", {"a": 1, "b.c": 2}),
+        ("d_1", {"d": "D"}),
+        ("d_1", {"d": "CollationKey(0x2b)"}),
+    ] == [(found.index, found.values) for found in error.duplicates]
+    assert 0 == (error.duplicates[0].details or {})["index"]
+    assert str(error.duplicates[0]).startswith("Dragon.insert_many: a=1, b.c=2 is taken already")
+    assert [] == errors.BulkError("Dragon", [], []).duplicates
 
 
 def test_bulk_error_survives_copies() -> None:
