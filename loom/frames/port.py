@@ -219,7 +219,8 @@ class Port:
         try:
             return await self.call(getattr(collection, method), *args, **options)
         except DuplicateKeyError as error:
-            raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
+            place, said = cls.__name__, error.details
+            raise Duplicate(place, str(error), error.code, said, content) from error
         except ENCODING_ERRORS as error:
             raise clearer(cls.__name__, content, collection.codec_options, error) from error
 

@@ -100,7 +100,7 @@ def update(frame: Any, fields: tuple[Any, ...]) -> bool:
     try:
         sent = collection.update_one({"_id": id}, {"$set": part}).raw_result
     except DuplicateKeyError as error:
-        raise Duplicate(cls.__name__, str(error), error.code, error.details) from error
+        raise Duplicate(cls.__name__, str(error), error.code, error.details, part) from error
     except ENCODING_ERRORS as error:
         raise clearer(cls.__name__, part, collection.codec_options, error) from error
     if sent and not sent["n"]:
