@@ -14,6 +14,7 @@ from pathlib import PurePath
 from re import Pattern
 from typing import Any, NamedTuple
 
+from ..encoding import in_order
 from ..errors import FieldError
 from .paths import MISSING, lookup
 from .values import SCALARS
@@ -158,7 +159,9 @@ def copied(value: Any) -> Any:
         return copied(value._document)
     if is_fixed(value):
         return value
-    if isinstance(value, (tuple, set, frozenset)):
+    if isinstance(value, (set, frozenset)):
+        return in_order(map(copied, value))  # as it is encoded
+    if isinstance(value, tuple):
         return [copied(member) for member in value]
     if isinstance(value, Mapping):
         return {key: copied(member) for key, member in value.items()}
