@@ -141,7 +141,11 @@ class Matching:
         if not result.acknowledged:
             return -1
         self.done = result.matched_count if changes else result.deleted_count
-        self.report(self.done)
+        try:
+            self.report(self.done)
+        except BaseException as error:
+            add_note(error, self._so_far(error))
+            raise
         return self.done
 
     # Batch by batch
@@ -200,9 +204,8 @@ class Matching:
         return self._with_id(condition)
 
     def _with_id(self, condition: Any) -> dict[str, Any]:
-        if "_id" in self.query:
-            return {"$and": [{"_id": condition}, self.query]}
-        return {"_id": condition, **self.query}
+        # What the filter itself asks of the _id was met once, and an _id does not change.
+        return {**self.query, "_id": condition}
 
     async def find(
         self, ids: list[Any], projection: Any, *, only_matching: bool = False
