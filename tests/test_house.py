@@ -42,9 +42,10 @@ ORDER = """
     loom.frames.fetching
     loom.frames.conditions
     loom.frames.sorts
-    loom.frames.queries loom.frames.definitions loom.frames.annotations
+    loom.frames.queries loom.frames.annotations
     loom.frames.marks loom.frames.tracking
     loom.frames.properties
+    loom.frames.definitions
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.document loom.frames.nodes
     loom.frames.projections loom.frames.subframes
@@ -52,9 +53,13 @@ ORDER = """
     loom.frames.changes
     loom.frames.updates
     loom.clients
+    loom.switches
     loom.connection
-    loom.frames.events loom.frames.pauses
+    loom.frames.signals loom.frames.pauses
+    loom.frames.events
+    loom.frames.joining
     loom.frames.port
+    loom.frames.inserts loom.frames.requests
     loom.frames.slots loom.frames.streams
     loom.frames.references
     loom.frames.operations
@@ -64,6 +69,7 @@ ORDER = """
     loom.frames.frame_writing
     loom.frames.frame
     loom.frames
+    loom.transactions
     loom.aio
     loom
     loom.terminal loom.nycflights

@@ -477,3 +477,72 @@ def test_defaults_are_tracked(db: str) -> None:
     chest.save()
 
     assert ["ruby"] == stored(Chest, chest._id)["gems"]
+
+
+# Which field was assigned, in classes of every shape
+
+
+class Left(Frame):
+    """A parent."""
+
+    a: str
+    b: str
+
+
+class Right(Frame):
+    """Another one, with fields in the same places."""
+
+    c: str
+    d: str
+    count: str
+
+
+class Both(Left, Right):
+    """The child of both."""
+
+    e: str
+    a: IncrCounter  # type: ignore[assignment]
+
+
+class Under(Both):
+    """A grandchild."""
+
+    f: list[str]
+
+
+@pytest.mark.parametrize("cls", [Left, Right, Both, Under])
+def test_each_field_is_told_apart(db: str, cls: Any) -> None:
+    """Of every field of a class with several parents `save` sends the one that was assigned."""
+    for name in cls._fields - {"_id", "a"}:
+        cls.get_collection().insert_one({"_id": name})
+        frame = cls.by_id(name)
+        setattr(frame, name, "x")
+        if name != "b" and "b" in cls._fields:
+            cls.get_collection().update_one({"_id": name}, {"$set": {"b": "other"}})
+        frame.save()
+
+        assert {"_id", name} <= stored(cls, name).keys() <= {"_id", name, "b"}
+        assert stored(cls, name)[name] == "x"
+
+
+def test_fields_that_are_assigned_later(db: str) -> None:
+    """A class that gets other fields keeps track of frames from before."""
+
+    class Old(Frame):
+        _fields = {"a", "b"}
+
+    class Young(Old):
+        _fields = {"c"}
+
+    Young.get_collection().insert_one({"_id": 1})
+    young = Young.by_id(1, required=True)
+    young.c = "c"
+    Old._fields = {"b", "x", "y"}
+    young.x = "x"
+    young.b = "b"
+    young.save()
+
+    assert {"_id": 1, "b": "b", "c": "c", "x": "x"} == stored(Young)
+    young.y = "y"
+    young.save()
+    assert {"_id": 1, "b": "b", "c": "c", "x": "x", "y": "y"} == stored(Young)

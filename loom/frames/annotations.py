@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from .fields import Definition
+    from .definitions import Definition
 
 if sys.version_info >= (3, 14):  # pragma: no cover - run under Pyodide, see tests/python314
     import annotationlib
@@ -19,6 +19,7 @@ __all__ = [
     "Annotation",
     "embedded",
     "evaluated",
+    "failure_of",
     "is_class_variable",
     "mentioned",
     "own_annotations",
@@ -159,6 +160,15 @@ def evaluated(written: Annotation) -> Any:
         return _evaluate(written)
     except Exception:
         return None  # see resolved_annotations
+
+
+def failure_of(written: Annotation) -> Exception | None:
+    """Return why an annotation cannot be resolved, None when it can."""
+    try:
+        _evaluate(written)
+    except Exception as error:
+        return error
+    return None
 
 
 Shape = Literal["one", "list", "map"]

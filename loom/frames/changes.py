@@ -13,7 +13,7 @@ from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
 from .plans import Child, Node, Reference
-from .tracking import Tracked, is_fixed, loaded_of
+from .tracking import is_fixed, loaded_of, tracked_of
 
 __all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "unsaved", "update_of"]
 
@@ -101,9 +101,9 @@ class Snapshot:
         self.options = options
         document = frame._document
         self.before = {name: (value, self._bytes(value)) for name, value in document.items()}
-        state = getattr(frame, "_state", None)
-        if type(state) is Tracked:
-            state.mark()
+        tracked = tracked_of(frame)
+        if tracked is not None:
+            tracked.mark()
 
     def _bytes(self, value: Any) -> bytes | None:
         return None if is_fixed(value) else _encoded(value, self.options)
@@ -112,9 +112,9 @@ class Snapshot:
         """Return the paths that differ; those that are gone too."""
         paths: set[str] = set()
         document = self.frame._document
-        state = getattr(self.frame, "_state", None)
-        if type(state) is Tracked:
-            paths |= state.since_mark() & document.keys()
+        tracked = tracked_of(self.frame)
+        if tracked is not None:
+            paths |= tracked.since_mark() & document.keys()
         for name, value in document.items():
             if name in paths:
                 continue
@@ -150,15 +150,14 @@ def unsaved(frame: Any, options: CodecOptions[Any]) -> set[str]:
     without notice may have been edited by who put it there.
     """
     document = frame._document
-    state = getattr(frame, "_state", None)
-    if type(state) is not Tracked:
-        state = Tracked(state)
-    paths = {name for name in state if name in document}
+    tracked = tracked_of(frame)
+    paths = set() if tracked is None else tracked.keys() & document.keys()
+    read = {} if tracked is None else tracked.read
     kinds = type(frame)._definition.kinds
     for name, value in document.items():
         if name in paths or name == "_id" or is_fixed(value):
             continue
-        kept = state.read.get(name)
+        kept = read.get(name)
         if kept is None:
             # Fields of plain values are not watched: one that holds a container is taken as edited.
             if kinds.get(name) in ("plain", "counter"):
@@ -288,8 +287,8 @@ def update_of(
 
 def _counted(frame: Any, name: str, value: Any) -> Any:
     """Return what was added to a counter since it was last stored."""
-    state = getattr(frame, "_state", None)
-    before = state.counters.get(name, value) if type(state) is Tracked else value
+    tracked = tracked_of(frame)
+    before = value if tracked is None else tracked.counters.get(name, value)
     return value - before
 
 

@@ -17,8 +17,9 @@ from .. import epoch
 from ..errors import EncodeError, FieldError, nearest
 from . import fields
 from .annotations import mentioned, register
+from .definitions import Definition, Names
 from .jsonable import Datetimes, jsonable, redacted
-from .tracking import Tracked, keep, track, track_all, write_counter
+from .tracking import Tracked, attach, keep, track, track_all, tracked_of, write_counter
 from .values import SCALARS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _blank: Any = object.__new__
 class DocumentMeta(type):
     """Makes the fields of Frame and SubFrame classes."""
 
-    _definition: fields.Definition
+    _definition: Definition
 
     def __new__(
         cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
@@ -52,7 +53,7 @@ class DocumentMeta(type):
             locals_of_caller=None if caller.f_locals is caller.f_globals else caller.f_locals,
         )
         namespace["_definition"] = definition
-        namespace["_fields"] = fields.Names(definition)
+        namespace["_fields"] = Names(definition)
         if is_frame and namespace.get("_collection") is None:
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
@@ -91,7 +92,7 @@ class DocumentMeta(type):
         implicit = ("_id",) if getattr(cls, "_is_frame", False) else ()
         definition, properties = fields.redefine(cls, listed, implicit=implicit)
         super().__setattr__("_definition", definition)
-        super().__setattr__("_fields", fields.Names(definition))
+        super().__setattr__("_fields", Names(definition))
         for field in old - definition.own.generated:
             super().__delattr__(field)
         for field, made in properties.items():
@@ -112,7 +113,7 @@ class Document(metaclass=DocumentMeta):
 
     _is_frame: ClassVar[bool] = False
     _is_subframe: ClassVar[bool] = False
-    _definition: ClassVar[fields.Definition]
+    _definition: ClassVar[Definition]
     if TYPE_CHECKING:
         _fields: ClassVar[AbstractSet[str]]
     _private_fields: ClassVar[AbstractSet[str]] = frozenset()
@@ -169,9 +170,9 @@ class Document(metaclass=DocumentMeta):
     def __delitem__(self, name: str) -> None:
         """Forget a value; `unset` removes it from the stored document too."""
         del self._document[name]
-        state = getattr(self, "_state", None)
-        if type(state) is Tracked:
-            state.forget(name)
+        tracked = tracked_of(self) if self._is_frame else None
+        if tracked is not None:
+            tracked.forget(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._document
@@ -211,7 +212,9 @@ class Document(metaclass=DocumentMeta):
 
     def __setstate__(self, state: tuple[Any, Any, Any]) -> None:
         self._document, detached, loose = state
-        if detached is not None:
+        if isinstance(detached, Tracked):
+            attach(self, detached.attached(self._document))
+        elif detached is not None:
             self._state = detached.attached(self._document)
         for name, value in (loose or {}).items():
             setattr(self, name, value)
@@ -290,7 +293,9 @@ def _unknown(cls: type[Document], name: str) -> FieldError:
 
 def _detached(frame: Document) -> Any:
     """Return what a frame remembers, in a form that fits a copy."""
-    state = getattr(frame, "_state", None)
+    state = tracked_of(frame)
+    if state is None:
+        state = getattr(frame, "_state", None)
     return None if state is None else state.detached(frame._document)
 
 

@@ -7,13 +7,14 @@ Nothing in this module knows a database.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import DefinitionError
 from .annotations import Annotation, is_class_variable, mentioned, own_annotations
+from .definitions import NOTHING, Default, Definition, Own, merged
 from .properties import Kind, kind_of, properties
 
 __all__ = ["Default", "Definition", "check_setting", "default", "define", "redefine"]
@@ -45,23 +46,6 @@ _INTERNAL = ("_definition", "_document", "_state")
 _TYPES = (bool, bytes, date, datetime, dict, float, int, list, set, str, tuple)
 
 
-class Default(Generic[T]):
-    """A default that is made anew for every document."""
-
-    __slots__ = ("factory",)
-
-    def __init__(self, factory: Callable[[], T]) -> None:
-        if not callable(factory):
-            raise DefinitionError(
-                f"default: expected a callable such as list, got {factory!r}; "
-                "write a plain value after the `=` instead"
-            )
-        self.factory = factory
-
-    def __repr__(self) -> str:
-        return f"default({getattr(self.factory, '__name__', self.factory)})"
-
-
 def default(factory: Callable[[], T]) -> T:
     """Declare that `insert` fills an absent field with `factory()`.
 
@@ -77,103 +61,6 @@ def default(factory: Callable[[], T]) -> T:
     ...     loot: list[str] = default(list)
     """
     return typing.cast(T, Default(factory))
-
-
-class Own(NamedTuple):
-    """What the body of one class says, without its parents."""
-
-    listed: tuple[str, ...]
-    annotations: dict[str, Annotation]
-    defaults: dict[str, Any]
-    #: fields that got a property
-    generated: frozenset[str]
-    #: how fields are accessed
-    kinds: dict[str, Kind]
-
-
-_NOTHING = Own((), {}, {}, frozenset(), {})
-
-
-class Definition:
-    """What one class declares, its parents' fields included."""
-
-    __slots__ = (
-        "annotations",
-        "collections",
-        "counters",
-        "declared",
-        "defaults",
-        "everyday",
-        "generated",
-        "is_open",
-        "is_watched",
-        "kinds",
-        "names",
-        "ordered",
-        "own",
-        "plans",
-        "ready",
-        "resolved",
-        "resolved_at",
-    )
-
-    def __init__(
-        self,
-        own: Own,
-        names: Iterable[str],
-        annotations: dict[str, Annotation],
-        defaults: dict[str, Any],
-        kinds: dict[str, Kind],
-    ) -> None:
-        #: what the class itself says; the rest is with its parents
-        self.own = own
-        self.ordered = tuple(dict.fromkeys(names))
-        self.names = frozenset(self.ordered)
-        self.annotations = annotations
-        self.defaults = defaults
-        self.kinds = kinds
-        self.counters = frozenset(name for name, kind in kinds.items() if kind == "counter")
-        #: a class without fields takes whatever a document holds
-        self.is_open = not self.names - {"_id"}
-        self.plans: dict[Any, Any] = {}
-        self.collections: dict[bool, Any] = {}
-        #: the collection of blocking calls, and the epoch in which it was found
-        self.ready: tuple[int, Any] = (-1, None)
-        #: what everyday calls need, and the epoch in which it was found out
-        self.everyday: tuple[int, Any, Any, bool] = (-1, None, None, False)
-        #: settings assigned to the class or a parent are noticed
-        self.is_watched = False
-        self.resolved: dict[str, Any] | None = None
-        #: what the resolved annotations declare, see `marks`
-        self.declared: Any = None
-        self.resolved_at = -1
-
-    def new_default(self, name: str) -> Any:
-        """Return the default of a field, made anew when it is a factory."""
-        value = self.defaults[name]
-        return value.factory() if isinstance(value, Default) else value
-
-
-class Names(frozenset[str]):
-    """The names of the fields, in the order of their declaration, which `help` shows."""
-
-    __slots__ = ("_ordered",)
-    _ordered: tuple[str, ...]
-
-    def __new__(cls, definition: Definition) -> Names:
-        """Return the names of a definition."""
-        made = super().__new__(cls, definition.names)
-        made._ordered = definition.ordered
-        return made
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ordered)
-
-    def __repr__(self) -> str:
-        return f"{{{', '.join(map(repr, self._ordered))}}}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return frozenset, (self._ordered,)
 
 
 def define(
@@ -210,7 +97,7 @@ def define(
     slots = namespace.setdefault("__slots__", ())
     slots = (slots,) if isinstance(slots, str) else tuple(slots)
     namespace["__slots__"] = slots
-    inherited = _merged(bases, _NOTHING)
+    inherited = merged(bases, NOTHING)
     defaults = _taken_defaults(name, namespace, {*fields, *inherited.names} - {*slots})
     for slot in slots:
         if slot in fields or slot in inherited.names:
@@ -233,14 +120,19 @@ def define(
     }
     if not is_frame:
         _refuse_counters(name, placed)
-    wanted: dict[str, Kind] = {
-        field: kind
-        for field, kind in kinds.items()
-        if field not in namespace and kind != inherited.kinds.get(field)
+    own = Own(listed, placed, defaults, frozenset(), kinds)
+    definition = merged(bases, own)
+    moved = definition.place([base._definition.positions for base in _documents(bases)])
+    wanted = {
+        field: definition.access(field)
+        for field in definition.ordered
+        if field not in namespace
+        and (field in moved or kinds.get(field) not in (None, inherited.kinds.get(field)))
     }
     made = properties(name, bases, wanted, annotations, inherited.names)
     namespace.update(made)
-    return _merged(bases, Own(listed, placed, defaults, frozenset(made), kinds))
+    definition.own = own._replace(generated=frozenset(made))
+    return definition
 
 
 def redefine(
@@ -252,38 +144,29 @@ def redefine(
     listed = tuple(dict.fromkeys([*implicit, *_listed_fields(name, listed)]))
     for field in listed:
         _check_name(name, field)
-    inherited = _merged(cls.__bases__, _NOTHING)
+    inherited = merged(cls.__bases__, NOTHING)
     free: dict[str, Kind] = {
-        field: "watched" if implicit else "embedded"
+        field: "embedded" if field in implicit or not implicit else "watched"
         for field in listed
         if field not in inherited.names and field not in vars(cls)
     }
-    made = properties(name, cls.__bases__, free, {}, inherited.names)
-    kept = old.generated & {*listed, *old.annotations}
     kinds: dict[str, Kind] = {
         f: k for f, k in old.kinds.items() if f in listed or f in old.annotations
     }
-    own = old._replace(listed=listed, generated=kept | made.keys(), kinds=kinds | free)
-    return _merged(cls.__bases__, own), made
+    own = old._replace(listed=listed, kinds=kinds | free)
+    definition = merged(cls.__bases__, own)
+    # A frame that is tracked already keeps the places of its fields.
+    above = [base._definition.positions for base in _documents(cls.__bases__)]
+    moved = definition.place([cls._definition.positions, *above])
+    wanted = {f: definition.access(f) for f in definition.ordered if f in free or f in moved}
+    made = properties(name, cls.__bases__, wanted, {}, inherited.names)
+    kept = old.generated & {*listed, *old.annotations}
+    definition.own = own._replace(generated=kept | made.keys())
+    return definition, made
 
 
-def _merged(bases: Iterable[Any], own: Own) -> Definition:
-    """Return the fields of the parents and a class's own."""
-    names: list[str] = []
-    annotations: dict[str, Annotation] = {}
-    defaults: dict[str, Any] = {}
-    kinds: dict[str, Kind] = {}
-    for base in reversed([*bases]):
-        definition: Definition | None = getattr(base, "_definition", None)
-        if definition is not None:
-            names += definition.ordered
-            annotations |= definition.annotations
-            defaults |= definition.defaults
-            kinds |= definition.kinds
-    names += [*own.listed, *own.annotations]
-    return Definition(
-        own, names, annotations | own.annotations, defaults | own.defaults, kinds | own.kinds
-    )
+def _documents(bases: Iterable[Any]) -> list[Any]:
+    return [base for base in bases if hasattr(base, "_definition")]
 
 
 def _refuse_counters(owner: str, annotations: Mapping[str, Annotation]) -> None:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from bson import Decimal128, Int64, ObjectId
@@ -25,6 +25,14 @@ __all__ = ["Kind", "kind_of", "properties"]
 #: How a field is accessed: values that cannot be edited in place need no copy when they are read,
 #: embedded documents are part of the frame around them, which is tracked.
 Kind = Literal["plain", "watched", "counter", "embedded"]
+
+
+class Access(NamedTuple):
+    """How a field is read and written, and its place in the state of a frame."""
+
+    kind: Kind
+    position: int
+
 
 _SCALARS = (str, int, float, bool, bytes, date, datetime, Decimal, UUID, Enum, PurePath)
 _BSON = (Decimal128, Int64, ObjectId)
@@ -48,7 +56,7 @@ def kind_of(annotation: Annotation | None) -> Kind:
 def properties(
     owner: str,
     bases: tuple[type, ...],
-    fields: Mapping[str, Kind],
+    fields: Mapping[str, Access],
     annotations: Mapping[str, Any],
     inherited: AbstractSet[str],
 ) -> dict[str, Any]:
@@ -62,17 +70,19 @@ def properties(
         inherited: fields of the parents, whose properties may be replaced.
     """
     made: dict[str, Any] = {}
-    for field, kind in fields.items():
+    for field, access in fields.items():
         if not field.isidentifier() or keyword.iskeyword(field):
             continue
         existing = _attribute(bases, field)
-        is_parents = field in inherited and isinstance(existing, property)
-        if existing is None or is_parents:
-            made[field] = _property(field, kind, annotations.get(field))
-        elif isinstance(existing, (classmethod, staticmethod)):
+        is_parents = field in inherited and isinstance(existing, (property, _FieldOverOperation))
+        if isinstance(existing, _FieldOverOperation):
+            existing = existing.operation
+        if isinstance(existing, (classmethod, staticmethod)):
             made[field] = _FieldOverOperation(
-                _property(field, kind, annotations.get(field)), existing
+                _property(field, access, annotations.get(field)), existing
             )
+        elif existing is None or is_parents:
+            made[field] = _property(field, access, annotations.get(field))
         else:
             warnings.warn(
                 f"{owner}.{field}: what Frame or a parent has under this name stays; "
@@ -91,8 +101,9 @@ def _attribute(bases: Iterable[type], name: str) -> Any:
 
 
 # Generated code, because a getter with the name as a constant is what CPython specialises;
-# `.get` because try/except makes an absent field four times slower. A frame of which nothing is
-# tracked yet has no `_state`, or one that takes no items.
+# `.get` because try/except makes an absent field four times slower. A list takes an item by a
+# constant place faster than a dict by a name; a frame of which nothing is tracked yet has none,
+# and one from before its class got more fields may have a short one.
 _READ: dict[Kind, str] = {
     "plain": "return self._document.get({0})",
     "watched": (
@@ -106,8 +117,8 @@ _READ["embedded"] = _READ["plain"]
 _WRITE: dict[Kind, str] = {
     "plain": (
         "self._document[{0}] = value\n"
-        "    try: self._state[{0}] = True\n"
-        "    except (AttributeError, TypeError): track(self)[{0}] = True"
+        "    try: self._state[{1}] = True\n"
+        "    except (AttributeError, TypeError, IndexError): track(self)[{0}] = True"
     ),
     "counter": "write_counter(self, {0}, value)",
     "embedded": "self._document[{0}] = value",
@@ -122,12 +133,13 @@ _NAMES = {
 }
 
 
-def _property(field: str, kind: Kind, annotation: Any) -> property:
+def _property(field: str, access: Access, annotation: Any) -> property:
+    kind, position = access
     name = repr(field)
     made: dict[str, Callable[..., Any]] = {}
     source = (
-        f"def read(self):\n    {_READ[kind].format(name)}\n"
-        f"def write(self, value):\n    {_WRITE[kind].format(name)}\n"
+        f"def read(self):\n    {_READ[kind].format(name, position)}\n"
+        f"def write(self, value):\n    {_WRITE[kind].format(name, position)}\n"
     )
     exec(compile(source, f"<field {field}>", "exec"), dict(_NAMES), made)
     made["read"].__name__ = made["write"].__name__ = field

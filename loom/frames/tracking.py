@@ -19,7 +19,17 @@ from ..errors import FieldError
 from .paths import MISSING, lookup
 from .values import SCALARS
 
-__all__ = ["Tracked", "copied", "keep", "loaded_of", "settle", "stored", "track", "uncounted"]
+__all__ = [
+    "Tracked",
+    "copied",
+    "keep",
+    "loaded_of",
+    "settle",
+    "stored",
+    "track",
+    "tracked_of",
+    "uncounted",
+]
 
 
 class Kept(NamedTuple):
@@ -31,6 +41,9 @@ class Kept(NamedTuple):
 
 class Tracked(dict[str, bool]):
     """The names that were assigned, each with whether that was since the last `mark`.
+
+    The `_state` of a tracked frame is a list of this and of one flag per field, which the
+    properties set; `tracked_of` gathers them.
 
     Attributes:
         loaded: what the frame remembers of its load, None when nothing.
@@ -99,22 +112,41 @@ def _revived(assigned: dict[str, bool], attributes: dict[str, Any]) -> Tracked:
 
 def track_all(frame: Any, names: Iterable[str]) -> None:
     """Note that values were given to a new frame that has an `_id`."""
-    state = frame._state = Tracked()
-    state.update((name, True) for name in names if name != "_id")
+    track(frame).update((name, True) for name in names if name != "_id")
 
 
 def track(frame: Any) -> Tracked:
     """Return what is tracked of a frame; begins to track it."""
+    found = tracked_of(frame)
+    if found is None:
+        found = Tracked(getattr(frame, "_state", None))
+        attach(frame, found)
+    return found
+
+
+def attach(frame: Any, tracked: Tracked) -> None:
+    """Begin to track a frame that was assigned so much already."""
+    frame._state = [tracked, *([None] * max(frame._definition.positions.values(), default=0))]
+
+
+def tracked_of(frame: Any) -> Tracked | None:
+    """Return what is tracked of a frame, None when nothing is."""
     state = getattr(frame, "_state", None)
-    if type(state) is not Tracked:
-        state = frame._state = Tracked(state)
-    return state
+    if type(state) is not list:
+        return None
+    tracked: Tracked = state[0]
+    if True in state[1:]:
+        for name, position in frame._definition.positions.items():
+            if position < len(state) and state[position]:
+                state[position] = None
+                tracked[name] = True
+    return tracked
 
 
 def loaded_of(frame: Any) -> Any:
     """Return what a frame remembers of its load, None when nothing."""
     state = getattr(frame, "_state", None)
-    return state.loaded if type(state) is Tracked else state
+    return state[0].loaded if type(state) is list else state
 
 
 def keep(frame: Any, name: str, value: Any) -> None:
@@ -179,31 +211,29 @@ def stored(frame: Any) -> None:
             for name, value in document.items()
             if name != "_id" and not is_fixed(value)
         }
-    state = getattr(frame, "_state", None)
-    if containers:
+    tracked = tracked_of(frame)
+    if tracked is None:
+        if not containers:
+            return
         tracked = track(frame)
-        tracked.clear()
-        tracked.counters.clear()
-        tracked.read = containers
-    elif type(state) is Tracked:
-        state.clear()
-        state.counters.clear()
-        state.read.clear()
+    tracked.clear()
+    tracked.counters.clear()
+    tracked.read = containers or {}
 
 
 def settle(frame: Any, paths: Iterable[str]) -> None:
     """Note that what a frame holds at some paths was written."""
     document = frame._document
+    tracked = tracked_of(frame)
     for path in paths:
         root, _, rest = path.partition(".")
         value = document.get(root, MISSING)
-        state = getattr(frame, "_state", None)
-        tracked = state if type(state) is Tracked else None
         if not rest:
             if tracked is not None:
                 tracked.forget(root)
             if value is not MISSING and not is_fixed(value):
-                track(frame).read[root] = Kept(value, copied(value))
+                tracked = track(frame)
+                tracked.read[root] = Kept(value, copied(value))
         elif tracked is not None and root in tracked.read and tracked.read[root].value is value:
             _settle_inside(tracked.read[root].copy, rest.split("."), lookup(document, path))
 
@@ -266,10 +296,10 @@ class Count(int):
 
 def uncounted(frame: Any, names: Iterable[str]) -> dict[str, int]:
     """Return what was added to counters and is not stored yet, by name."""
-    state = getattr(frame, "_state", None)
-    if type(state) is not Tracked:
+    tracked = tracked_of(frame)
+    if tracked is None:
         return {}
-    counters = state.counters
+    counters = tracked.counters
     return {n: frame._document[n] - counters[n] for n in names if n in counters}
 
 

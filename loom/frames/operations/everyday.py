@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from ... import epoch
+from ... import epoch, switches
 from ...connection import class_options, connection_of, find_collection, overrides
 from ...encoding import ENCODING_ERRORS, PLAIN
 from ...errors import Duplicate
@@ -22,7 +22,7 @@ from ..events import are_updates_heard, running_event
 from ..paths import MISSING
 from ..port import clearer
 from ..projections import plan_for
-from ..tracking import Tracked
+from ..tracking import tracked_of
 from ..values import SCALARS
 from .reading import gone
 
@@ -87,7 +87,7 @@ def update(frame: Any, fields: tuple[Any, ...]) -> bool:
     ):
         return False
     state = getattr(frame, "_state", None)
-    if state is not None and (type(state) is not Tracked or state.loaded is not None):
+    if state is not None and (type(state) is not list or state[0].loaded is not None):
         return False
     kinds = cls._definition.kinds
     part = {}
@@ -106,8 +106,9 @@ def update(frame: Any, fields: tuple[Any, ...]) -> bool:
     if sent and not sent["n"]:
         raise gone(cls, id, "update")
     if state is not None:
+        tracked = tracked_of(frame)
         for field in fields:
-            state.forget(field)
+            tracked.forget(field)  # type: ignore[union-attr]  # as its state is a list
     return True
 
 
@@ -122,9 +123,11 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
     is_unheard = False
     connection = connection_of(cls)
     is_here = overrides.get() is None and class_options.get(_NOTHING) is _NOTHING
-    if is_here and definition.is_watched and (connection is None or connection.naive == "utc"):
+    is_plain = connection is None or (connection.naive == "utc" and connection.comment is None)
+    if is_here and definition.is_watched and is_plain:
         collection = find_collection(cls, aio=False)
-        is_unheard = cls._version is None and not are_updates_heard(cls)
+        is_writable = not (switches.read_only_blocks or (connection and connection.read_only))
+        is_unheard = is_writable and cls._version is None and not are_updates_heard(cls)
         # A dict that is a class's setting can be changed without notice.
         plan = plan_for(cls) if cls._default_projection is None else None
         if plan is not None and plan.is_plain:
