@@ -8,7 +8,7 @@ Dragon(name='Burt')
 """
 
 from . import aio
-from .connection import Connection, close, connect, using
+from .connection import Connection, close, connect
 from .errors import (
     BulkError,
     Conflict,
@@ -32,6 +32,8 @@ from .errors import (
 from .frames import Frame, Missing, Q, SubFrame, default, fld
 from .frames.events import muted
 from .frames.marks import IncrCounter, Ref, StrLower, StrUpper, TimeInserted, TimeUpdated
+from .switches import read_only, using
+from .transactions import transaction, with_transaction
 
 __version__ = "3.0.0a1"
 
@@ -71,5 +73,8 @@ __all__ = [
     "default",
     "fld",
     "muted",
+    "read_only",
+    "transaction",
     "using",
+    "with_transaction",
 ]

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from .connection import close_async
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-__all__ = ["close"]
+from .clients import AnyClient
+from .connection import close_async
+from .frames.port import awaited, complete
+from .transactions import Transaction, options_of
+
+if TYPE_CHECKING:
+    from pymongo.read_concern import ReadConcern
+    from pymongo.read_preferences import _ServerMode as ReadPreference
+    from pymongo.write_concern import WriteConcern
+
+    from .frames.frame import Frame
+
+__all__ = ["close", "transaction", "with_transaction"]
+
+_T = TypeVar("_T")
 
 
 async def close() -> None:
@@ -13,3 +30,62 @@ async def close() -> None:
     Call it before the loop ends; `loom.close()` ends the connection itself.
     """
     await close_async()
+
+
+@asynccontextmanager
+async def transaction(
+    client: AnyClient | type[Frame] | None = None,
+    *,
+    read_concern: ReadConcern | None = None,
+    write_concern: WriteConcern | None = None,
+    read_preference: ReadPreference | None = None,
+    max_commit_time_ms: int | None = None,
+) -> AsyncIterator[Transaction]:
+    """Make all awaited Loom calls inside the block one transaction; see `loom.transaction`.
+
+    One whose task is cancelled inside the block is aborted.
+
+    >>> import loom
+    >>> async def pay():
+    ...     async with loom.aio.transaction():
+    ...         await burt.aio.inc("gold", -5, where=Q.gold >= 5)
+    ...         await ray.aio.inc("gold", 5)
+    """
+    options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
+    made = Transaction(awaited(), client, "loom.aio.transaction")
+    await made.begin(options)
+    try:
+        with made.joined("loom.aio.transaction"):
+            yield made
+    except BaseException as error:
+        await made.roll_back(error)
+        raise
+    await made.commit()
+
+
+async def with_transaction(
+    fn: Callable[[], Awaitable[_T]],
+    client: AnyClient | type[Frame] | None = None,
+    *,
+    read_concern: ReadConcern | None = None,
+    write_concern: WriteConcern | None = None,
+    read_preference: ReadPreference | None = None,
+    max_commit_time_ms: int | None = None,
+) -> _T:
+    """Await a function in a transaction, again when the server asks; see `loom.with_transaction`.
+
+    >>> import loom
+    >>> async def pay():
+    ...     await loom.aio.with_transaction(lambda: transfer(burt, ray, 5))
+    """
+    options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
+    made = Transaction(awaited(), client, "loom.aio.with_transaction", is_retried=True)
+
+    async def attempt(session: Any) -> Any:
+        with made.attempt():
+            result = fn()
+            return await result if inspect.isawaitable(result) else result
+
+    # In a listener of a blocking operation the driver's blocking methods are used.
+    callback = attempt if made.is_async else lambda session: complete(attempt(session))
+    return cast(_T, await made.run(callback, options))

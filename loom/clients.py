@@ -11,7 +11,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 from urllib.parse import unquote_plus
 
 import pymongo
@@ -49,7 +49,12 @@ class Connection:
 
     Attributes:
         reference_chunk: how many ids one `$in` query carries at most.
+        comment: what every command carries, None for nothing.
+        read_only: True when every write of Loom's is refused.
     """
+
+    #: True once this process has made a connection with a comment or a read-only one.
+    are_marked: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -62,10 +67,16 @@ class Connection:
         reference_chunk: int = REFERENCE_CHUNK,
         options: Mapping[str, Any] | None = None,
         on_close: Callable[[], None] | None = None,
+        comment: Any = None,
+        read_only: bool = False,
     ) -> None:
         self._db = db
         self._naive: Naive = naive
         self.reference_chunk = reference_chunk
+        self._comment = comment
+        self._read_only = read_only
+        if comment is not None or read_only:
+            Connection.are_marked = True
         self._uri = uri
         self._options = dict(options or {})
         self._ready_client = client
@@ -110,6 +121,16 @@ class Connection:
     def naive(self, meaning: Naive) -> None:
         self._naive = meaning
         epoch.advance()
+
+    @property
+    def comment(self) -> Any:
+        """What every command carries, None for nothing."""
+        return self._comment
+
+    @property
+    def read_only(self) -> bool:
+        """True when every write of Loom's is refused."""
+        return self._read_only
 
     @property
     def client(self) -> SyncClient:

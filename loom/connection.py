@@ -7,11 +7,9 @@ and its parents, then `connect(...)`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from datetime import tzinfo
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from datetime import timezone, tzinfo
+from typing import Any, cast
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -31,17 +29,20 @@ from .clients import (
     text_uri,
 )
 from .encoding import Naive, codec_options
-from .errors import NotConnected, QueryError
+from .errors import DefinitionError, NotConnected
+from .switches import Override, class_options, overrides, using, with_options
 
 __all__ = [
     "AnyClient",
     "Connection",
+    "class_options",
     "close",
     "connect",
     "connection_of",
     "find_client",
     "find_collection",
     "find_database",
+    "overrides",
     "using",
     "with_options",
 ]
@@ -56,6 +57,8 @@ def connect(
     aio: AsyncMongoClient[Any] | None = None,
     naive: Naive = "utc",
     reference_chunk: int | None = None,
+    comment: Any = None,
+    read_only: bool = False,
     **client_options: Any,
 ) -> Connection:
     """Set the connection that classes without a client of their own use.
@@ -73,6 +76,8 @@ def connect(
             (`zoneinfo.ZoneInfo(...)`), or `"refuse"`.
         reference_chunk: how many ids one query for references carries at most;
             5,000 by default, 25 on the embedded server.
+        comment: sent with every command, for the server's log and profiler.
+        read_only: refuse every write of Loom's through this connection with ReadOnly.
         client_options: for the clients that are made, as PyMongo names them. Loom asks for
             aware UTC datetimes (`tz_aware=True`) and standard UUIDs unless told otherwise;
             a ready client keeps its own options.
@@ -90,6 +95,7 @@ def connect(
     global _default
     _check_options(db, naive, reference_chunk)
     chunk = reference_chunk or REFERENCE_CHUNK
+    marks: dict[str, Any] = {"comment": comment, "read_only": read_only}
     if isinstance(uri, (MongoClient, AsyncMongoClient)):
         if client_options:
             raise NotConnected(
@@ -99,7 +105,7 @@ def connect(
         blocking = uri if isinstance(uri, MongoClient) else None
         awaited = uri if isinstance(uri, AsyncMongoClient) else aio
         made = Connection(
-            None, client=blocking, aio=awaited, db=db, naive=naive, reference_chunk=chunk
+            None, client=blocking, aio=awaited, db=db, naive=naive, reference_chunk=chunk, **marks
         )
     else:
         address = _resolve(uri)
@@ -123,6 +129,7 @@ def connect(
             reference_chunk=chunk,
             options=options,
             on_close=on_close,
+            **marks,
         )
         if isinstance(address, str):
             check_uri(address)
@@ -187,86 +194,7 @@ def _start_embedded(address: str) -> tuple[str, Callable[[], None]]:
     return server.uri, server.stop
 
 
-# A switch for a block of code
-
-
-class _Override(NamedTuple):
-    client: AnyClient | None = None
-    db: str | None = None
-    collection_options: Mapping[str, Any] | None = None
-
-
-overrides: ContextVar[_Override | None] = ContextVar("loom.using", default=None)
-class_options: ContextVar[Mapping[Any, Mapping[str, Any]]] = ContextVar("loom.with_options")
 _NO_OPTIONS: dict[Any, Mapping[str, Any]] = {}
-
-
-@contextmanager
-def using(
-    client: AnyClient | None = None,
-    db: str | None = None,
-    collection_options: Mapping[str, Any] | None = None,
-) -> Iterator[None]:
-    """Make all Loom calls inside the block use another client, database or options.
-
-    Holds for the running thread or task and what it starts, blocking and awaited calls
-    alike; other threads and tasks are not touched. An inner block keeps what it does not set.
-
-    Args:
-        client: a MongoClient, an AsyncMongoClient or a Connection.
-        db: name of the database.
-        collection_options: as for `Collection.with_options`: read_preference, read_concern,
-            write_concern, codec_options.
-
-    >>> import loom
-    >>> with loom.using(db="archive"):
-    ...     pass
-    """
-    if client is not None and not isinstance(client, (MongoClient, AsyncMongoClient, Connection)):
-        raise NotConnected(f"loom.using: expected a client or a Connection, got {client!r}")
-    if db is not None and (not isinstance(db, str) or not db):
-        raise NotConnected(f"loom.using: expected the name of a database, got db={db!r}")
-    if collection_options is not None:
-        _check_collection_options("loom.using", collection_options)
-    outer = overrides.get()
-    if outer is None:
-        outer = _Override()
-    token = overrides.set(
-        _Override(
-            outer.client if client is None else client,
-            outer.db if db is None else db,
-            {**(outer.collection_options or {}), **(collection_options or {})},
-        )
-    )
-    try:
-        yield
-    finally:
-        overrides.reset(token)
-
-
-@contextmanager
-def with_options(cls: Any, options: Mapping[str, Any]) -> Iterator[None]:
-    """Give the collection of one class (not of its children) options inside the block."""
-    _check_collection_options(f"{cls.__name__}.with_options", options)
-    outer = class_options.get({})
-    token = class_options.set({**outer, cls: {**outer.get(cls, {}), **options}})
-    try:
-        yield
-    finally:
-        class_options.reset(token)
-
-
-_COLLECTION_OPTIONS = frozenset(
-    {"codec_options", "read_preference", "write_concern", "read_concern"}
-)
-
-
-def _check_collection_options(place: str, options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in _COLLECTION_OPTIONS:
-            raise QueryError(
-                f"{place}: expected {', '.join(sorted(_COLLECTION_OPTIONS))}, got {name!r}"
-            )
 
 
 # What a class uses now
@@ -303,11 +231,11 @@ def find_client(cls: Any, aio: bool) -> Any:
             f"{cls.__name__}: expected a connection, got none; call "
             f"loom.connect('mongodb://host/database') first, or set {cls.__name__}._client"
         )
-    _check_client(client, aio, place or f"{cls.__name__}._client")
+    check_client(client, aio, place or f"{cls.__name__}._client")
     return client
 
 
-def _check_client(client: Any, aio: bool, place: str) -> None:
+def check_client(client: Any, aio: bool, place: str) -> None:
     if not isinstance(client, (MongoClient, AsyncMongoClient)):
         raise NotConnected(
             f"{place}: expected a MongoClient, AsyncMongoClient or Connection, got a value of "
@@ -354,6 +282,8 @@ def find_database(cls: Any, aio: bool) -> Any:
 def find_collection(cls: Any, aio: bool) -> Any:
     """Return the Collection or AsyncCollection that a call of the class uses now."""
     override = overrides.get()
+    if override is not None and _is_usual(override):
+        override = None
     options = class_options.get(_NO_OPTIONS)
     if override is None and options is _NO_OPTIONS:
         if not aio:
@@ -369,6 +299,11 @@ def find_collection(cls: Any, aio: bool) -> Any:
         **(of_class or {}),
     }
     return _collection(cls, find_client(cls, aio), given)
+
+
+def _is_usual(override: Override) -> bool:
+    """Tell a block that leaves the collections as they are."""
+    return override.client is None and override.db is None and not override.collection_options
 
 
 def _usual_collection(cls: Any, aio: bool) -> Any:
@@ -401,9 +336,14 @@ def _collection(
         _database_name(cls, client)
     ]
     connection = connection_of(cls)
+    naive: Naive = "utc" if connection is None else connection.naive
     codecs = codec_options(
-        options.get("codec_options") or database.codec_options,
-        cls._tz_aware,
-        "utc" if connection is None else connection.naive,
+        options.get("codec_options") or database.codec_options, cls._tz_aware, naive
     )
+    if isinstance(naive, tzinfo) and not codecs.tz_aware and naive is not timezone.utc:
+        raise DefinitionError(
+            f"{cls.__name__}: expected aware datetimes beside naive={naive!r}, got tz_aware=False; "
+            "what is read without zone is UTC, and would be written as another instant; set "
+            f"{cls.__name__}._tz_aware = True, or tz_aware=True of the client"
+        )
     return database.get_collection(cls._collection, **{**options, "codec_options": codecs})

@@ -149,7 +149,7 @@ async def test_they_send_the_events_of_what_they_touch(call: Runtime) -> None:
     await call(x).insert()
     await call(Pet(name="cat", owner=b._id, walkers=[b._id, 7])).insert()
     heard: list[Any] = []
-    for event in events.EVENTS:
+    for event in events.EVENTS[:-1]:
         for cls in (Person, Pet):
             cls.listen(event, lambda frames, event=event: heard.append((event, frames[0].name)))
     Pet.listen("update", lambda frames, fields: heard.append((fields, frames[0]._document)))

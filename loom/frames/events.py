@@ -5,7 +5,9 @@
 | `insert`, `inserted`  | before, after an insert    | `frames`, `session`                |
 | `update`, `updated`   | before, after an update    | `frames`, `fields`, `changes`, ... |
 | `delete`, `deleted`   | before, after a delete     | `frames`, `session`                |
+| `committed`           | when a write stands        | `event` and what that one carries  |
 
+`committed` comes after every after-event, and in a transaction only when that was committed.
 `unset` and `upsert` send the events of what they do. Batches send one event with all frames.
 An exception in a before-listener stops the write; one in an after-listener reaches the caller
 once all listeners have run, and the write stands.
@@ -15,18 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import itemgetter
 from typing import Any
-
-import blinker
 
 from .. import epoch
 from ..errors import ListenerError, nearest
+from .signals import AFTER, BEFORE, EVENTS, Signal, signals
 
 __all__ = [
     "EVENTS",
@@ -39,14 +38,8 @@ __all__ = [
     "stop_listening",
 ]
 
-#: The events, in pairs: before, after.
-EVENTS = ("insert", "inserted", "update", "updated", "delete", "deleted")
-BEFORE = frozenset({"insert", "update", "delete"})
-
 #: What a listener may ask for by name.
-PAYLOAD = ("frames", "fields", "changes", "session")
-
-_order = itertools.count()
+PAYLOAD = ("frames", "fields", "changes", "session", "event")
 
 #: What finds the listeners that a class declares: `(event, receiver)` pairs of a class.
 Declaring = Callable[[type], Iterable[tuple[str, Callable[..., Any]]]]
@@ -54,66 +47,13 @@ declaring: list[Declaring] = []
 _declared: set[tuple[str, Any, type]] = set()
 
 
-class _Signal(blinker.NamedSignal):
-    """A signal whose listeners are called in order of registration, the parents' ones too."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._registered: list[tuple[tuple[bool, int], Any, Any]] = []
-        self._changing = threading.Lock()
-
-    def connect(
-        self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False, last: bool = False
-    ) -> Any:
-        """Connect a receiver; it is held strongly, so that a lambda or a closure stays.
-
-        One that is connected as a last one is called after all others.
-        """
-        with self._changing:
-            if not any(
-                r is not None and r == receiver and s is sender for _, r, s in self._registered
-            ):
-                entry = ((last, next(_order)), receiver, sender)
-                self._registered = sorted([*self._registered, entry], key=itemgetter(0))
-            super().connect(receiver, sender, weak=False)
-            epoch.advance()
-        return receiver
-
-    def disconnect(self, receiver: Any, sender: Any = blinker.ANY) -> None:
-        """Disconnect a receiver from a sender, or from all of them."""
-        with self._changing:
-            self._registered = [
-                (order, r, s)
-                for order, r, s in self._registered
-                if not (r == receiver and (sender is blinker.ANY or s is sender))
-            ]
-            super().disconnect(receiver, sender)
-            epoch.advance()
-
-    def receivers_for(self, sender: Any) -> Generator[Any, None, None]:
-        """Yield what listens to a class or to one of its parents, first registered first.
-
-        A receiver that was registered for both is yielded once.
-        """
-        classes = sender.__mro__ if isinstance(sender, type) else (sender,)
-        seen: list[Any] = []
-        for _, receiver, wanted in self._registered:
-            wants = wanted is blinker.ANY or any(wanted is cls for cls in classes)
-            if wants and receiver not in seen:
-                seen.append(receiver)
-                yield receiver
-
-
-#: Loom's own signals: others may use the same names for theirs.
-signals: dict[str, _Signal] = {name: _Signal(name) for name in EVENTS}
-
-
 class Listener:
-    """A receiver and how it wants to be called."""
+    """A receiver, the event it listens to, and how it wants to be called."""
 
-    __slots__ = ("names", "receiver", "takes_sender")
+    __slots__ = ("event", "names", "receiver", "takes_sender")
 
-    def __init__(self, receiver: Callable[..., Any]) -> None:
+    def __init__(self, event: str, receiver: Callable[..., Any]) -> None:
+        self.event = event
         self.receiver = receiver
         self.takes_sender, self.names = _wishes(receiver)
 
@@ -185,7 +125,7 @@ def listening(event: str, sender: type) -> list[Callable[..., Any]]:
     What annotations declare is among it, after all others.
     """
     _signal(event, sender)
-    return [listener.receiver for listener in listeners(event, sender)]
+    return [found.receiver for found in listeners(event, sender) if found.event == event]
 
 
 def _declare(sender: type) -> None:
@@ -197,7 +137,7 @@ def _declare(sender: type) -> None:
                 signals[event].connect(receiver, sender, last=True)
 
 
-def _signal(event: str, sender: type) -> _Signal:
+def _signal(event: str, sender: type) -> Signal:
     try:
         return signals[event]
     except (KeyError, TypeError):
@@ -211,20 +151,31 @@ _cache: dict[tuple[str, type], tuple[int, tuple[Listener, ...]]] = {}
 
 
 def listeners(event: str, sender: type) -> tuple[Listener, ...]:
-    """Return what listens to an event of a class; cheap when nothing does."""
+    """Return what is to be told of an event of a class; cheap when there is nothing.
+
+    For an after-event that is what listens to `committed`, too.
+    """
     cached = _cache.get((event, sender))
     if cached is None or cached[0] != epoch.current:
         _declare(sender)
         # The number is read first: what is connected meanwhile makes the entry an old one.
         number = epoch.current
-        cached = number, tuple(map(Listener, signals[event].receivers_for(sender)))
+        names = (event, "committed") if event in AFTER else (event,)
+        cached = (
+            number,
+            tuple(
+                Listener(name, receiver)
+                for name in names
+                for receiver in signals[name].receivers_for(sender)
+            ),
+        )
         _cache[event, sender] = cached
     found = cached[1]
     if found and (silenced := _muted.get()):
         return tuple(
             listener
             for listener in found
-            if not any(mute.covers(event, listener.receiver, sender) for mute in silenced)
+            if not any(mute.covers(listener.event, listener.receiver, sender) for mute in silenced)
         )
     return found
 
@@ -233,14 +184,15 @@ _updates_heard: dict[type, tuple[int, bool]] = {}
 
 
 def are_updates_heard(sender: type) -> bool:
-    """Tell whether anything listens to `update` or `updated` of a class, muted or not."""
+    """Tell whether anything is told of the updates of a class, muted or not."""
     cached = _updates_heard.get(sender)
     if cached is None or cached[0] != epoch.current:
         _declare(sender)
         number = epoch.current
         found = [
-            *signals["update"].receivers_for(sender),
-            *signals["updated"].receivers_for(sender),
+            receiver
+            for event in ("update", "updated", "committed")
+            for receiver in signals[event].receivers_for(sender)
         ]
         cached = _updates_heard[sender] = number, bool(found)
     return cached[1]
@@ -315,7 +267,7 @@ class Running:
         self.port = port
         self.session = session
         self.thread = threading.get_ident()
-        self.task = _current_task()
+        self.task = current_task()
         self.active = True
         self.deferred: list[Callable[[Any], Coroutine[Any, Any, Any]]] = []
 
@@ -324,10 +276,10 @@ class Running:
 
         A task or thread that the listener starts inherits the context variable, but is not it.
         """
-        return self.active and self.thread == threading.get_ident() and self.task is _current_task()
+        return self.active and self.thread == threading.get_ident() and self.task is current_task()
 
 
-def _current_task() -> Any:
+def current_task() -> Any:
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -353,14 +305,62 @@ async def emit(
 ) -> None:
     """Call the listeners of an event, and do what they handed back.
 
+    After an after-event `committed` is sent; in a transaction that waits for its end.
+
     Raises:
         ListenerError: an async listener suspended in a blocking call.
     """
-    is_before = event in BEFORE
+    session = port.session(sender, payload)
+    payload = {"fields": (), "changes": (), "event": event, **payload, "session": session}
+    found = listeners(event, sender)
+    own = [listener for listener in found if listener.event == event]
+    failures = await call(port, event, sender, own, frames, payload)
+    if len(own) < len(found):
+        waiting = Committed(sender, found[len(own) :], frames, payload)
+        if not port.postpone(waiting):
+            failures += await waiting.send(port, "the write stands")
+    raise_first(failures, event)
+
+
+class Committed:
+    """A write that `committed` is to tell of."""
+
+    __slots__ = ("frames", "listeners", "payload", "sender")
+
+    def __init__(
+        self,
+        sender: type,
+        listeners: Sequence[Listener],
+        frames: list[Any],
+        payload: dict[str, Any],
+    ) -> None:
+        self.sender = sender
+        self.listeners = listeners
+        self.frames = [*frames]
+        self.payload = payload
+
+    async def send(self, port: Any, note: str) -> list[Exception]:
+        """Call the listeners, outside of any transaction; return what they raised, with a note."""
+        payload = {**self.payload, "session": None}
+        failures = await call(port, "committed", self.sender, self.listeners, self.frames, payload)
+        for failure in failures:
+            add_note(failure, f"raised by a listener of 'committed': {note}")
+        return failures
+
+
+async def call(
+    port: Any,
+    event: str,
+    sender: type,
+    found: Sequence[Listener],
+    frames: list[Any],
+    payload: dict[str, Any],
+) -> list[Exception]:
+    """Call listeners one after the other; return what they raised, of a before-event raise it."""
     # A copy of the list: what a listener does to its own does not change what is written.
-    payload = {"frames": [*frames], "fields": (), "changes": (), "session": None, **payload}
+    payload = {**payload, "frames": [*frames]}
     failures: list[Exception] = []
-    for listener in listeners(event, sender):
+    for listener in found:
         current = Running(event, port, payload["session"])
         token = running_event.set(current)
         try:
@@ -370,12 +370,17 @@ async def emit(
             for work in current.deferred:
                 await work(port)
         except Exception as error:
-            if is_before:
+            if event in BEFORE:
                 raise
             failures.append(error)
         finally:
             current.active = False
             running_event.reset(token)
+    return failures
+
+
+def raise_first(failures: Sequence[Exception], event: str) -> None:
+    """Raise the first of what listeners raised, with a note about each of the others."""
     if failures:
         first, *others = failures
         for other in others:

@@ -16,21 +16,18 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, nullcontext, suppress
-from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from bson.codec_options import CodecOptions
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from ..clients import REFERENCE_CHUNK
 from ..connection import connection_of, find_collection
 from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
 from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running, running_event
+from .joining import Joining
 from .pauses import paused, pausing_collection
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["ASYNC", "SYNC", "Port", "awaited", "blocking", "complete", "pausing_collection"]
 
@@ -58,23 +55,8 @@ def complete(operation: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("loom: a blocking operation suspended; please report this")
 
 
-class Port:
+class Port(Joining):
     """What both runtimes share; they differ in how a driver method is called."""
-
-    is_async: ClassVar[bool]
-    _context: Context | None = None
-
-    def bound(self) -> Self:
-        """Return this port with the client, database and options that calls use now.
-
-        A stream goes on with them when the block that set them has been left.
-        """
-        port = type(self)()
-        port._context = copy_context()
-        return port
-
-    def _find(self, function: Callable[..., T], *args: Any) -> T:
-        return function(*args) if self._context is None else self._context.run(function, *args)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and return its result."""
@@ -100,21 +82,29 @@ class Port:
 
     def naive(self, cls: Any) -> Naive:
         """Return what a datetime without zone means to a class."""
-        connection = self._find(connection_of, cls)
+        connection = self.within(connection_of, cls)
         return "utc" if connection is None else connection.naive
 
     def reference_chunk(self, cls: Any) -> int:
         """Return how many ids one query carries at most."""
-        connection = self._find(connection_of, cls)
+        connection = self.within(connection_of, cls)
         return REFERENCE_CHUNK if connection is None else connection.reference_chunk
 
     # Reading
+
+    def cursor(
+        self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
+    ) -> Any:
+        """Return a cursor over all documents that match, for `batches`."""
+        collection = self.collection(cls)
+        return collection.find(filter, projection, **self.options(cls, options))
 
     async def find_one(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Return the first document that matches, or None."""
         collection = self.collection(cls)
+        options = self.options(cls, options)
         try:
             # What find_one does, without the copies that it makes on the way.
             cursor = collection.find(filter, projection, **{**options, "limit": -1})
@@ -122,6 +112,9 @@ class Port:
                 return next(cursor, None)
             found = await cursor.to_list()
             return found[0] if found else None
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
         except ENCODING_ERRORS as error:
             raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
@@ -132,6 +125,7 @@ class Port:
     ) -> Documents:
         """Return all documents that match."""
         collection = self.collection(cls)
+        options = self.options(cls, options)
         try:
             if "batch_size" in options:
                 cursor = collection.find(filter, projection, **options)
@@ -140,36 +134,59 @@ class Port:
                 cursor = collection.find(filter, projection, batch_size=_EVERYTHING, **options)
                 return await self.call(cursor.to_list)  # type: ignore[no-any-return]
             except OperationFailure as error:
-                if error.code not in _REFUSED_BATCH_SIZE:
+                # An error ends a transaction: there is no second try in one.
+                session = options.get("session")
+                in_transaction = session is not None and session.in_transaction
+                if error.code not in _REFUSED_BATCH_SIZE or in_transaction:
                     raise
                 cursor = collection.find(filter, projection, **options)
                 return await self.call(cursor.to_list)  # type: ignore[no-any-return]
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
         except ENCODING_ERRORS as error:
             raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
     async def batches(self, cursor: Any, size: int) -> AsyncGenerator[Documents, None]:
-        """Yield a cursor's documents in lists of `size`; the cursor is closed at the end."""
+        """Yield a cursor's documents in lists of `size`; the cursor is closed at the end.
+
+        Raises:
+            TransactionError: the transaction that the cursor was made in has ended.
+        """
+        options = {"session": cursor.session}
         try:
-            while documents := await self.call(cursor.to_list, size):
+            while True:
+                self.check_stream(options)
+                documents = await self.call(cursor.to_list, size)
+                if not documents:
+                    return
                 yield documents
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
         finally:
             await self.call(cursor.close)
 
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
         collection = self.collection(cls)
+        options = self.options(cls, options)
         try:
             return int(await self.call(collection.count_documents, filter, **options))
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
         except ENCODING_ERRORS as error:
             raise clearer(
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
     async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
-        """Return the server's own count of all documents."""
+        """Return the server's own count of all documents, which no transaction allows."""
         collection = self.collection(cls)
+        options = self.options(cls, options)
         return int(await self.call(collection.estimated_document_count, **options))
 
     # Writing
@@ -207,21 +224,31 @@ class Port:
         Args:
             cls: the class.
             method: its name.
-            content: what is written, to name the path of a value that cannot be.
+            content: what is written, to name the path of a value that cannot be; or a
+                function that returns it.
             args: for the method.
             options: for the method.
 
         Raises:
             Duplicate: a unique index refused the write.
             EncodeError: a value cannot be stored; nothing was sent.
+            ReadOnly: writing is switched off; nothing was sent.
+            TransactionError: the call cannot be part of the transaction that is running.
         """
+        self.check_writable(cls, method)
         collection = self.collection(cls)
+        sent = self.options(cls, options)
         try:
-            return await self.call(getattr(collection, method), *args, **options)
+            return await self.call(getattr(collection, method), *args, **sent)
         except DuplicateKeyError as error:
+            self.failed(sent, error)
             place, said = cls.__name__, error.details
             raise Duplicate(place, str(error), error.code, said, content) from error
+        except PyMongoError as error:
+            self.failed(sent, error)
+            raise
         except ENCODING_ERRORS as error:
+            content = content() if callable(content) else content
             raise clearer(cls.__name__, content, collection.codec_options, error) from error
 
 
@@ -295,7 +322,9 @@ class AsyncPort(Port):
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations at once; in order inside a session, which allows one only."""
-        if ordered or len(work) == 1:
+        override = self._override()
+        in_transaction = override is not None and override.transaction is not None
+        if ordered or in_transaction or len(work) == 1:
             return await _in_order(work)
         tasks = [asyncio.ensure_future(operation) for operation in work]
         try:

@@ -97,7 +97,7 @@ def each(
     plan = plan_for(cls, projection)
     options = {"batch_size": BATCH, **_find_options(options)}
     collection = port.collection(cls)
-    cursor = collection.find(query, plan.driver, **options)
+    cursor = port.cursor(cls, query, plan.driver, options)
 
     async def batches() -> AsyncGenerator[list[Any], None]:
         stream = port.batches(cursor, BATCH)
@@ -157,9 +157,12 @@ def listed(cls: Any, values: Any, operation: str) -> list[Any]:
 
 
 async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
-    """Return how many documents match; without a filter the server's own estimate."""
+    """Return how many documents match; without a filter the server's own estimate.
+
+    A transaction has no estimate: there they are counted.
+    """
     query = compiled_filter(port, cls, filter)
-    if not query and options.keys() <= {"comment"}:
+    if not query and options.keys() <= {"comment"} and port.session(cls, options) is None:
         return await port.estimate(cls, options)
     return await port.count(cls, query, options)
 

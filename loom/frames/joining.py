@@ -1,0 +1,159 @@
+"""What a call joins: the client, transaction and comment of the block that it is made in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pymongo.errors import PyMongoError
+
+from .. import switches
+from ..clients import Connection
+from ..connection import connection_of, overrides
+from ..errors import ReadOnly
+from .events import Committed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ..switches import Override
+    from ..transactions import Transaction
+
+__all__ = ["Joining"]
+
+T = TypeVar("T")
+
+
+class Joining:
+    """The part of a port that finds out what holds where it is used."""
+
+    is_async: ClassVar[bool]
+    _context: Context | None = None
+
+    def bound(self) -> Self:
+        """Return this port with the client, database and options that calls use now.
+
+        A stream goes on with them when the block that set them has been left.
+        """
+        port = type(self)()
+        port._context = copy_context()
+        return port
+
+    def within(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function with the client, database and options of this port."""
+        return function(*args) if self._context is None else self._context.run(function, *args)
+
+    def _override(self) -> Override | None:
+        return overrides.get() if self._context is None else self._context.get(overrides)
+
+    def transaction(self, cls: Any, options: Mapping[str, Any]) -> Transaction | None:
+        """Return the transaction that a call of a class joins, None outside of one.
+
+        Args:
+            cls: the class; calls through another client than the transaction's do not join.
+            options: of the call; one with a session of its own does not join.
+
+        Raises:
+            TransactionError: the call is made where it cannot join.
+        """
+        override = self._override()
+        found = None if override is None else override.transaction
+        if found is None or options.get("session") not in (None, found.session):
+            return None
+        return found if found.is_joined_by(self, cls) else None
+
+    def session(self, cls: Any, options: Mapping[str, Any]) -> Any:
+        """Return the session that a call uses: its own, or that of the transaction."""
+        given = options.get("session")
+        if given is not None:
+            return given
+        found = self.transaction(cls, options)
+        return None if found is None else found.session
+
+    def on_rollback(self, cls: Any, options: Mapping[str, Any], undo: Callable[[], object]) -> None:
+        """Call a function if the transaction that a call joins, if any, is not committed."""
+        found = self.transaction(cls, options)
+        if found is not None:
+            found.on_rollback(undo)
+
+    def postpone(self, waiting: Committed) -> bool:
+        """Keep what `committed` tells until the transaction ends; return False outside of one."""
+        override = self._override()
+        found = self.transaction(waiting.sender, waiting.payload)
+        if found is not None and override is not None:
+            found.postpone(waiting, override)
+            return True
+        session = waiting.payload["session"]
+        if session is None or not session.in_transaction:
+            return False
+        warnings.warn(
+            f"{waiting.sender.__name__}: 'committed' is not sent for a write in a transaction of "
+            "the session's own; begin it with loom.transaction()",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def options(self, cls: Any, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options of a command, with the session and the comment of the block.
+
+        Raises:
+            TransactionError: the transaction takes no more commands.
+        """
+        override = self._override()
+        if override is None and not Connection.are_marked:
+            return given
+        added: dict[str, Any] = {}
+        found = self.transaction(cls, given)
+        if found is not None:
+            found.check(cls)
+            added["session"] = found.session
+        if given.get("comment") is None:
+            comment = None if override is None else override.comment
+            if comment is None:
+                connection = self.within(connection_of, cls)
+                comment = None if connection is None else connection.comment
+            if comment is not None:
+                added["comment"] = comment
+        return {**given, **added} if added else given
+
+    def failed(self, options: Mapping[str, Any], error: PyMongoError) -> None:
+        """Tell the transaction that a command used, if any, of an error of the driver.
+
+        Raises:
+            TransactionError: the server has no transactions.
+        """
+        override = self._override()
+        found = None if override is None else override.transaction
+        if found is not None and options.get("session") is found.session:
+            found.failed(error)
+
+    def check_stream(self, options: Mapping[str, Any]) -> None:
+        """Check that a stream is read in the transaction that it was made in, if it was.
+
+        Raises:
+            TransactionError: that transaction has ended, or runs elsewhere.
+        """
+        override = self._override()
+        found = None if override is None else override.transaction
+        if found is not None and options.get("session") is found.session:
+            found.check_stream()
+
+    def check_writable(self, cls: Any, operation: str) -> None:
+        """Check that writing is not switched off.
+
+        Raises:
+            ReadOnly: inside `loom.read_only()`, or the connection is for reading only.
+        """
+        if switches.read_only_blocks:
+            place = "loom.read_only()"
+        elif Connection.are_marked and getattr(self.within(connection_of, cls), "read_only", False):
+            place = "loom.connect(..., read_only=True)"
+        else:
+            return
+        raise ReadOnly(
+            f"{cls.__name__}.{operation}: expected writing to be allowed, got it switched off by "
+            f"{place}; nothing was sent"
+        )
