@@ -14,6 +14,7 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       Duplicate(DuplicateKeyError)      a unique index refused the write
       FieldError(TypeError)             no such field
       EncodeError(TypeError)            a value that cannot be stored or shown; names its path
+      IndexConflict(RuntimeError)       an index is stored otherwise than declared
       ReadOnly(PermissionError)         a write while writing is switched off
       TransactionError(RuntimeError)    a transaction that cannot be used where it is
       Restricted(ValueError)            a delete that references to the document forbid
@@ -42,6 +43,7 @@ __all__ = [
     "EncodeError",
     "FieldError",
     "Gone",
+    "IndexConflict",
     "ListenerError",
     "LoomError",
     "MissingExtra",
@@ -105,6 +107,21 @@ class Gone(LoomError, LookupError):
 
 class NotFound(LoomError, LookupError):
     """Nothing matched, and the call said `required=True`."""
+
+
+class IndexConflict(LoomError, RuntimeError):
+    """An index is stored otherwise than a class declares it; nothing was built.
+
+    Attributes:
+        diff: all that differs, as `indexes.diff` returns it.
+    """
+
+    def __init__(self, message: str, diff: Any = None) -> None:
+        super().__init__(message)
+        self.diff = diff
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.diff)
 
 
 class FieldError(LoomError, TypeError):

@@ -27,6 +27,7 @@ TREE = {
     "Duplicate": DuplicateKeyError,
     "FieldError": TypeError,
     "EncodeError": TypeError,
+    "IndexConflict": RuntimeError,
     "MissingExtra": ImportError,
     "BulkError": BulkWriteError,
     "ListenerError": RuntimeError,

@@ -45,6 +45,11 @@ ORDER = """
     loom.frames.queries loom.frames.annotations
     loom.frames.marks loom.frames.tracking
     loom.frames.properties
+    loom.frames.declared_indexes
+    loom.frames.collations loom.frames.index_checks
+    loom.frames.index
+    loom.frames.index_specs
+    loom.frames.index_diffs
     loom.frames.definitions
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.document loom.frames.nodes
@@ -60,7 +65,7 @@ ORDER = """
     loom.frames.joining
     loom.frames.port
     loom.frames.inserts loom.frames.requests
-    loom.frames.slots loom.frames.streams
+    loom.frames.slots loom.frames.streams loom.frames.indexes
     loom.frames.references
     loom.frames.operations
     loom.frames.behaviours

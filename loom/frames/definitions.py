@@ -51,6 +51,7 @@ class Definition:
 
     __slots__ = (
         "annotations",
+        "collated",
         "collections",
         "counters",
         "declared",
@@ -85,6 +86,8 @@ class Definition:
         self.annotations = annotations
         self.defaults = defaults
         self.kinds = kinds
+        #: the case-insensitive indexes, and the epoch in which they were found
+        self.collated: tuple[int, tuple[Any, ...]] = (-1, ())
         self.counters = frozenset(name for name, kind in kinds.items() if kind == "counter")
         #: by field, its place in the state of a frame
         self.positions: dict[str, int] = {}

@@ -17,6 +17,7 @@ from .. import epoch
 from ..errors import EncodeError, FieldError, nearest
 from . import fields
 from .annotations import mentioned, register
+from .declared_indexes import checked_indexes
 from .definitions import Definition, Names
 from .jsonable import Datetimes, jsonable, redacted
 from .tracking import Tracked, attach, keep, track, track_all, tracked_of, write_counter
@@ -58,6 +59,8 @@ class DocumentMeta(type):
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
         made = super().__new__(cls, name, bases, namespace, **options)
+        if "_indexes" in namespace:
+            made._indexes = namespace["_indexes"]
         definition.is_watched = all(isinstance(base, DocumentMeta) for base in made.__mro__[:-1])
         register(made)
         # A function's local name is not bound yet, and another class may have the same one.
@@ -80,6 +83,8 @@ class DocumentMeta(type):
         else:
             if name in fields.RESERVED:
                 fields.check_setting(cls.__name__, name, value)
+            if name == "_indexes":
+                value = checked_indexes(cls, value)
             super().__setattr__(name, value)
         epoch.advance()
 

@@ -31,6 +31,7 @@ RESERVED = frozenset(
         "_definition",
         "_document",
         "_fields",
+        "_indexes",
         "_is_frame",
         "_is_subframe",
         "_private_fields",

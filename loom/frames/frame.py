@@ -5,9 +5,9 @@ Its blocking methods are in `frame_reading` and `frame_writing`, the awaited one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, overload
 
 from bson import ObjectId
 from pymongo.collection import Collection
@@ -19,6 +19,9 @@ from . import behaviours, events
 from .aio import Aio
 from .annotations import resolved_annotations
 from .frame_writing import Writing
+
+if TYPE_CHECKING:
+    from .index import Index
 
 __all__ = ["Frame"]
 
@@ -38,6 +41,8 @@ class Frame(Writing):
     - `_default_projection`: the projection of calls that give none.
     - `_version`: name of a field that counts versions: every update then holds only when the
       stored document is the one that was loaded, and raises Conflict when it is not.
+    - `_indexes`: a list of `Index(...)`, which `loom.frames.indexes` compares and builds; none is
+      built by itself.
     - `_tz_aware`: whether datetimes are read as aware ones, when it is not the client's choice.
 
     Methods that take `**options` hand them to the PyMongo method that they call (`session`,
@@ -60,6 +65,7 @@ class Frame(Writing):
     _default_projection: ClassVar[Mapping[str, Any] | None] = None
     _tz_aware: ClassVar[bool | None] = None
     _version: ClassVar[str | None] = None
+    _indexes: ClassVar[Sequence[Index]] = ()
 
     _id: Any
 

@@ -10,6 +10,7 @@ from bson import ObjectId
 from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
+from ..collations import add_collation
 from ..document import wrap_one
 from ..ids import id_keys
 from ..port import Port
@@ -48,11 +49,19 @@ def _find_options(options: Options) -> Options:
     return options
 
 
+def _asked(cls: Any, query: Mapping[str, Any], options: Options) -> Options:
+    """Return the options of a query by filter, with the collation that it carries by itself."""
+    options = _find_options(options)
+    add_collation(cls, query, options)
+    return options
+
+
 async def one(
     port: Port, cls: Any, filter: Any, projection: Projection, required: bool, options: Options
 ) -> Any:
     """Return the first frame that matches, or None."""
     query = compiled_filter(port, cls, filter)
+    options = _asked(cls, query, options)
     return await _one(port, cls, query, projection, required, options)
 
 
@@ -83,8 +92,9 @@ async def many(
     """Return all frames that match."""
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, projection)
+    options = _asked(cls, query, options)
     with port.pause(options.get("limit")):
-        documents = await port.find(cls, query, plan.driver, _find_options(options))
+        documents = await port.find(cls, query, plan.driver, options)
         return await build(port, plan, documents, options)
 
 
@@ -95,7 +105,7 @@ def each(
     port = port.bound()
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, projection)
-    options = {"batch_size": BATCH, **_find_options(options)}
+    options = {"batch_size": BATCH, **_asked(cls, query, options)}
     collection = port.collection(cls)
     cursor = port.cursor(cls, query, plan.driver, options)
 
@@ -164,20 +174,22 @@ async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
     query = compiled_filter(port, cls, filter)
     if not query and options.keys() <= {"comment"} and port.session(cls, options) is None:
         return await port.estimate(cls, options)
+    add_collation(cls, query, options)
     return await port.count(cls, query, options)
 
 
 async def ids(port: Port, cls: Any, filter: Any, options: Options) -> list[Any]:
     """Return the ids of the documents that match."""
     query = compiled_filter(port, cls, filter)
-    documents = await port.find(cls, query, {"_id": True}, _find_options(options))
+    documents = await port.find(cls, query, {"_id": True}, _asked(cls, query, options))
     return [document["_id"] for document in documents]
 
 
 async def exists(port: Port, cls: Any, filter: Any, options: Options) -> bool:
     """Tell whether a document matches."""
     query = compiled_filter(port, cls, filter)
-    return await port.find_one(cls, query, {"_id": True}, _find_options(options)) is not None
+    options = _asked(cls, query, options)
+    return await port.find_one(cls, query, {"_id": True}, options) is not None
 
 
 async def reload(port: Port, frame: Any, projection: Projection, options: Options) -> None:
