@@ -79,7 +79,7 @@ async def with_transaction(
     ...     await loom.aio.with_transaction(lambda: transfer(burt, ray, 5))
     """
     options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
-    made = Transaction(awaited(), client, "loom.aio.with_transaction", is_retried=True)
+    made = Transaction(awaited(), client, "loom.aio.with_transaction")
 
     async def attempt(session: Any) -> Any:
         with made.attempt():

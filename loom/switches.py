@@ -15,7 +15,7 @@ from .clients import AnyClient, Connection
 from .errors import NotConnected, QueryError
 
 if TYPE_CHECKING:
-    from .transactions import Transaction
+    from .running_transactions import Transaction
 
 __all__ = ["Override", "class_options", "overrides", "read_only", "using", "with_options"]
 

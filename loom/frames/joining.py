@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..switches import Override
-    from ..transactions import Transaction
+    from ..running_transactions import Transaction
 
 __all__ = ["Joining"]
 
