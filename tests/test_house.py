@@ -37,6 +37,8 @@ ORDER = """
     loom.errors loom.epoch
     loom.datetimes loom.refusals
     loom.frames.paths loom.encoding
+    loom.clients
+    loom.switches
     loom.frames.ids
     loom.frames.patterns loom.frames.values loom.frames.plans
     loom.frames.fetching
@@ -44,7 +46,9 @@ ORDER = """
     loom.frames.sorts
     loom.frames.queries loom.frames.annotations
     loom.frames.marks loom.frames.tracking
-    loom.frames.properties
+    loom.frames.annotated
+    loom.frames.properties loom.frames.marked
+    loom.frames.normalising
     loom.frames.declared_indexes
     loom.frames.collations loom.frames.index_checks
     loom.frames.index
@@ -57,12 +61,10 @@ ORDER = """
     loom.frames.loaded
     loom.frames.changes
     loom.frames.updates
-    loom.clients
-    loom.switches
     loom.connection
     loom.frames.signals loom.frames.pauses
     loom.frames.events
-    loom.frames.joining
+    loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port
     loom.frames.inserts loom.frames.requests
     loom.frames.slots loom.frames.streams loom.frames.indexes
@@ -74,6 +76,7 @@ ORDER = """
     loom.frames.frame_writing
     loom.frames.frame
     loom.frames
+    loom.running_transactions
     loom.transactions
     loom.aio
     loom

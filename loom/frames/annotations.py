@@ -44,6 +44,10 @@ _classes: dict[str, list[weakref.ref[type]]] = {}
 _registered = 0
 
 
+#: Loom's own names for annotations, which a module may import for type checkers only.
+spelled: dict[str, Any] = {}
+
+
 def register(cls: type) -> None:
     """Make a class known to the annotations of others."""
     global _registered
@@ -101,7 +105,7 @@ def resolved_annotations(definition: Definition) -> dict[str, Any]:
     """Return the annotated fields with their types; those that cannot be resolved yet are left out.
 
     Names are looked up in the function that holds the class, in its module, then among
-    all Loom classes made so far.
+    all Loom classes made so far and the marks.
     """
     if definition.resolved is not None and (
         len(definition.resolved) == len(definition.annotations)
@@ -136,7 +140,7 @@ def _evaluate(written: Annotation) -> Any:
             carrier.__annotations__ = {"value": value}
         except NameError as error:
             name = error.name or ""
-            found = _registered_class(name, written.module, written.holder)
+            found = _registered_class(name, written.module, written.holder) or spelled.get(name)
             if found is None or name in names:
                 raise
             names[name] = found

@@ -19,6 +19,7 @@ from .paths import split
 from .values import SCALARS, Frozen, at, is_document, plain
 
 __all__ = [
+    "GROUPS",
     "PARENTHESES",
     "And",
     "Condition",
@@ -34,15 +35,17 @@ __all__ = [
     "check",
     "element",
     "is_hidden",
+    "tests_value",
     "to_filter",
 ]
 
 _INFIX = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _NAMED = {"$in": "is_in", "$nin": "not_in", "$all": "all", "$exists": "exists", "$size": "size"}
 _NAMED |= {"$type": "type", "$elemMatch": "elem_match"}
-_GROUPS = frozenset(("$and", "$or", "$nor"))
+#: Operators that join filters.
+GROUPS = frozenset(("$and", "$or", "$nor"))
 # Operators that stand where a path does.
-_TOP_LEVEL = _GROUPS | {"$expr", "$where", "$text", "$comment", "$jsonSchema", "$sampleRate"}
+_TOP_LEVEL = GROUPS | {"$expr", "$where", "$text", "$comment", "$jsonSchema", "$sampleRate"}
 # The keys of a DBRef start with a dollar and are no operators.
 _DBREF = frozenset(("$ref", "$id", "$db"))
 PARENTHESES = "put parentheses around each comparison, as in (Q.a == 1) & (Q.b == 2)"
@@ -306,7 +309,7 @@ def _query(filter: Mapping[Any, Any], place: str) -> dict[str, Any]:
             problem = "each field once" if isinstance(key, str) else "names of fields as keys"
             raise QueryError(f"{place or 'filter'}: expected {problem}, got {name!r}")
         here = at(place, key)
-        if key in _GROUPS:
+        if key in GROUPS:
             if not isinstance(value, (list, tuple, AbstractSet)):
                 raise QueryError(f"{here}: expected a list of conditions, got {value!r}")
             result[key] = [
@@ -331,10 +334,10 @@ def _predicate(value: Any, place: str) -> Any:
     if isinstance(value, (re.Pattern, Regex)):
         return patterns.matching(value, False, place)
     if isinstance(value, Mapping):
-        return _operators(value, place) if _tests_value(value) else plain(value, place)
+        return _operators(value, place) if tests_value(value) else plain(value, place)
     stored = plain(value, place)
     # A sub-frame or an _id is a value, whatever it holds.
-    return {"$eq": stored} if isinstance(stored, dict) and _tests_value(stored) else stored
+    return {"$eq": stored} if isinstance(stored, dict) and tests_value(stored) else stored
 
 
 def _operators(test: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -375,8 +378,8 @@ def element(conditions: Iterable[Any], place: str) -> dict[str, Any]:
         elif isinstance(part, Group):
             document = _with_paths(part).to_dict()
         else:
-            document = _operators(part, place) if _tests_value(part) else _query(part, "")
-        kinds.add(_tests_value(document))
+            document = _operators(part, place) if tests_value(part) else _query(part, "")
+        kinds.add(tests_value(document))
         if not _join(merged, document):
             apart.append(document)
     if len(kinds) > 1 or (True in kinds and apart):
@@ -395,7 +398,7 @@ def _join(target: dict[str, Any], source: dict[str, Any]) -> bool:
     for key, new in source.items():
         if key in target:
             old = target[key]
-            tests = all(isinstance(test, dict) and _tests_value(test) for test in (old, new))
+            tests = all(isinstance(test, dict) and tests_value(test) for test in (old, new))
             if not tests or old.keys() & new.keys():
                 return False
             new = old | new
@@ -428,7 +431,7 @@ def _with_paths(expression: Expression) -> Expression:
     return expression
 
 
-def _tests_value(document: Mapping[Any, Any]) -> bool:
+def tests_value(document: Mapping[Any, Any]) -> bool:
     """Tell `{'$gt': 5}`, a test of a value, from a document and from a filter."""
     first = next(iter(document), "")
     return isinstance(first, str) and first[:1] == "$" and first not in _DBREF | _TOP_LEVEL

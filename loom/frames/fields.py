@@ -13,7 +13,8 @@ from datetime import date, datetime
 from typing import Any, TypeVar
 
 from ..errors import DefinitionError
-from .annotations import Annotation, is_class_variable, mentioned, own_annotations
+from .annotated import said
+from .annotations import Annotation, evaluated, is_class_variable, mentioned, own_annotations
 from .definitions import NOTHING, Default, Definition, Own, merged
 from .properties import Kind, kind_of, properties
 
@@ -114,13 +115,17 @@ def define(
         for field, annotation in annotations.items()
     }
     is_frame = bool(implicit)
+    resolved = {field: evaluated(annotation) for field, annotation in placed.items()}
+    for field, annotation in resolved.items():
+        if annotation is not None:
+            said(f"{name}.{field}", annotation, {}, is_frame=is_frame)
     kinds: dict[str, Kind] = {
-        field: "embedded" if field in implicit or not is_frame else kind_of(placed.get(field))
+        field: "embedded" if field in implicit or not is_frame else kind_of(resolved.get(field))
         for field in fields
         if field not in inherited.names or field in placed
     }
     if not is_frame:
-        _refuse_counters(name, placed)
+        _refuse_counters(name, resolved)
     own = Own(listed, placed, defaults, frozenset(), kinds)
     definition = merged(bases, own)
     moved = definition.place([base._definition.positions for base in _documents(bases)])
@@ -170,7 +175,7 @@ def _documents(bases: Iterable[Any]) -> list[Any]:
     return [base for base in bases if hasattr(base, "_definition")]
 
 
-def _refuse_counters(owner: str, annotations: Mapping[str, Annotation]) -> None:
+def _refuse_counters(owner: str, annotations: Mapping[str, Any]) -> None:
     for field, annotation in annotations.items():
         if kind_of(annotation) == "counter":
             raise DefinitionError(

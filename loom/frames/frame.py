@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from ..clients import AnyClient
 from ..connection import find_client, find_collection, find_database, with_options
-from . import behaviours, events
+from . import behaviours, events, stamping, texts
 from .aio import Aio
 from .annotations import resolved_annotations
 from .frame_writing import Writing
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Frame"]
 
 L = TypeVar("L", bound=Callable[..., Any])
+
+# Defaults, which listen from the beginning, come before them, and the case of text at the end.
+events.declaring += [stamping.stamping, texts.normalising]
 
 
 class Frame(Writing):

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from ..errors import DefinitionError
-from .annotations import resolved_annotations
+from .annotations import resolved_annotations, spelled
 
 __all__ = [
     "FieldMarks",
@@ -26,6 +26,7 @@ __all__ = [
     "TimeInserted",
     "TimeUpdated",
     "declared",
+    "known",
     "marks_in",
 ]
 
@@ -86,6 +87,8 @@ class Ref(Mark):
         on_delete: `"cascade"` deletes it, `"nullify"` sets the reference to None, `"pull"` takes
             it out of the list or map, `"restrict"` forbids the delete, `"default"` sets the
             field's default. None does nothing.
+        events: send the events of what is deleted or changed for it, which loads it first
+            where something listens.
 
     Raises:
         DefinitionError: another word.
@@ -98,24 +101,28 @@ class Ref(Mark):
     ...     company: Annotated[Company, Ref(on_delete="cascade")]
     """
 
-    __slots__ = ("on_delete",)
+    __slots__ = ("events", "on_delete")
 
-    def __init__(self, on_delete: OnDelete | None = None) -> None:
+    def __init__(self, on_delete: OnDelete | None = None, *, events: bool = True) -> None:
         if on_delete is not None and on_delete not in _ON_DELETE:
             raise DefinitionError(
                 f"Ref: expected on_delete of {', '.join(map(repr, _ON_DELETE))} or None, got "
                 f"{on_delete!r}"
             )
         self.on_delete = on_delete
+        self.events = events
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and self.on_delete == other.on_delete
+        if not isinstance(other, Ref):
+            return False
+        return (self.on_delete, self.events) == (other.on_delete, other.events)
 
     def __hash__(self) -> int:
-        return hash((Ref, self.on_delete))
+        return hash((Ref, self.on_delete, self.events))
 
     def __repr__(self) -> str:
-        return f"Ref(on_delete={self.on_delete!r})"
+        quiet = "" if self.events else ", events=False"
+        return f"Ref(on_delete={self.on_delete!r}{quiet})"
 
 
 #: A datetime that is set when the document is inserted.
@@ -128,6 +135,15 @@ StrLower = Annotated[str, Lower()]
 StrUpper = Annotated[str, Upper()]
 #: A number that counts: `frame.visits += 1` is sent as `$inc`, so that no count is lost.
 IncrCounter = Annotated[int, Counter()]
+
+spelled |= {
+    "IncrCounter": IncrCounter,
+    "Ref": Ref,
+    "StrLower": StrLower,
+    "StrUpper": StrUpper,
+    "TimeInserted": TimeInserted,
+    "TimeUpdated": TimeUpdated,
+}
 
 Shape = Literal["one", "list", "map"]
 
@@ -146,13 +162,34 @@ def declared(cls: Any) -> dict[str, FieldMarks]:
 
     Embedded documents are the `target` of their field: what they declare is asked of them.
     """
-    definition = cls._definition
-    resolved = resolved_annotations(definition)
-    kept: tuple[Any, dict[str, FieldMarks]] | None = definition.declared
-    if kept is None or kept[0] is not resolved:
-        found = {name: marks_in(annotation) for name, annotation in resolved.items()}
-        kept = definition.declared = resolved, found
-    return kept[1]
+    kept = known(cls._definition)
+    resolved = resolved_annotations(cls._definition)
+    if kept.resolved is not resolved:
+        kept.fields = {name: marks_in(annotation) for name, annotation in resolved.items()}
+        kept.resolved = resolved
+    return kept.fields
+
+
+class Known:
+    """What was found out about the annotations of a class."""
+
+    __slots__ = ("fields", "marked", "resolved", "rules")
+
+    def __init__(self) -> None:
+        #: by `declared`, of these annotations
+        self.fields: dict[str, FieldMarks] = {}
+        self.resolved: Any = None
+        #: by `marked`, each after its epoch
+        self.marked: tuple[int, Any] = (-1, None)
+        self.rules: tuple[int, dict[Any, Any]] = (-1, {})
+
+
+def known(definition: Any) -> Known:
+    """Return what is known of a class by its definition."""
+    found: Known | None = definition.declared
+    if found is None:
+        found = definition.declared = Known()
+    return found
 
 
 def marks_in(annotation: Any) -> FieldMarks:

@@ -7,13 +7,14 @@ regex value is never sent as such: not every server matches one on an indexed fi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from bson.regex import Regex
 
 from ..errors import QueryError
 
-__all__ = ["containing", "ending", "globbing", "matching", "starting"]
+__all__ = ["Quoted", "containing", "ending", "globbing", "matching", "starting"]
 
 # `$` alone also matches before a newline at the end of the text.
 _END = r"$(?!\n)"
@@ -22,19 +23,42 @@ _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x"
 _KNOWN = int(sum(_FLAGS) | re.UNICODE)
 
 
+class Quoted(str):
+    """A pattern that was made of text, which can be made of that text in another case."""
+
+    __slots__ = ("_make", "_text")
+    _make: Callable[[str, bool, str], dict[str, Any]]
+    _text: str
+
+    def __new__(cls, pattern: str, make: Callable[..., dict[str, Any]], text: str) -> Quoted:
+        """Return a pattern that remembers how it was made."""
+        made = super().__new__(cls, pattern)
+        made._make = make
+        made._text = text
+        return made
+
+    def in_case(self, case: Callable[[str], str]) -> str:
+        """Return the pattern of the same text in another case."""
+        pattern: str = self._make(case(self._text), False, "")["$regex"]
+        return pattern
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Quoted, (str(self), self._make, self._text)
+
+
 def starting(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what begins with `text`; an index can answer it when case matters."""
-    return _regex("^" + _escape(text, place), "i" if ignore_case else "")
+    return _quoting(starting, text, "^" + _escape(text, place), ignore_case)
 
 
 def ending(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what ends with `text`, to the last character."""
-    return _regex(_escape(text, place) + _END, "i" if ignore_case else "")
+    return _quoting(ending, text, _escape(text, place) + _END, ignore_case)
 
 
 def containing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what holds `text`."""
-    return _regex(_escape(text, place), "i" if ignore_case else "")
+    return _quoting(containing, text, _escape(text, place), ignore_case)
 
 
 def globbing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
@@ -51,7 +75,7 @@ def globbing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     else:
         pattern += _END
     dots = "s" if "?" in text or "*" in text.strip("*") else ""
-    return _regex(pattern, ("i" if ignore_case else "") + dots)
+    return _quoting(globbing, text, pattern, ignore_case, dots)
 
 
 def matching(
@@ -83,6 +107,12 @@ def _text(text: str, place: str) -> str:
 def _escape(text: str, place: str) -> str:
     # A pattern ends at a null character for MongoDB, and re.escape leaves it as it is.
     return re.escape(_text(text, place)).replace("\0", r"\x00")
+
+
+def _quoting(
+    make: Callable[..., dict[str, Any]], text: str, pattern: str, ignore_case: bool, flags: str = ""
+) -> dict[str, Any]:
+    return _regex(Quoted(pattern, make, text), ("i" if ignore_case else "") + flags)
 
 
 def _regex(pattern: str, options: str) -> dict[str, Any]:

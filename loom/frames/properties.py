@@ -15,7 +15,6 @@ from uuid import UUID
 
 from bson import Decimal128, Int64, ObjectId
 
-from .annotations import Annotation, evaluated
 from .marks import Counter, marks_in
 from .tracking import keep, read_counter, track, write_counter
 from .values import SCALARS
@@ -38,9 +37,8 @@ _SCALARS = (str, int, float, bool, bytes, date, datetime, Decimal, UUID, Enum, P
 _BSON = (Decimal128, Int64, ObjectId)
 
 
-def kind_of(annotation: Annotation | None) -> Kind:
-    """Return how a frame's field is accessed, by its annotation, None when it has none."""
-    resolved = None if annotation is None else evaluated(annotation)
+def kind_of(resolved: Any) -> Kind:
+    """Return how a frame's field is accessed, by its evaluated annotation, None without one."""
     if resolved is None:
         return "watched"
     found = marks_in(resolved)

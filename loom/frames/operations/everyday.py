@@ -20,6 +20,7 @@ from ...errors import Duplicate
 from ..collations import is_collated
 from ..document import wrap_one
 from ..events import are_updates_heard, running_event
+from ..marked import marked
 from ..paths import MISSING
 from ..port import clearer
 from ..projections import plan_for
@@ -131,8 +132,8 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
         is_unheard = is_writable and cls._version is None and not are_updates_heard(cls)
         # A dict that is a class's setting can be changed without notice.
         plan = plan_for(cls) if cls._default_projection is None else None
-        if is_collated(cls):
-            plan = None  # a filter may carry a collation
+        if is_collated(cls) or marked(cls).texts:
+            plan = None  # a filter may carry a collation, or need another case
         if plan is not None and plan.is_plain:
             projection = plan.driver
     found = collection, projection, is_unheard

@@ -13,6 +13,7 @@ from ..changes import id_or_error
 from ..collations import add_collation
 from ..document import wrap_one
 from ..ids import id_keys
+from ..normalising import normalise_filter
 from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
@@ -26,7 +27,7 @@ BATCH = 1_000
 
 def compiled_filter(port: Port, cls: Any, filter: Any) -> dict[str, Any]:
     """Return a filter as the driver takes it."""
-    compiled = to_filter(filter)
+    compiled = normalise_filter(cls, to_filter(filter))
     naive = port.naive(cls)
     if naive != "utc":
         settle_datetimes(compiled, naive, f"{cls.__name__} filter")
