@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..encoding import in_order
 from ..errors import FieldError
+from ..switches import overrides
 from .paths import MISSING, lookup
 from .values import SCALARS
 
@@ -330,7 +331,17 @@ def write_counter(frame: Any, name: str, value: Any) -> None:
             "with change({'$set': ...})"
         )
     state = track(frame)
-    if name not in state.counters:
-        state.counters[name] = document.get(name, 0)
+    before = document.get(name, 0)
+    state.counters.setdefault(name, before)
     document[name] = int(value)
     state[name] = True
+    override = overrides.get()
+    if override is not None and override.transaction is not None:
+        # What a rolled back attempt has counted, the next one counts again.
+        amount = document[name] - before
+        override.transaction.on_rollback(lambda: _count_back(document, name, amount))
+
+
+def _count_back(document: dict[str, Any], name: str, amount: int) -> None:
+    if isinstance(document.get(name), int):
+        document[name] -= amount

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import Decimal128
 from pymongo import ReturnDocument
-from pymongo.errors import WriteConcernError
+from pymongo.errors import ConnectionFailure, WriteConcernError
 
 from ...encoding import settle_datetimes
 from ...errors import QueryError
@@ -21,7 +21,7 @@ from ..queries import to_sort
 from ..references import build
 from ..tracking import settle, uncounted
 from ..values import plain
-from .guards import Guard, forget, paths_of
+from .guards import Guard, forget, paths_of, tell_unknown
 from .reading import Options, compiled_filter, id_filter, shared_options
 from .writing import after_event, joined_changes, snapshot_of
 
@@ -81,9 +81,10 @@ async def _change(
     port: Port, frame: Any, changes: Any, where: Any, operation: str, options: Options
 ) -> None:
     cls = type(frame)
+    port.check_writable(cls, operation)
     id_or_error(frame, operation)
     sent = checked_changes(port, cls, changes, operation)
-    session = options.get("session")
+    session = port.session(cls, options)
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
         payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
@@ -94,6 +95,7 @@ async def _change(
     concern = None
     document: Any = None
     fetched = _fetched(cls, sent)
+    port.remember(cls, options, [frame], frame._document if fetched is None else fetched)
     try:
         document = await port.write(
             cls,
@@ -108,6 +110,9 @@ async def _change(
     except WriteConcernError as error:  # the write stands; its reply does not come with it
         concern = error
         document = await port.find_one(cls, id_filter(guard.id), fetched, shared_options(options))
+    except ConnectionFailure as error:
+        tell_unknown(error, cls, operation, guard.id)
+        raise
     if document is None and concern is None:
         raise await guard.refusal(port, operation, options)
     if document is not None:
@@ -226,12 +231,13 @@ async def take(
     options: Options,
 ) -> Any:
     """Change the first document that matches; return its frame as it is now, or None."""
+    port.check_writable(cls, "take")
     query = compiled_filter(port, cls, filter)
     sent = checked_changes(port, cls, changes, "take")
     plan = plan_for(cls, projection)
     if sort is not None:
         options["sort"] = to_sort(sort)
-    session = options.get("session")
+    session = port.session(cls, options)
     wanted, counted = query, _counting(cls, sent)
     heard = bool(listeners("update", cls))
     while True:
@@ -275,7 +281,7 @@ async def _heard(
     frame = (await build(port, plan, [document], shared_options(options)))[0]
     snapshot = snapshot_of(port, frame)
     paths = paths_of([sent])
-    payload = {"fields": paths, "changes": [sent], "session": options.get("session")}
+    payload = {"fields": paths, "changes": [sent], "session": port.session(cls, options)}
     await emit(port, "update", cls, [frame], payload)
     sent = joined(sent, joined_changes(port, frame, paths, snapshot))
     wanted = id_filter(frame._document["_id"])

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pymongo.errors import (
+    ConnectionFailure,
+    NotPrimaryError,
+    ServerSelectionTimeoutError,
+)
+
 from ...errors import Conflict, Gone
 from ..document import wrap_one
+from ..events import add_note
 from ..port import Port
 from ..tracking import settle, stored
 from .reading import Options, compiled_filter, gone, id_filter, shared_options
 
-__all__ = ["Guard", "acknowledged", "forget", "inserted", "paths_of"]
+__all__ = [
+    "Guard",
+    "acknowledged",
+    "forget",
+    "inserted",
+    "paths_of",
+    "tell_unknown",
+]
+
+
+#: NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary: refused before it began.
+_NOT_BEGUN = frozenset({10107, 13435, 13436})
 
 
 class Guard:
@@ -96,6 +114,21 @@ def acknowledged(frame: Any, change: Mapping[str, Any]) -> None:
     if version is not None:
         frame._document[version] = (frame._document.get(version) or 0) + 1
     settle(frame, paths_of([change]))
+
+
+def tell_unknown(error: ConnectionFailure, cls: Any, operation: str, id: Any) -> bool:
+    """Say on a lost connection that the write may have been done; return whether it may."""
+    if isinstance(error, ServerSelectionTimeoutError):
+        return False  # nothing was sent
+    said = error.details if isinstance(error, NotPrimaryError) else None
+    if isinstance(said, Mapping) and said.get("code") in _NOT_BEGUN:
+        return False
+    add_note(
+        error,
+        f"{cls.__name__}.{operation}: it is not known whether the document with _id={id!r} was "
+        "written; the server's answer was lost",
+    )
+    return True
 
 
 def inserted(frame: Any, id: Any) -> None:

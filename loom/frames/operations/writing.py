@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pymongo.errors import WriteConcernError
+from pymongo.errors import ConnectionFailure, WriteConcernError
 
 from ...errors import Conflict, Duplicate, FieldError, Gone, QueryError
 from ..changes import (
@@ -19,7 +19,14 @@ from ..changes import (
 from ..events import add_note, emit, listeners
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
-from .guards import Guard, acknowledged, forget, inserted, paths_of
+from .guards import (
+    Guard,
+    acknowledged,
+    forget,
+    inserted,
+    paths_of,
+    tell_unknown,
+)
 from .reading import Options, id_filter, shared_options
 
 
@@ -51,14 +58,21 @@ async def after_event(
 async def insert(port: Port, frame: Any, options: Options) -> None:
     """Store a new frame and give it its `_id`."""
     cls = type(frame)
-    session = options.get("session")
+    port.check_writable(cls, "insert")
+    session = port.session(cls, options)
     await before_event(port, "insert", cls, [frame], session=session)
     document = document_to_insert(frame, port.naive(cls))
+    port.remember(cls, options, [frame])
     concern = None
     try:
         await port.write(cls, "insert_one", document, document, **options)
     except WriteConcernError as error:  # the write stands
         concern = error
+    except ConnectionFailure as error:
+        if tell_unknown(error, cls, "insert", document["_id"]):
+            # Who inserts the frame again is told by its `_id` that it was there.
+            frame._document["_id"] = document["_id"]
+        raise
     inserted(frame, document["_id"])
     await after_event(port, "inserted", cls, [frame], concern, session=session)
 
@@ -72,12 +86,13 @@ async def update(
 ) -> None:
     """Write fields of a stored frame."""
     cls = type(frame)
+    port.check_writable(cls, "update")
     id_or_error(frame, "update")
     check_fields(cls, fields, "update")
     joined: set[str] = set()
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
-        payload = {"fields": fields, "session": options.get("session")}
+        payload = {"fields": fields, "session": port.session(cls, options)}
         await emit(port, "update", cls, [frame], payload)
         joined = snapshot.changed()
     change = update_of(frame, fields, joined, port.naive(cls), "update")
@@ -89,6 +104,7 @@ async def save(
 ) -> None:
     """Insert a new frame; of a stored one write what was changed."""
     cls = type(frame)
+    port.check_writable(cls, "save")
     if frame._document.get("_id") is None:
         if where is not None:
             raise QueryError(
@@ -107,7 +123,7 @@ async def save(
         return
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
-        payload = {"fields": tuple(sorted(paths)), "session": options.get("session")}
+        payload = {"fields": tuple(sorted(paths)), "session": port.session(cls, options)}
         await emit(port, "update", cls, [frame], payload)
         paths |= snapshot.changed()
     change = update_of(frame, (), paths, port.naive(cls), "save", whole=False)
@@ -128,6 +144,7 @@ async def _write(
     cls = type(frame)
     guard = Guard(port, frame, where)
     sent = guard.counting(change)
+    port.remember(cls, options, [frame], change.get("$unset", ()))
     concern = None
     content = change.get("$set", {})
     try:
@@ -138,9 +155,12 @@ async def _write(
             raise await guard.refusal(port, operation, options)
     except WriteConcernError as error:  # the write stands
         concern = error
+    except ConnectionFailure as error:
+        tell_unknown(error, cls, operation, guard.id)
+        raise
     forget(frame, removed)
     acknowledged(frame, change)
-    await _updated(port, frame, sent, options.get("session"), concern)
+    await _updated(port, frame, sent, port.session(cls, options), concern)
 
 
 async def _updated(
@@ -157,12 +177,13 @@ async def unset(
 ) -> None:
     """Remove fields from a stored document, then from the frame."""
     cls = type(frame)
+    port.check_writable(cls, "unset")
     id_or_error(frame, "unset")
     check_unset(cls, fields, "unset")
     change: dict[str, Any] = {"$unset": removals(fields)}
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
-        payload = {"fields": fields, "session": options.get("session")}
+        payload = {"fields": fields, "session": port.session(cls, options)}
         await emit(port, "update", cls, [frame], payload)
         change = unset_change(port, frame, fields, snapshot)
     await _write(port, frame, change, where, "unset", options, removed=fields)
@@ -213,6 +234,7 @@ def without_update_options(options: Options) -> Options:
 async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Insert a frame that is not stored, else update it; right also when others do the same."""
     cls = type(frame)
+    port.check_writable(cls, "upsert")
     check_fields(cls, fields, "upsert")
     to_insert = without_update_options(options)
     if frame._document.get("_id") is None:
@@ -239,8 +261,9 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
 async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     """Delete a stored document."""
     cls = type(frame)
+    port.check_writable(cls, "delete")
     id = id_or_error(frame, "delete")
-    session = options.get("session")
+    session = port.session(cls, options)
     guard = Guard(port, frame, where)
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
@@ -253,6 +276,9 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
             refusal = await guard.refusal(port, "delete", options)
             if isinstance(refusal, Conflict):
                 raise refusal
-    except WriteConcernError as error:
+    except WriteConcernError as error:  # the delete stands
         concern = error
+    except ConnectionFailure as error:
+        tell_unknown(error, cls, "delete", id)
+        raise
     await after_event(port, "deleted", cls, [frame], concern, session=session)
