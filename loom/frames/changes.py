@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -94,9 +95,12 @@ class Snapshot:
     edits in place by comparing BSON.
     """
 
-    __slots__ = ("before", "frame", "options")
+    __slots__ = ("__weakref__", "before", "frame", "options")
+    #: those in use, by the identity of their frames
+    _taken: ClassVar[WeakValueDictionary[int, Snapshot]] = WeakValueDictionary()
 
     def __init__(self, frame: Any, options: CodecOptions[Any]) -> None:
+        self._taken[id(frame)] = self
         self.frame = frame
         self.options = options
         document = frame._document
@@ -104,6 +108,11 @@ class Snapshot:
         tracked = tracked_of(frame)
         if tracked is not None:
             tracked.mark()
+
+    @classmethod
+    def before_listeners(cls, frame: Any) -> Snapshot | None:
+        """Return the snapshot of the update that is about to be sent for a frame, if any."""
+        return cls._taken.get(id(frame))
 
     def _bytes(self, value: Any) -> bytes | None:
         return None if is_fixed(value) else _encoded(value, self.options)

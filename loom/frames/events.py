@@ -357,14 +357,13 @@ async def call(
     payload: dict[str, Any],
 ) -> list[Exception]:
     """Call listeners one after the other; return what they raised, of a before-event raise it."""
-    # A copy of the list: what a listener does to its own does not change what is written.
-    payload = {**payload, "frames": [*frames]}
     failures: list[Exception] = []
     for listener in found:
         current = Running(event, port, payload["session"])
         token = running_event.set(current)
         try:
-            result = listener(sender, payload)
+            # A copy of the list: what a listener does to its own changes nothing for others.
+            result = listener(sender, {**payload, "frames": [*frames]})
             if inspect.isawaitable(result):
                 await port.listener(result, event, _name(listener.receiver))
             for work in current.deferred:

@@ -10,11 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 from .annotated import Rule
-from .events import running
+from .changes import Snapshot
 from .marked import marked, texts_of
 from .normalising import Rules, normalise_changes, rules_at, text_in_case
 from .paths import MISSING, lookup
-from .tracking import tracked_of
 from .values import SCALARS
 
 __all__ = ["normalise", "normalising"]
@@ -28,7 +27,11 @@ def normalising(cls: Any) -> Iterable[tuple[str, Any]]:
 
 
 def normalise(
-    sender: type, frames: list[Any], fields: Sequence[str] = (), changes: Sequence[Any] = ()
+    sender: type,
+    frames: list[Any],
+    fields: Sequence[str] = (),
+    changes: Sequence[Any] = (),
+    event: str = "insert",
 ) -> None:
     """Give marked text its case, before it is written; a listener for `insert` and `update`.
 
@@ -40,6 +43,7 @@ def normalise(
         frames: changed in place.
         fields: the paths that are written; none means all.
         changes: update documents that are about to be sent; changed in place.
+        event: an `_id` is given its case by `insert`, and stays afterwards.
     """
     for change in changes:
         cased = normalise_changes(sender, change)
@@ -47,24 +51,20 @@ def normalise(
             change[:] = cased
         else:
             change.update(cased)
-    current = running()
-    snapshots: Sequence[Any] = getattr(current, "snapshots", ())
-    is_whole = not fields and not changes
-    for position, frame in enumerate(frames):
+    is_whole = event == "insert" or not (fields or changes)
+    for frame in frames:
         texts = marked(type(frame)).texts
+        if event != "insert" and "_id" in texts:
+            texts = {name: rule for name, rule in texts.items() if name != "_id"}
         document = frame._document
         # A document that holds itself: the encoder refuses it, and names its path.
         with suppress(RecursionError):
             if is_whole:
                 _settle_fields(document, texts)
                 continue
-            paths = {*(() if changes else fields)}
-            if position < len(snapshots):
-                paths |= snapshots[position].changed()
-            else:
-                tracked = tracked_of(frame)
-                paths |= set() if tracked is None else tracked.since_mark()
-            for path in paths:
+            snapshot = Snapshot.before_listeners(frame)
+            changed = set() if snapshot is None else snapshot.changed()
+            for path in changed if changes else changed | {*fields}:
                 _settle_path(document, path, texts)
 
 
@@ -86,7 +86,7 @@ def _settle_fields(document: dict[str, Any], texts: Mapping[str, Rule]) -> None:
 def _settle_path(document: dict[str, Any], path: str, texts: Mapping[str, Rule]) -> None:
     first, _, rest = path.partition(".")
     rule = texts.get(first)
-    if rule is None or first == "_id":
+    if rule is None:
         return
     if not rest:
         _settle_fields(document, {first: rule})
