@@ -57,6 +57,8 @@ ORDER = """
     loom.frames.definitions
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.document loom.frames.nodes
+    loom.frames.links
+    loom.frames.referrers loom.frames.trees
     loom.frames.projections loom.frames.subframes
     loom.frames.loaded
     loom.frames.changes
@@ -70,7 +72,9 @@ ORDER = """
     loom.frames.slots loom.frames.streams loom.frames.indexes
     loom.frames.references
     loom.frames.operations
-    loom.frames.behaviours
+    loom.frames.behaviours loom.frames.doomed loom.frames.releases
+    loom.frames.on_delete
+    loom.frames.integrity
     loom.frames.aio
     loom.frames.frame_reading
     loom.frames.frame_writing

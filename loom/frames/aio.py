@@ -13,7 +13,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ..connection import find_client, find_collection, find_database, with_options
-from . import behaviours, operations
+from . import integrity, operations
 from .port import awaited
 from .projections import Projection
 from .queries import Filter
@@ -203,8 +203,8 @@ class AwaitedClass(Generic[F]):
         **options: Any,
     ) -> None:
         """Delete the documents of `ref_cls` that the frames point to; see `Frame.cascade`."""
-        await behaviours.cascade(
-            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        await integrity.cascade(
+            awaited(), self._cls, ref_cls, field, frames, events, integrity.options_of(options)
         )
 
     async def nullify(
@@ -217,8 +217,8 @@ class AwaitedClass(Generic[F]):
         **options: Any,
     ) -> None:
         """Set `field` to None where `ref_cls` points to a frame; see `Frame.nullify`."""
-        await behaviours.nullify(
-            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        await integrity.nullify(
+            awaited(), self._cls, ref_cls, field, frames, events, integrity.options_of(options)
         )
 
     async def pull(
@@ -231,8 +231,8 @@ class AwaitedClass(Generic[F]):
         **options: Any,
     ) -> None:
         """Take the frames out of a list in `ref_cls`; see `Frame.pull`."""
-        await behaviours.pull(
-            awaited(), self._cls, ref_cls, field, frames, events, behaviours.options_of(options)
+        await integrity.pull(
+            awaited(), self._cls, ref_cls, field, frames, events, integrity.options_of(options)
         )
 
     def get_client(self) -> Any:

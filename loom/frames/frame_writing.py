@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import behaviours, events, operations
+from . import events, integrity, operations
 from .frame_reading import Reading
 from .operations import everyday
 from .port import blocking, complete
@@ -384,7 +384,7 @@ class Writing(Reading):
         ... def drop_loot(sender, frames):
         ...     Dragon.cascade(Item, "loot", frames)
         """
-        _run(cls, behaviours.cascade, ref_cls, field, frames, events, options)
+        _run(cls, integrity.cascade, ref_cls, field, frames, events, options)
 
     @classmethod
     def nullify(
@@ -408,7 +408,7 @@ class Writing(Reading):
         Raises:
             FieldError: a frame is not of this class, or `ref_cls` has no such field.
         """
-        _run(cls, behaviours.nullify, ref_cls, field, frames, events, options)
+        _run(cls, integrity.nullify, ref_cls, field, frames, events, options)
 
     @classmethod
     def pull(
@@ -432,7 +432,7 @@ class Writing(Reading):
         Raises:
             FieldError: a frame is not of this class, or `ref_cls` has no such field.
         """
-        _run(cls, behaviours.pull, ref_cls, field, frames, events, options)
+        _run(cls, integrity.pull, ref_cls, field, frames, events, options)
 
 
 def _run(
@@ -446,7 +446,7 @@ def _run(
 ) -> None:
     """Run a behaviour now, or hand it to the event whose listener asks for it."""
     kept = list(frames)
-    shared = behaviours.options_of(options)
+    shared = integrity.options_of(options)
     current = events.running()
     if current is None:
         complete(behaviour(blocking(), cls, ref_cls, field, kept, with_events, shared))
