@@ -18,9 +18,11 @@ from .declared_indexes import declared_indexes
 __all__ = ["add_collation", "collation_for", "is_collated"]
 
 _GROUPS = ("$and", "$or", "$nor")
-#: Operators that say nothing about text, or to which no collation applies.
+#: Operators that compare no text, or to which no collation applies.
 _INDIFFERENT = frozenset(
     ("$regex", "$options", "$exists", "$type", "$size", "$mod", "$comment", "$sampleRate")
+    + ("$geoWithin", "$geoIntersects", "$near", "$nearSphere", "$minDistance", "$maxDistance")
+    + ("$bitsAllSet", "$bitsAllClear", "$bitsAnySet", "$bitsAnyClear")
 )
 _DBREF = ("$ref", "$id", "$db")
 
@@ -110,7 +112,8 @@ def _case_insensitive(cls: Any) -> tuple[Any, ...]:
     if number != epoch.current:
         number = epoch.current
         indexes = tuple(index for index in declared_indexes(cls) if index.is_case_insensitive)
-        definition.collated = number, indexes
+        if definition.is_watched:
+            definition.collated = number, indexes
     return indexes
 
 

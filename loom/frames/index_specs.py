@@ -83,6 +83,8 @@ def normal(spec: Spec) -> dict[str, Any]:
     found.pop("weights", None)
     if any(weight != 1 for weight in weights.values()):
         found["weights"] = weights
+    if isinstance(found.get("ttl"), float) and found["ttl"].is_integer():
+        found["ttl"] = int(found["ttl"])
     if "partial" in found:
         found["partial"] = _plain_filter(found["partial"])
     if "wildcardProjection" in found:
