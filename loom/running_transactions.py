@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = ["Transaction"]
 
 #: IllegalOperation: what a standalone server says to a transaction.
 _ILLEGAL = 20
+#: How long a commit whose result is not known is sent again, as by PyMongo's with_transaction.
+COMMIT_SECONDS = 120.0
 #: How long a cancelled task waits for the end of a commit that was sent, in seconds.
 _GRACE = 5.0
 _NO_OPTIONS: dict[Any, Mapping[str, Any]] = {}
@@ -116,8 +119,8 @@ class Transaction:
         if self._failure is not None:
             raise TransactionError(
                 f"{place}: expected a transaction that is running, got one that ended with an "
-                f"error of the server ({self._failure!r}); nothing of it is stored, let the error "
-                "leave the block"
+                f"error of the server ({type(self._failure).__name__}); nothing of it is stored, "
+                "let the error leave the block"
             ) from self._failure
         if not self.session.in_transaction:
             how = "has ended" if self._is_over else "was ended through its session"
@@ -148,10 +151,11 @@ class Transaction:
             return
         if self._failure is None:
             self._failure = error
-        if getattr(error, "code", None) == _ILLEGAL:
+        if isinstance(error, OperationFailure) and error.code == _ILLEGAL:
+            said = (error.details or {}).get("errmsg", error)
             raise TransactionError(
                 "loom.transaction: expected a replica set or a sharded cluster, got a server "
-                f"without transactions, which says: {error}; start it as a replica set (one "
+                f"without transactions, which says: {said}; start it as a replica set (one "
                 "member is enough), or write without a transaction"
             ) from error
 
@@ -206,9 +210,9 @@ class Transaction:
         """
         self._is_over = self._is_committing = True
         if not self.is_async:
-            await self._finished(self._port.call(self.session.commit_transaction))
+            await self._finished(self._commit())
             return
-        task, cancelled = await _outlasting(self.session.commit_transaction())
+        task, cancelled = await _outlasting(self._commit())
         if cancelled is None:
             await self._finished(task)
             return
@@ -218,6 +222,19 @@ class Transaction:
             raise cancelled from error
         add_note(cancelled, "the transaction is committed")
         raise cancelled
+
+    async def _commit(self) -> None:
+        """Commit; again while it is not known whether that was done, as the driver would."""
+        end = time.monotonic() + COMMIT_SECONDS
+        while True:
+            try:
+                await self._port.call(self.session.commit_transaction)
+                return
+            except PyMongoError as error:
+                # The driver has tried twice. A deadline that is over is nobody's to extend.
+                is_final = isinstance(error, WriteConcernError) or error.timeout
+                if is_final or not _is_unknown(error) or time.monotonic() > end:
+                    raise
 
     async def run(self, attempt: Callable[[Any], Any], options: Mapping[str, Any]) -> Any:
         """Run attempts under the driver's rules until one is committed; return its result."""
@@ -256,9 +273,7 @@ class Transaction:
         if not self._is_committing:
             self._take_back(error)
             return
-        if isinstance(error, PyMongoError) and not error.has_error_label(
-            "UnknownTransactionCommitResult"
-        ):
+        if isinstance(error, PyMongoError) and not _is_unknown(error):
             self._take_back(error)
             add_note(error, "the transaction is not committed: nothing of it is stored")
             return
@@ -310,6 +325,10 @@ class Transaction:
                 overrides.reset(tokens[0])
                 class_options.reset(tokens[1])
         return failures
+
+
+def _is_unknown(error: PyMongoError) -> bool:
+    return error.has_error_label("UnknownTransactionCommitResult")
 
 
 async def _outlasting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -14,16 +14,21 @@ from ..clients import Connection
 from ..connection import connection_of, overrides
 from ..errors import ReadOnly
 from .events import Committed
+from .undoing import remembered
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..switches import Override
     from ..running_transactions import Transaction
+    from ..switches import Override
 
 __all__ = ["Joining"]
 
 T = TypeVar("T")
+
+
+#: What adds documents. (What a bulk write does, its operation has checked.)
+_ADDING = frozenset({"bulk_write", "insert", "insert_many", "insert_one", "save"})
 
 
 class Joining:
@@ -77,6 +82,29 @@ class Joining:
         found = self.transaction(cls, options)
         if found is not None:
             found.on_rollback(undo)
+
+    def remember(
+        self,
+        cls: Any,
+        options: Mapping[str, Any],
+        frames: Iterable[Any],
+        paths: Iterable[str] = (),
+    ) -> None:
+        """Have frames put back as they are now if the transaction, if any, is not committed.
+
+        To be called before they are written.
+
+        Args:
+            cls: their class.
+            options: of the call.
+            frames: what is about to be written.
+            paths: what the write takes in from the server, or takes out of the frames.
+        """
+        found = self.transaction(cls, options)
+        if found is not None:
+            paths = [*paths]
+            for frame in frames:
+                found.on_rollback(remembered(frame, paths))
 
     def postpone(self, waiting: Committed) -> bool:
         """Keep what `committed` tells until the transaction ends; return False outside of one."""
@@ -142,11 +170,18 @@ class Joining:
             found.check_stream()
 
     def check_writable(self, cls: Any, operation: str) -> None:
-        """Check that writing is not switched off.
+        """Check that writing is not switched off, and that documents may be changed.
 
         Raises:
-            ReadOnly: inside `loom.read_only()`, or the connection is for reading only.
+            ReadOnly: inside `loom.read_only()`, or the connection is for reading only, or the
+                operation would change what is only added.
         """
+        if cls._append_only and operation not in _ADDING:
+            raise ReadOnly(
+                f"{cls.__name__}.{operation}: expected save() or insert() of a class whose "
+                "documents are only added, got a change or delete; save a frame with what is "
+                "right now"
+            )
         if switches.read_only_blocks:
             place = "loom.read_only()"
         elif Connection.are_marked and getattr(self.within(connection_of, cls), "read_only", False):
