@@ -126,7 +126,7 @@ class _Reading:
             self._literal(annotation, mark, found)
             return found
         kind = annotation if origin is None else origin
-        if not isinstance(kind, type):
+        if not isinstance(kind, type) or kind in (Any, object):
             self._unknown(annotation, mark, found)
         elif getattr(kind, "_is_subframe", False):
             arguments = typing.get_args(annotation)
@@ -136,8 +136,6 @@ class _Reading:
         elif issubclass(kind, str):
             if not issubclass(kind, Enum):
                 self._text(mark, found)
-        elif kind is object:
-            self._unknown(annotation, mark, found)
         elif issubclass(kind, Iterable) and not issubclass(kind, (bytes, bytearray)):
             members = [m for m in typing.get_args(annotation) if m is not ...]
             for member in members:
@@ -172,7 +170,7 @@ class _Reading:
     def _annotated(self, annotation: Any, mark: type[Mark] | None, is_top: bool) -> _Found:
         inner = annotation.__origin__
         for given in annotation.__metadata__:
-            kind = type(given) if isinstance(given, Mark) else given
+            kind = given if isinstance(given, type) else type(given)
             if kind in _CASES:
                 if mark is not None and mark is not kind:
                     raise DefinitionError(
