@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .clients import AnyClient
 from .connection import close_async
 from .frames.port import awaited, complete
-from .transactions import Transaction, options_of
+from .transactions import options_of, running
 
 if TYPE_CHECKING:
     from pymongo.read_concern import ReadConcern
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymongo.write_concern import WriteConcern
 
     from .frames.frame import Frame
+    from .running_transactions import Transaction
 
 __all__ = ["close", "transaction", "with_transaction"]
 
@@ -52,7 +53,7 @@ async def transaction(
     ...         await ray.aio.inc("gold", 5)
     """
     options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
-    made = Transaction(awaited(), client, "loom.aio.transaction")
+    made = running(awaited(), client, "loom.aio.transaction")
     await made.begin(options)
     try:
         with made.joined("loom.aio.transaction"):
@@ -79,7 +80,7 @@ async def with_transaction(
     ...     await loom.aio.with_transaction(lambda: transfer(burt, ray, 5))
     """
     options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
-    made = Transaction(awaited(), client, "loom.aio.with_transaction")
+    made = running(awaited(), client, "loom.aio.with_transaction")
 
     async def attempt(session: Any) -> Any:
         with made.attempt():

@@ -11,14 +11,16 @@ from .clients import AnyClient
 from .errors import TransactionError
 from .frames.frame import Frame
 from .frames.port import blocking, complete
-from .running_transactions import Transaction
 
 if TYPE_CHECKING:
     from pymongo.read_concern import ReadConcern
     from pymongo.read_preferences import _ServerMode as ReadPreference
     from pymongo.write_concern import WriteConcern
 
-__all__ = ["Transaction", "transaction", "with_transaction"]
+    from .frames.port import Port
+    from .running_transactions import Transaction
+
+__all__ = ["transaction", "with_transaction"]
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ def transaction(
     ...     ray.inc("gold", 5)
     """
     options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
-    made = Transaction(blocking(), client, "loom.transaction")
+    made = running(blocking(), client, "loom.transaction")
     complete(made.begin(options))
     try:
         with made.joined("loom.transaction"):
@@ -103,7 +105,7 @@ def with_transaction(
             f"loom.with_transaction: expected a function, got the coroutine function {fn!r}; "
             "write `await loom.aio.with_transaction(...)`"
         )
-    made = Transaction(blocking(), client, "loom.with_transaction")
+    made = running(blocking(), client, "loom.with_transaction")
 
     def attempt(session: Any) -> T:
         with made.attempt():
@@ -123,3 +125,11 @@ def options_of(
         "read_preference": read_preference,
         "max_commit_time_ms": max_commit_time_ms,
     }
+
+
+def running(port: Port, client: Any, place: str) -> Transaction:
+    """Return a transaction that is to be begun."""
+    # Programs without transactions need not load it.
+    from .running_transactions import Transaction
+
+    return Transaction(port, client, place)
