@@ -273,7 +273,7 @@ def test_type_parameters_of_parents() -> None:
         pass
 
     assert {"value": "lower", "values": "lower", "other": "lower"} == cases(Child)
-    assert {} == cases(Plain) == cases(Base)
+    assert {} == cases(Plain) == cases(Base) == cases(Middle)
 
 
 def test_fields_assigned_later() -> None:

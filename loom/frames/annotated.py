@@ -47,20 +47,19 @@ class Said(NamedTuple):
     times: frozenset[type[Mark]]
 
 
-def said(place: str, annotation: Any, bound: Bindings, *, is_frame: bool) -> Said:
+def said(place: str, annotation: Any, *, is_frame: bool) -> Said:
     """Return what an annotation says of a field.
 
     Args:
         place: class and field, for errors.
         annotation: evaluated.
-        bound: what its type variables stand for.
         is_frame: False for a field of a SubFrame.
 
     Raises:
         DefinitionError: text of two cases, a mark on something else than it is for, or one in a
             place that no write looks at.
     """
-    reading = _Reading(place, bound)
+    reading = _Reading(place)
     found = reading.read(annotation, None, is_top=True)
     if reading.times and (not is_frame or place.endswith("._id")):
         where = "the _id" if is_frame else "a SubFrame"
@@ -96,9 +95,8 @@ class _Found:
 class _Reading:
     """Reads one annotation."""
 
-    def __init__(self, place: str, bound: Bindings) -> None:
+    def __init__(self, place: str) -> None:
         self.place = place
-        self.bound = bound
         self.times: set[type[Mark]] = set()
 
     def rule(self, found: _Found) -> Rule:
@@ -130,7 +128,7 @@ class _Reading:
             self._unknown(annotation, mark, found)
         elif getattr(kind, "_is_subframe", False):
             arguments = typing.get_args(annotation)
-            found.documents[kind, tuple(map(self._closed, arguments))] = None
+            found.documents[kind, arguments] = None
         elif issubclass(kind, Mapping):
             self._map(annotation, mark, found)
         elif issubclass(kind, str):
@@ -160,8 +158,6 @@ class _Reading:
                 annotation = closed(origin.__value__, given)
             elif hasattr(annotation, "__supertype__"):
                 annotation = annotation.__supertype__
-            elif isinstance(annotation, TypeVar) and annotation in self.bound:
-                annotation = self.bound[annotation]
             elif isinstance(annotation, TypeVar) and annotation.__bound__ is not None:
                 annotation = annotation.__bound__
             else:
@@ -201,7 +197,7 @@ class _Reading:
             return self._is_datetime(annotation.__origin__)
         if origin is typing.Union or origin is types.UnionType:
             return any(map(self._is_datetime, typing.get_args(annotation)))
-        return isinstance(annotation, type) and issubclass(annotation, datetime)
+        return origin is None and isinstance(annotation, type) and issubclass(annotation, datetime)
 
     def _map(self, annotation: Any, mark: type[Mark] | None, found: _Found) -> None:
         arguments = typing.get_args(annotation)
@@ -240,9 +236,6 @@ class _Reading:
                 "looked into"
             )
 
-    def _closed(self, annotation: Any) -> Any:
-        return closed(annotation, self.bound)
-
 
 def _holds_mark(annotation: Any) -> bool:
     if any(isinstance(given, tuple(_SPELLED)) for given in getattr(annotation, "__metadata__", ())):
@@ -258,7 +251,8 @@ def _spelled(marks: Iterable[type[Mark]]) -> str:
 
 
 def _shown(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+    is_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    return annotation.__name__ if is_class else repr(annotation)
 
 
 def mentions_mark(text: str) -> bool:
@@ -281,6 +275,6 @@ def closed(annotation: Any, bound: Bindings) -> Any:
     if isinstance(annotation, TypeVar):
         return bound.get(annotation, annotation)
     parameters = getattr(annotation, "__parameters__", ())
-    if not bound or not parameters or isinstance(annotation, type):
+    if not bound or not parameters or typing.get_origin(annotation) is None:
         return annotation
     return annotation[tuple(bound.get(parameter, parameter) for parameter in parameters)]

@@ -25,6 +25,7 @@ T = TypeVar("T")
 #: Settings and slots of the base classes: never fields.
 RESERVED = frozenset(
     {
+        "_append_only",
         "_client",
         "_collection",
         "_db",
@@ -118,7 +119,7 @@ def define(
     resolved = {field: evaluated(annotation) for field, annotation in placed.items()}
     for field, annotation in resolved.items():
         if annotation is not None:
-            said(f"{name}.{field}", annotation, {}, is_frame=is_frame)
+            said(f"{name}.{field}", annotation, is_frame=is_frame)
     kinds: dict[str, Kind] = {
         field: "embedded" if field in implicit or not is_frame else kind_of(resolved.get(field))
         for field in fields

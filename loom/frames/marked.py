@@ -107,12 +107,10 @@ def _fields_of(cls: Any, arguments: tuple[Any, ...]) -> dict[str, Said]:
         bindings: dict[type, Bindings] | None = None
         found = {}
         for name, annotation in resolved.items():
-            bound: Bindings = {}
             if is_open(annotation):
                 bindings = _bindings_of(cls, arguments) if bindings is None else bindings
-                bound = bindings[_owner(cls, name)]
-            place = f"{cls.__name__}.{name}"
-            found[name] = said(place, annotation, bound, is_frame=cls._is_frame)
+                annotation = closed(annotation, bindings[_owner(cls, name)])
+            found[name] = said(f"{cls.__name__}.{name}", annotation, is_frame=cls._is_frame)
         rules["fields", arguments] = found
     return found
 
