@@ -68,6 +68,8 @@ class Frame(Writing):
     _default_projection: ClassVar[Mapping[str, Any] | None] = None
     _tz_aware: ClassVar[bool | None] = None
     _version: ClassVar[str | None] = None
+    #: Documents are added and never changed, see `LedgerFrame`.
+    _append_only: ClassVar[bool] = False
     _indexes: ClassVar[Sequence[Index]] = ()
 
     _id: Any

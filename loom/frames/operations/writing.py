@@ -105,6 +105,9 @@ async def save(
     """Insert a new frame; of a stored one write what was changed."""
     cls = type(frame)
     port.check_writable(cls, "save")
+    if cls._append_only:
+        await _append(port, frame, fields, where, options)
+        return
     if frame._document.get("_id") is None:
         if where is not None:
             raise QueryError(
@@ -129,6 +132,26 @@ async def save(
     change = update_of(frame, (), paths, port.naive(cls), "save", whole=False)
     if change:
         await _write(port, frame, change, where, "save", options)
+
+
+async def _append(
+    port: Port, frame: Any, fields: tuple[str, ...], where: Any, options: Options
+) -> None:
+    """Store a frame of which documents are only added as a new one."""
+    cls = type(frame)
+    if fields or where is not None:
+        raise QueryError(
+            f"{cls.__name__}.save: expected no fields and no where=, got {fields or where!r}; a "
+            "new document is stored, whole"
+        )
+    was = {name: frame._document.pop(name, None) for name in ("_id", "recorded")}
+    try:
+        await insert(port, frame, without_update_options(options))
+    except BaseException:
+        # Not stored: the frame is still the one that was recorded before.
+        if frame._document.get("_id") is None:
+            frame._document.update({k: v for k, v in was.items() if v is not None})
+        raise
 
 
 async def _write(

@@ -1,0 +1,119 @@
+"""LedgerFrame: what is recorded stays as it is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+import loom
+from loom import Frame, Q, ReadOnly
+from loom.frames.ledger import LedgerFrame
+from tests.conftest import Commands, Runtime
+
+
+class Price(LedgerFrame):
+    """A price at a time."""
+
+    symbol: str
+    amount: float
+
+
+class Shop(Frame):
+    """What refers to prices."""
+
+    price: Price
+
+
+def stored() -> list[Any]:
+    """Return the stored documents, in the order of their ids."""
+    return [*Price.get_collection().find(sort=[("_id", 1)])]
+
+
+async def test_every_save_is_a_new_document(call: Runtime) -> None:
+    """A saved frame stays the newest; what was recorded before stays too."""
+    price = Price(symbol="X", amount=1.0)
+    await call(price).save()
+    first, recorded = price._id, price.recorded
+    assert datetime.now(timezone.utc) - recorded < timedelta(minutes=1)
+    price.amount = 2.0
+    await call(price).save()
+    await call(price).save()
+
+    assert [1.0, 2.0, 2.0] == [document["amount"] for document in stored()]
+    assert first == stored()[0]["_id"]
+    assert price._id == stored()[2]["_id"]
+    assert price.recorded >= recorded == stored()[0]["recorded"]
+
+
+async def test_latest(call: Runtime) -> None:
+    """The newest that matches, by time, then by id."""
+    then = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    Price.get_collection().insert_many(
+        [
+            {"_id": 3, "symbol": "X", "recorded": then},
+            {"_id": 1, "symbol": "X", "recorded": then + timedelta(1)},
+            {"_id": 2, "symbol": "X", "recorded": then + timedelta(1)},
+            {"_id": 9, "symbol": "Y", "recorded": then},
+        ]
+    )
+    assert 2 == (await call(Price).latest())._id
+    assert 9 == (await call(Price).latest(Q.symbol == "Y", projection=["symbol"]))._id
+    assert await call(Price).latest(Q.symbol == "Z") is None
+    with pytest.raises(loom.NotFound):
+        await call(Price).latest(Q.symbol == "Z", required=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda call, p: call(p).update(),
+        lambda call, p: call(p).update("amount"),
+        lambda call, p: call(p).unset("amount"),
+        lambda call, p: call(p).delete(),
+        lambda call, p: call(p).upsert(),
+        lambda call, p: call(p).inc("amount"),
+        lambda call, p: call(p).change({"$set": {"amount": 2.0}}),
+        lambda call, p: call(Price).take({}, {"$set": {"amount": 2.0}}),
+        lambda call, p: call(Price).update_many([p]),
+        lambda call, p: call(Price).unset_many([p], "amount"),
+        lambda call, p: call(Price).delete_many([p]),
+        lambda call, p: call(Price).update_where(Q.amount > 0, {"$set": {"amount": 2.0}}),
+        lambda call, p: call(Price).delete_where(Q.amount > 0),
+        lambda call, p: call(Shop).cascade(Price, "price", [Shop(_id=1, price=p)]),
+    ],
+)
+async def test_nothing_is_changed(call: Runtime, commands: Commands, write: Any) -> None:
+    """Every way to update or delete is refused, before listeners hear of it."""
+    price = Price(symbol="X", amount=1.0)
+    await call(price).insert()
+    heard: list[Any] = []
+    Price.listen("update", lambda sender, frames: heard.append(frames))
+    Price.listen("delete", lambda sender, frames: heard.append(frames))
+    with pytest.raises(ReadOnly, match=r"Price\.\w+: expected save\(\) or insert\(\)"):
+        await write(call, price)
+
+    assert [] == heard
+    assert [1.0] == [document["amount"] for document in stored()]
+
+
+async def test_inserting_many(call: Runtime) -> None:
+    """Batches add documents, each with the time of the insert."""
+    await call(Price).insert_many([{"symbol": "X", "amount": float(n)} for n in range(3)])
+
+    assert 1 == len({document["recorded"] for document in stored()})
+
+
+async def test_a_save_that_failed(call: Runtime) -> None:
+    """The frame is still the one that was recorded before."""
+    price = Price(symbol="X", amount=1.0)
+    await call(price).save()
+    id, recorded = price._id, price.recorded
+    price.amount = object()  # type: ignore[assignment]
+    with pytest.raises(loom.EncodeError):
+        await call(price).save()
+
+    assert (id, recorded) == (price._id, price.recorded)
+    with pytest.raises(loom.QueryError, match="expected no fields and no where="):
+        await call(price).save("amount")
