@@ -243,6 +243,24 @@ async def test_a_call_can_say_otherwise(call: Runtime) -> None:
     assert await call(User).one(both, collation=CASE_INSENSITIVE) is not None
 
 
+async def test_writes_by_filter_find_the_same(call: Runtime, commands: Commands) -> None:
+    """What a filter finds is what a write by that filter changes."""
+    await stored(call)
+    query = Q.email == "ANN@X.ORG"
+    commands.clear()
+    assert 1 == await call(User).update_where(query, {"$set": {"role": "b"}})
+    assert 0 == await call(User).update_where(query, {"$set": {"role": "c"}}, collation=None)
+    taken = await call(User).take(query, {"$set": {"age": 5}})
+
+    assert ("ann@x.org", "b", 5) == (taken.email, taken.role, taken.age)
+    assert 1 == await call(User).delete_where(query, dry_run=True)
+    with pytest.raises(QueryError, match="got role, too"):
+        await call(User).delete_where(query & (Q.role == "b"))
+    User.listen("deleted", lambda frames: None)
+    assert 1 == await call(User).delete_where(query)
+    assert ["BOB@x.org"] == [user.email for user in await call(User).many()]
+
+
 async def test_by_id_is_exact(call: Runtime, commands: Commands) -> None:
     """Ids are never compared in a collation."""
 

@@ -64,12 +64,13 @@ ORDER = """
     loom.frames.changes
     loom.frames.updates
     loom.connection
-    loom.frames.signals loom.frames.pauses
+    loom.frames.signals loom.frames.pauses loom.frames.undoing
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port
     loom.frames.inserts loom.frames.requests
-    loom.frames.slots loom.frames.streams loom.frames.indexes
+    loom.frames.slots loom.frames.streams loom.frames.index_targets
+    loom.frames.indexes
     loom.frames.references
     loom.frames.operations
     loom.frames.behaviours loom.frames.doomed loom.frames.releases

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DefinitionError, nearest
 from .marks import declared as declared_marks
 
-__all__ = ["check_paths", "checked_indexes", "declared_indexes"]
+__all__ = ["check_paths", "checked_indexes", "declared_indexes", "indexes_from"]
 
 
 def checked_indexes(cls: Any, value: Any) -> tuple[Any, ...]:
@@ -33,7 +33,7 @@ def checked_indexes(cls: Any, value: Any) -> tuple[Any, ...]:
         )
     for index in own:
         _check(cls, place, index)
-    _joined(place, [*_inherited(cls, cls.__mro__[1:]), *own])
+    _joined(place, [*indexes_from(cls, cls.__mro__[1:]), *own])
     return own
 
 
@@ -43,10 +43,11 @@ def declared_indexes(cls: Any) -> tuple[Any, ...]:
     Raises:
         DefinitionError: two of them have one name, or are the same under two names.
     """
-    return _joined(f"{cls.__name__}._indexes", _inherited(cls, cls.__mro__))
+    return _joined(f"{cls.__name__}._indexes", indexes_from(cls, cls.__mro__))
 
 
-def _inherited(cls: Any, parents: Iterable[type]) -> Iterator[Any]:
+def indexes_from(cls: Any, parents: Iterable[type]) -> Iterator[Any]:
+    """Yield what parents that share the collection of a class declare, the eldest's first."""
     for parent in reversed([*parents]):
         own = vars(parent).get("_indexes")
         if own and _shares(parent, cls):

@@ -13,6 +13,7 @@ from pymongo.errors import ConnectionFailure, WriteConcernError
 from ...encoding import settle_datetimes
 from ...errors import QueryError
 from ..changes import check_fields, id_or_error
+from ..collations import add_collation
 from ..events import emit, listeners
 from ..paths import MISSING, lookup
 from ..port import Port
@@ -237,6 +238,7 @@ async def take(
     plan = plan_for(cls, projection)
     if sort is not None:
         options["sort"] = to_sort(sort)
+    add_collation(cls, query, options)
     session = port.session(cls, options)
     wanted, counted = query, _counting(cls, sent)
     heard = bool(listeners("update", cls))
