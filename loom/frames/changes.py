@@ -114,6 +114,12 @@ class Snapshot:
         """Return the snapshot of the update that is about to be sent for a frame, if any."""
         return cls._taken.get(id(frame))
 
+    def retake(self, name: str) -> None:
+        """Take what a field holds now for what it held before."""
+        if name in self.frame._document:
+            value = self.frame._document[name]
+            self.before[name] = value, self._bytes(value)
+
     def _bytes(self, value: Any) -> bytes | None:
         return None if is_fixed(value) else _encoded(value, self.options)
 

@@ -51,7 +51,7 @@ def normalise(
             change[:] = cased
         else:
             change.update(cased)
-    is_whole = event == "insert" or not (fields or changes)
+    is_whole = not (fields or changes)
     for frame in frames:
         texts = marked(type(frame)).texts
         if event != "insert" and "_id" in texts:
@@ -62,10 +62,21 @@ def normalise(
             if is_whole:
                 _settle_fields(document, texts)
                 continue
+            named = () if changes else fields
             snapshot = Snapshot.before_listeners(frame)
             changed = set() if snapshot is None else snapshot.changed()
-            for path in changed if changes else changed | {*fields}:
+            for path in changed.union(named):
                 _settle_path(document, path, texts)
+            if snapshot is not None:
+                # Written by its name, and not as what a listener has changed: that would be all of
+                # the list around it.
+                for root in {*map(_root, named)} - {*map(_root, changed)}:
+                    if root in texts:
+                        snapshot.retake(root)
+
+
+def _root(path: str) -> str:
+    return path.partition(".")[0]
 
 
 def _settle_fields(document: dict[str, Any], texts: Mapping[str, Rule]) -> None:
