@@ -80,6 +80,8 @@ ORDER = """
     loom.frames.frame_reading
     loom.frames.frame_writing
     loom.frames.frame
+    loom.frames.ledger
+    loom.frames.history
     loom.frames
     loom.running_transactions
     loom.transactions
