@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from bson import Decimal128, Int64, ObjectId
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConnectionFailure,
     NetworkTimeout,
     OperationFailure,
@@ -25,8 +26,23 @@ from pymongo.errors import (
 )
 
 import loom
-from loom import BulkError, Duplicate, EncodeError, FieldError, Frame, Q, QueryError
+from loom import (
+    BulkError,
+    Duplicate,
+    EncodeError,
+    FieldError,
+    Frame,
+    Q,
+    QueryError,
+    ReadOnly,
+    Ref,
+    Restricted,
+    StrLower,
+    TimeUpdated,
+)
 from loom.frames import And
+from loom.frames.indexes import Index
+from loom.frames.stamping import stamp_updated
 
 from .conftest import Commands, Runtime, Server
 from .zoo import Dragon, Item, Lair
@@ -46,6 +62,39 @@ class Counted(Frame):
 
     name: str
     gold: int
+
+
+class Account(Frame):
+    """A frame whose annotations declare behaviours."""
+
+    email: StrLower
+    tags: list[StrLower]
+    seen: int
+    modified: TimeUpdated
+
+
+class Nick(Frame):
+    """A frame whose index does not heed case."""
+
+    _indexes = [Index("nick", case_insensitive=True)]
+
+    nick: str
+    seen: int
+
+
+class House(Frame):
+    """What a guest stays in."""
+
+    name: str
+
+
+class Guest(Frame):
+    """Goes, stays or forgets when the house is torn down."""
+
+    name: str
+    house: Annotated[House, Ref(on_delete="nullify")]
+    owned: Annotated[House, Ref(on_delete="cascade")]
+    guarded: Annotated[House, Ref(on_delete="restrict")]
 
 
 def stored(cls: Any = Dragon, **filter: Any) -> list[Any]:
@@ -339,13 +388,17 @@ async def test_options_reach_the_commands(
     assert 1 == await call(Dragon).update_where(
         {"$expr": {"$eq": ["$name", "$$given"]}}, {"$set": {"age": 2}}, let={"given": "b"}
     )
-    assert {"mine"} == {b.get("comment") for b in commands.bodies if "getMore" not in b} - {None}
+    marked = [b.get("comment") for b in commands.bodies if "getMore" not in b]
+    assert ["mine"] * marked.count("mine") == marked[: marked.count("mine")]
+    assert (4 if heard else 1) == marked.count("mine")
     assert [1, 1, 2] == ages()
     assert 3 == await call(Dragon).delete_where(
         {"$expr": {"$lte": ["$age", "$$given"]}}, let={"given": 2}, comment="mine"
     )
     with pytest.raises(OperationFailure):
         await call(Dragon).update_where(Q.name == "a", {"$set": {"age": 1}}, hint="no_such_index")
+    with pytest.raises(OperationFailure):
+        await call(Dragon).delete_where(Q.name == "a", hint="no_such_index", dry_run=True)
 
 
 async def test_versions(call: Runtime) -> None:
@@ -560,6 +613,10 @@ async def test_what_listeners_add_is_checked(call: Runtime) -> None:
             await call(Dragon).update_where(Q.age < 2, {"$inc": {"age": 10}})
         assert "0 documents were written" in notes(caught.value)
         assert "perhaps" not in notes(caught.value)
+    cases.append(lambda changes: changes[0].update({"$set": {"name": object()}}))
+    with pytest.raises(EncodeError) as caught:
+        await call(Dragon).update_where(Q.age < 2, {"$inc": {"age": 10}}, batch_size=1)
+    assert "Dragon.update_where: 0 documents were written" == notes(caught.value)
 
     assert [0, 1, 2] == ages()
 
@@ -567,15 +624,21 @@ async def test_what_listeners_add_is_checked(call: Runtime) -> None:
 # Every document once
 
 
-async def test_a_change_that_moves_documents(call: Runtime, heard: bool) -> None:
+async def test_a_change_that_moves_documents(
+    call: Runtime, heard: bool, commands: Commands
+) -> None:
     """A change that makes documents match anew, or no more, hits each exactly once."""
     fill(60)
+    commands.clear()
     Dragon.get_collection().create_index("age")
     assert 60 == await call(Dragon).update_where(Q.age >= 0, {"$inc": {"age": 1000}}, batch_size=7)
     assert [n + 1000 for n in range(60)] == ages()
     assert 60 == await call(Dragon).update_where(
         Q.age >= 1000, {"$inc": {"age": -1000}}, batch_size=7
     )
+    # A server may walk an index that the change itself moves the documents in.
+    of_ids = [b for b in commands.bodies if b.get("projection") == {"_id": True}]
+    assert [{"_id": 1}] * 2 * heard == [b["sort"] for b in of_ids]
 
     assert list(range(60)) == ages()
 
@@ -612,15 +675,15 @@ async def test_a_filter_of_ids(call: Runtime, heard: bool) -> None:
 
 async def test_ids_that_a_collation_takes_for_equal(call: Runtime, heard: bool) -> None:
     """A collation for the filter does not mix up the ids."""
-    ids = ["abc", "ABC", "aBc", "b.*", "B.*", "c\n", "c"]
+    ids = ["abc", "ABC", "aBc", "b.*", "B.*", "c\n", "c", "coop", "coop\u00ad", "co\u00adop"]
     Token.get_collection().insert_many([{"_id": id, "note": "X", "seen": 0} for id in ids])
     collation = {"locale": "en", "strength": 1}
-    assert 7 == await call(Token).update_where(
+    assert 10 == await call(Token).update_where(
         Q.note == "x", {"$inc": {"seen": 1}}, collation=collation
     )
-    assert [1] * 7 == [d["seen"] for d in stored(Token)]
+    assert [1] * 10 == [d["seen"] for d in stored(Token)]
     Token.get_collection().update_one({"_id": "ABC"}, {"$set": {"note": "other"}})
-    assert 6 == await call(Token).delete_where(Q.note == "x", collation=collation)
+    assert 9 == await call(Token).delete_where(Q.note == "x", collation=collation)
 
     assert ["ABC"] == [d["_id"] for d in stored(Token)]
 
@@ -703,6 +766,102 @@ async def test_a_shortfall_never_leaves_out_what_was_written(
     assert 2 not in after
     if isinstance(changes, dict) and "$inc" not in changes:
         assert 1 not in after
+
+
+@pytest.fixture
+def after_update(server: Server, db: str) -> Iterator[list[Callable[[], object]]]:
+    """A list of functions that are called once the server has answered the first update."""
+    calls: list[Callable[[], object]] = []
+
+    class Answered(Commands):
+        def succeeded(self, event: Any) -> None:
+            if event.command_name == "update":
+                while calls:
+                    calls.pop()()
+
+    options: dict[str, Any] = {"tz_aware": True, "event_listeners": [Answered()]}
+    client: MongoClient[Any] = MongoClient(server.uri, **options)
+
+    async def make() -> AsyncMongoClient[Any]:
+        return AsyncMongoClient(server.uri, **options)
+
+    aio = server.loop.run_until_complete(make())
+    loom.connect(client, aio=aio, db=db, reference_chunk=25 if server.is_embedded else None)
+    yield calls
+    client.close()
+    server.loop.run_until_complete(aio.close())
+
+
+async def test_documents_changed_by_others_right_after(
+    call: Runtime, server: Server, db: str, after_update: list[Any]
+) -> None:
+    """What others do between the write and its event is not mixed up with the write."""
+    fill(6)
+    raw = server.client[db]["Dragon"]
+    told: list[Any] = []
+    Dragon.listen("update", lambda: raw.update_one({"_id": 1}, {"$set": {"age": 500}}))
+    Dragon.listen(
+        "update",
+        lambda frames, changes: [
+            c.update({"$set": {"secret": f._id}}) for f, c in zip(frames, changes, strict=True)
+        ],
+    )
+    Dragon.listen(
+        "updated",
+        lambda frames, changes: told.extend(
+            (f._id, f.secret, c["$set"]["secret"]) for f, c in zip(frames, changes, strict=True)
+        ),
+    )
+    # Still matching, but with other values; gone; and no longer matching.
+    after_update += [
+        lambda: raw.update_one({"_id": 0}, {"$set": {"secret": "other"}}),
+        lambda: raw.delete_one({"_id": 2}),
+        lambda: raw.update_one({"_id": 3}, {"$set": {"age": 700, "secret": "theirs"}}),
+    ]
+    assert 5 == await call(Dragon).update_where(
+        (Q.age >= 0) & (Q.age < 100), {"$unset": {"breed": 1}}
+    )
+
+    assert [] == after_update
+    # Two of those left seem untouched: neither is left out, for one of them was written.
+    assert [(0, "other", 0), (1, None, 1), (3, "theirs", 3), (4, 4, 4), (5, 5, 5)] == told
+
+
+async def test_documents_that_go_right_after(
+    call: Runtime, server: Server, db: str, after_update: list[Any]
+) -> None:
+    """Frames and changes of the event belong together when a document has gone meanwhile."""
+    fill(4)
+    raw = server.client[db]["Dragon"]
+    told: list[Any] = []
+    Dragon.listen(
+        "update",
+        lambda frames, changes: [
+            c.update({"$set": {"secret": f._id}}) for f, c in zip(frames, changes, strict=True)
+        ],
+    )
+    Dragon.listen("updated", lambda frames, changes: told.extend(zip(frames, changes, strict=True)))
+    after_update.append(lambda: raw.delete_one({"_id": 1}))
+    assert 4 == await call(Dragon).update_where(Q.age < 100, {"$unset": {"breed": 1}})
+
+    assert [(n, n) for n in (0, 2, 3)] == [(f._id, c["$set"]["secret"]) for f, c in told]
+
+
+async def test_a_shortfall_that_is_known_by_what_matches(
+    call: Runtime, server: Server, db: str, after_update: list[Any]
+) -> None:
+    """A document that matches still, and was changed again, counts as written."""
+    fill(4)
+    raw = server.client[db]["Dragon"]
+    told: list[Any] = []
+    Dragon.listen("update", lambda: raw.update_one({"_id": 1}, {"$set": {"age": 500}}))
+    Dragon.listen("updated", lambda frames: told.extend(f._id for f in frames))
+    # The write moves 2 and 3 out of the filter; others change 0, which matches as before.
+    after_update.append(lambda: raw.update_one({"_id": 0}, {"$set": {"name": "theirs"}}))
+    stages = {"$set": {"name": "mine"}, "$mul": {"age": 100}}
+    assert 3 == await call(Dragon).update_where(Q.age < 100, stages)
+
+    assert [0, 2, 3] == told
 
 
 async def test_deletes_of_what_others_change(call: Runtime, server: Server, db: str) -> None:
@@ -903,6 +1062,7 @@ async def test_a_document_that_is_refused(call: Runtime, heard: bool) -> None:
         assert [0, 1, 2, 3] == written == told
         assert [3] == [f._id for f in error.frames_written]
         assert [4, 5] == [f._id for f, _ in error.frames_failed]
+        assert isinstance(error.__cause__, BulkWriteError)
         assert "Dragon.update_where: 4 documents were written" == notes(error)
     else:
         assert "some or all documents that match may have been written" in notes(caught.value)
@@ -1142,15 +1302,182 @@ async def test_a_client_that_gives_up_waiting(
             await aio.close()
 
 
+# What annotations declare, and what blocks switch
+
+
+async def test_declared_behaviours_need_no_documents(call: Runtime, commands: Commands) -> None:
+    """Time stamps and the case of text are put into the changes, and nothing is read for them."""
+    await call(Account).insert_many([{"email": "Ann@x.org"}, {"email": "bob@x.org"}])
+    before = stored(Account)
+    commands.clear()
+    given = {"$set": {"email": "ANN@Y.org"}, "$push": {"tags": "New"}}
+    assert 1 == await call(Account).update_where(Q.email == "ANN@x.org", given)
+    assert 1 == await call(Account).update_where(
+        Q.email == "BOB@x.org", [{"$set": {"email": "BOB@Y.org"}}]
+    )
+    assert ["update", "update"] == commands.names
+    ann, bob = stored(Account)
+
+    assert ("ann@y.org", ["new"], "bob@y.org") == (ann["email"], ann["tags"], bob["email"])
+    assert all(
+        now["modified"] > was["modified"] for now, was in zip((ann, bob), before, strict=True)
+    )
+    assert {"$set": {"email": "ANN@Y.org"}, "$push": {"tags": "New"}} == given
+
+
+async def test_declared_behaviours_beside_listeners(call: Runtime, commands: Commands) -> None:
+    """With listeners the stamps and cases are those of each document's changes, and can be muted."""
+    await call(Account).insert_many([{"email": f"{n}@x.org", "seen": n} for n in range(4)])
+    told: list[Any] = []
+    Account.listen("update", lambda changes: told.append([*changes]))
+    commands.clear()
+    await call(Account).update_where(Q.seen < 3, {"$set": {"email": "A@Y.org"}}, batch_size=2)
+    assert ["find", "update", "getMore", "update"] == commands.names
+    assert [2, 1] == [len(changes) for changes in told]
+    assert ["a@y.org"] * 3 == [d["email"] for d in stored(Account)][:3]
+    stamps = {d["modified"] for d in stored(Account)}
+    assert 1 < len(stamps)
+
+    Account.listen("update", lambda frames: [setattr(f, "tags", ["Of", f.email]) for f in frames])
+    with loom.muted(stamp_updated):
+        await call(Account).update_where(Q.seen < 3, {"$inc": {"seen": 10}})
+    assert ["of", "a@y.org"] == stored(Account)[0]["tags"]
+    assert stamps == {d["modified"] for d in stored(Account)}
+
+
+async def test_case_insensitive_indexes(call: Runtime) -> None:
+    """The collation of such an index goes with the filter, as it does with reads."""
+    await call(Nick).insert_many([{"nick": n, "seen": 0} for n in ("Ann", "ANN", "Bob")])
+    assert 2 == await call(Nick).update_where(Q.nick == "ann", {"$inc": {"seen": 1}})
+    assert 2 == await call(Nick).delete_where(Q.nick == "aNN", dry_run=True)
+    for event in ("update", "deleted"):
+        Nick.listen(event, lambda frames: None)
+    assert 2 == await call(Nick).update_where(Q.nick == "ann", {"$inc": {"seen": 1}})
+    assert [2, 2, 0] == [d["seen"] for d in stored(Nick)]
+    assert 2 == await call(Nick).delete_where(Q.nick == "ann")
+
+
+async def test_references_are_kept_whole(call: Runtime) -> None:
+    """What annotations declare for deletes is done, batch by batch; a refusal stops at its batch."""
+    House.get_collection().insert_many([{"_id": n, "name": str(n)} for n in range(8)])
+    Guest.get_collection().insert_many(
+        [{"_id": n, "name": str(n), "house": n, "owned": n - 4} for n in range(8)]
+    )
+    Guest.get_collection().insert_one({"_id": 99, "guarded": 5})
+    assert 3 == await call(House).delete_where(Q._id < 3, batch_size=2)
+    assert {3, 7, 99} | {0, 1, 2} == {d["_id"] for d in stored(Guest)}
+    assert [None, None, None, 3, 7] == [d["house"] for d in stored(Guest)[:5]]
+    with pytest.raises(Restricted) as caught:
+        await call(House).delete_where(Q._id < 8, batch_size=2)
+
+    assert "House.delete_where: 2 documents were written" == notes(caught.value)
+    assert [5, 6, 7] == [d["_id"] for d in stored(House)]
+
+
+async def test_read_only(call: Runtime, commands: Commands, heard: bool) -> None:
+    """Where writing is switched off nothing is sent, and nobody is told; a dry run goes on."""
+    fill(3)
+    Dragon.listen("update", lambda: pytest.fail("heard of a refused write"))
+    commands.clear()
+    with loom.read_only():
+        with pytest.raises(ReadOnly, match=r"Dragon\.update_where"):
+            await call(Dragon).update_where(Q.age < 2, {"$inc": {"age": 1}})
+        with pytest.raises(ReadOnly, match=r"Dragon\.delete_where"):
+            await call(Dragon).delete_where(Q.age < 2)
+        assert [] == commands.sent
+        assert 2 == await call(Dragon).delete_where(Q.age < 2, dry_run=True)
+    assert [0, 1, 2] == ages()
+
+
+async def test_comments_of_a_block(call: Runtime, commands: Commands, heard: bool) -> None:
+    """The comment of a block goes with every command."""
+    fill(5)
+    commands.clear()
+    with loom.using(comment="nightly"):
+        await call(Dragon).update_where(Q.age < 4, {"$inc": {"age": 100}}, batch_size=2)
+        await call(Dragon).delete_where(Q.age >= 100, batch_size=2)
+
+    assert {"nightly"} == {b["comment"] for b in commands.bodies}
+
+
+async def test_committed(call: Runtime) -> None:
+    """Who listens to `committed` alone is told of every document, too."""
+    fill(5)
+    told: list[Any] = []
+    Dragon.listen("committed", lambda event, frames: told.append((event, [f.age for f in frames])))
+    await call(Dragon).update_where(Q.age < 3, {"$inc": {"age": 100}}, batch_size=2)
+    await call(Dragon).delete_where(Q.age >= 101)
+
+    assert [("updated", [100, 101]), ("updated", [102]), ("deleted", [101, 102])] == told
+
+
 # Sessions
+
+
+def test_in_a_transaction_of_a_block(
+    db: str, server: Server, commands: Commands, heard: bool
+) -> None:
+    """All commands join `loom.transaction()`; what fails takes everything back and says so."""
+    _skip_without_transactions(server)
+    fill(10)
+    told: list[Any] = []
+    if heard:
+        Dragon.listen("committed", lambda event, frames: told.append((event, len(frames))))
+    commands.clear()
+    with loom.transaction():
+        Dragon.update_where(Q.age < 5, {"$inc": {"age": 100}}, batch_size=2)
+        Dragon.delete_where(Q.age > 100, batch_size=3)
+        assert 6 == Dragon.delete_where(Q.age >= 0, dry_run=True)
+        assert [] == told
+    sent = [b for b in commands.bodies if "commitTransaction" not in b]
+    assert {False} == {b.get("autocommit") for b in sent}
+    assert [5, 6, 7, 8, 9, 100] == sorted(ages())
+    assert (
+        not heard
+        or [("updated", 2)] * 2 + [("updated", 1)] + [("deleted", 3), ("deleted", 1)] == told
+    )
+
+    def progress(done: int, total: int) -> None:
+        raise RuntimeError("enough")
+
+    told.clear()
+    with pytest.raises(RuntimeError) as caught, loom.transaction():
+        Dragon.update_where(Q.age >= 0, {"$inc": {"age": 1}}, batch_size=2, progress=progress)
+    done = 2 if heard else 6
+    assert f"{done} documents were written, in a transaction that may take them back" in (
+        notes(caught.value)
+    )
+    assert [5, 6, 7, 8, 9, 100] == sorted(ages())
+    assert [] == told
+
+
+async def test_in_an_awaited_transaction_of_a_block(db: str, server: Server) -> None:
+    """Awaited writes by filter join, too, one command after the other."""
+    _skip_without_transactions(server)
+    fill(60)
+    Dragon.listen("updated", lambda frames: None)
+    Dragon.listen("update", lambda frames: None)
+
+    async def write() -> None:
+        async with loom.aio.transaction():
+            assert 60 == await Dragon.aio.update_where(Q.age >= 0, {"$inc": {"age": 100}})
+            raise RuntimeError("back")
+
+    with pytest.raises(RuntimeError, match="back"):
+        await write()
+    assert list(range(60)) == ages()
+
+
+def _skip_without_transactions(server: Server) -> None:
+    if "setName" not in server.client.admin.command("hello"):
+        pytest.skip("transactions need a replica set or a sharded cluster")
 
 
 async def test_in_a_transaction(
     call: Runtime, commands: Commands, server: Server, heard: bool
 ) -> None:
     """Every command of a write belongs to the caller's transaction, and ends with it."""
-    if "setName" not in server.client.admin.command("hello"):
-        pytest.skip("transactions need a replica set or a sharded cluster")
+    _skip_without_transactions(server)
     fill(10)
     told: list[Any] = []
     if heard:

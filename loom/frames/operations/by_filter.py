@@ -20,7 +20,7 @@ from ..paths import MISSING, lookup
 from ..port import Port, clearer
 from ..updates import Changes, compiled_changes, paths_in, with_joined, with_version
 from ..values import plain
-from .matching import COMMITTED, Matching, Way
+from .matching import Matching, Way
 from .reading import Options
 from .writing import joined_changes, snapshot_of
 
@@ -34,20 +34,22 @@ async def update_where(
     port: Port, cls: Any, filter: Any, changes: Changes, way: Way, options: Options
 ) -> int:
     """Change all documents that match; return how many they were."""
-    _check_options(cls, "update_where", options, _OF_UPDATE)
+    _check(port, cls, "update_where", way, options, _OF_UPDATE)
     sent = compiled_changes(cls, changes, port.naive(cls), "update_where")
     _check_encoding(port, cls, sent)
     matching = Matching(port, cls, "update_where", filter, way, options)
     if way.dry_run:
         return await matching.count()
     if not matching.is_heard("update", "updated"):
+        if listeners("update", cls):
+            (sent,) = await _extended(matching, sent, 1, [])
         return await matching.at_once("update_many", with_version(cls, sent))
     return await matching.in_batches(lambda ids: _update(matching, sent, ids))
 
 
 async def delete_where(port: Port, cls: Any, filter: Any, way: Way, options: Options) -> int:
     """Delete all documents that match; return how many they were."""
-    _check_options(cls, "delete_where", options, _OF_DELETE)
+    _check(port, cls, "delete_where", way, options, _OF_DELETE)
     matching = Matching(port, cls, "delete_where", filter, way, options)
     if way.dry_run:
         return await matching.count()
@@ -56,7 +58,11 @@ async def delete_where(port: Port, cls: Any, filter: Any, way: Way, options: Opt
     return await matching.in_batches(lambda ids: _delete(matching, ids))
 
 
-def _check_options(cls: Any, operation: str, options: Options, known: frozenset[str]) -> None:
+def _check(
+    port: Port, cls: Any, operation: str, way: Way, options: Options, known: frozenset[str]
+) -> None:
+    if not way.dry_run:
+        port.check_writable(cls, operation)
     for name in options:
         if name not in known:
             hint = "; to insert what is not there use upsert()" if name == "upsert" else ""
@@ -89,7 +95,8 @@ async def _update(matching: Matching, sent: Any, ids: list[Any]) -> None:
             ids = [ids[position] for position in positions]
         if not ids:
             return
-        changes = await _extended(matching, sent, ids, frames)
+        told = matching.named(ids) if frames is None else frames
+        changes = await _extended(matching, sent, len(ids), told)
     requests = [
         UpdateOne(matching.filter(id), with_version(cls, change), **matching.of_one)
         for id, change in zip(ids, changes, strict=True)
@@ -101,7 +108,7 @@ async def _update(matching: Matching, sent: Any, ids: list[Any]) -> None:
     if number < len(written):
         written = await _written(matching, ids, changes, written, number)
     kept = [ids[position] for position in written]
-    if matching.wants_frames("updated", *COMMITTED):
+    if matching.wants_frames("updated"):
         positions, now = await matching.frames(kept, only_matching=False)
         written = [written[position] for position in positions]
     else:
@@ -112,23 +119,21 @@ async def _update(matching: Matching, sent: Any, ids: list[Any]) -> None:
     await matching.tell("updated", now, of_batch, reasons, failed, fields=paths, changes=told)
 
 
-async def _extended(
-    matching: Matching, sent: Any, ids: list[Any], frames: list[Any] | None
-) -> list[Any]:
-    """Tell what listens to `update`, and return the update document of each frame."""
+async def _extended(matching: Matching, sent: Any, count: int, frames: list[Any]) -> list[Any]:
+    """Tell what listens to `update`; return update documents with what listeners changed."""
     port, cls = matching.port, matching.cls
-    changes = [plain(sent, "") for _ in ids]
-    snapshots = [snapshot_of(port, frame) for frame in frames or ()]
+    changes = [plain(sent, "") for _ in range(count)]
+    snapshots = [snapshot_of(port, frame) for frame in frames]
     payload = {"fields": paths_in(sent), "changes": changes, "session": matching.session}
-    await emit(port, "update", cls, frames or matching.named(ids), payload)
-    if len(changes) != len(ids):
+    await emit(port, "update", cls, frames, payload)
+    if len(changes) != count:
         raise QueryError(
-            f"{matching.place}: expected listeners to leave {len(ids)} changes, one for each frame, "
+            f"{matching.place}: expected listeners to leave {count} changes, one for each frame, "
             f"got {len(changes)}; extend the dicts in the list"
         )
     naive = port.naive(cls)
     changes = [compiled_changes(cls, change, naive, "update_where") for change in changes]
-    for position, (frame, snapshot) in enumerate(zip(frames or (), snapshots, strict=True)):
+    for position, (frame, snapshot) in enumerate(zip(frames, snapshots, strict=True)):
         change = changes[position]
         joined = joined_changes(port, frame, paths_in(change), snapshot)
         changes[position] = with_joined(change, joined)
@@ -170,7 +175,7 @@ def _shows(document: dict[str, Any], change: Any, codecs: CodecOptions[Any]) -> 
 
 async def _delete(matching: Matching, ids: list[Any]) -> None:
     cls = matching.cls
-    if matching.wants_frames("delete", "deleted", *COMMITTED):
+    if matching.wants_frames("delete", "deleted"):
         positions, frames = await matching.frames(ids, only_matching=True)
         ids = [ids[position] for position in positions]
         if not ids:

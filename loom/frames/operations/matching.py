@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from bson import ObjectId
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -17,17 +18,20 @@ from pymongo.errors import (
 from ...encoding import ENCODING_ERRORS, unencodable
 from ...errors import LoomError, QueryError
 from .. import patterns
+from ..collations import add_collation
 from ..document import wrap
-from ..events import EVENTS, add_note, listeners
+from ..events import add_note, listeners
 from ..ids import id_keys
 from ..port import Port
 from ..projections import plan_for
 from ..references import build
+from ..stamping import stamp_updated
+from ..texts import normalise
 from .batches import bulk_error, reasons_of
-from .reading import Options, compiled_filter, id_filter, shared_options
+from .reading import Options, compiled_filter, shared_options
 from .writing import after_event
 
-__all__ = ["COMMITTED", "Matching", "Progress", "Way"]
+__all__ = ["Matching", "Progress", "Way"]
 
 #: Called with how many documents were written and how many matched at the start.
 Progress: TypeAlias = Callable[[int, int], object]
@@ -42,8 +46,8 @@ class Way(NamedTuple):
     progress: Progress | None
 
 
-#: The event of what is committed, where there is one.
-COMMITTED = tuple(event for event in EVENTS if event == "committed")
+#: Declared listeners to which the changes are enough; with these they need no frames.
+_CONTENT_WITH_CHANGES = (normalise, stamp_updated)
 #: What decides which documents match, beside the filter.
 _OF_MATCHING = ("session", "comment", "collation", "let")
 #: What goes with each document of a batch; a hint is for finding what matches, not for ids.
@@ -86,12 +90,13 @@ class Matching:
                 f"{place}: expected a filter, got {filter!r}, which every document matches; pass "
                 "all=True if all of them are meant"
             )
+        add_collation(cls, self.query, options)
         self.port = port
         self.cls = cls
         self.batch_size = way.batch_size
         self.progress = way.progress
         self.options = options
-        self.session = options.get("session")
+        self.session = port.session(cls, options)
         self.of_one = {k: v for k, v in options.items() if k in _OF_ONE}
         self.done = 0
         self.is_acknowledged = True
@@ -100,13 +105,16 @@ class Matching:
         self.untold = 0
 
     def is_heard(self, *events: str) -> bool:
-        return any(listeners(event, self.cls) for event in (*events, *COMMITTED))
+        """Tell whether a listener is to be told of single documents."""
+        return any(self._others(event) for event in events)
 
     def wants_frames(self, *events: str) -> bool:
-        """Tell whether a listener asks for the frames."""
-        return any(
-            "frames" in listener.names for e in events for listener in listeners(e, self.cls)
-        )
+        """Tell whether a listener needs the frames as they are stored."""
+        return any("frames" in listener.names for e in events for listener in self._others(e))
+
+    def _others(self, event: str) -> list[Any]:
+        found = listeners(event, self.cls)
+        return [other for other in found if other.receiver not in _CONTENT_WITH_CHANGES]
 
     def report(self, total: int) -> None:
         if self.progress is not None:
@@ -131,7 +139,7 @@ class Matching:
         except (ConnectionFailure, OperationFailure) as error:
             if isinstance(error, WriteConcernError):
                 add_note(error, f"{self.place}: the write stands")
-            elif not isinstance(error, ServerSelectionTimeoutError):
+            elif not self._is_in_transaction and not isinstance(error, ServerSelectionTimeoutError):
                 add_note(
                     error,
                     f"{self.place}: some or all documents that match may have been written; the "
@@ -168,13 +176,8 @@ class Matching:
     async def _ids(self) -> AsyncGenerator[list[Any], None]:
         """Yield the ids of what matches, each once: they are read in their order, and stay."""
         collection = self.port.collection(self.cls)
-        cursor = collection.find(
-            self.query,
-            {"_id": True},
-            sort=[("_id", 1)],
-            batch_size=self.batch_size,
-            **self.matching("hint"),
-        )
+        options = {"sort": [("_id", 1)], "batch_size": self.batch_size, **self.matching("hint")}
+        cursor = self.port.cursor(self.cls, self.query, {"_id": True}, options)
         stream = self.port.batches(cursor, self.batch_size)
         try:
             async for documents in stream:
@@ -185,8 +188,14 @@ class Matching:
         finally:
             await stream.aclose()
 
+    @property
+    def _is_in_transaction(self) -> bool:
+        return self.session is not None and self.session.in_transaction
+
     def _so_far(self, error: BaseException) -> str:
         note = f"{self.place}: {self.done} documents were written"
+        if self._is_in_transaction:
+            note += ", in a transaction that may take them back"
         if self.sending and not isinstance(error, (LoomError, ServerSelectionTimeoutError)):
             first, last = self.sending[0], self.sending[-1]
             note += f", and perhaps some of {len(self.sending)}, from _id={first!r} to {last!r}"
@@ -196,7 +205,7 @@ class Matching:
 
     def filter(self, id: Any) -> dict[str, Any]:
         """Return the filter of one document, as long as it matches."""
-        condition = id_filter(id)["_id"]
+        condition = id if isinstance(id, (ObjectId, str, int)) else {"$eq": id}
         if isinstance(id, str) and self.options.get("collation") is not None:
             # A collation may take two ids for equal; a pattern does not heed it.
             whole = patterns.starting(id, False, self.place)["$regex"] + r"$(?!\n)"
