@@ -115,9 +115,8 @@ def test_many_threads(bank: Any) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("times", [1, 3])
 def test_failures_at_every_step(
-    bank: Any, server: Server, command: str, failure: dict[str, Any], times: int
+    bank: Any, server: Server, command: str, failure: dict[str, Any]
 ) -> None:
     """Whatever fails, the caller repeats the call until it returns, and it moved once."""
     if not server.is_embedded:
@@ -126,7 +125,7 @@ def test_failures_at_every_step(
     server.client.admin.command(
         {
             "configureFailPoint": "failCommand",
-            "mode": {"times": times},
+            "mode": {"times": 1},
             "data": {"failCommands": [command], **failure},
         }
     )
@@ -166,6 +165,9 @@ def test_a_program_that_is_killed(bank: Any, server: Server, db: str) -> None:
                 kills += 1
         program.wait(60)
         program.stdout.close()
+        if server.is_embedded:
+            # What the program left open would keep others waiting until it expires.
+            server.client.admin.command("killAllSessions", [])
         ann, bob, receipts = balances(bank)
         assert (100, bob) == (ann + bob, receipts)
 

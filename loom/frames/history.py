@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from ..errors import DefinitionError, FieldError, nearest
-from .conditions import Group
 from .document import SubFrame
 from .events import listen, running, stop_listening
 from .frame import Frame
@@ -26,7 +25,6 @@ from .index import Index
 from .jsonable import redacted
 from .ledger import LedgerFrame
 from .paths import MISSING, lookup, split
-from .queries import Q
 from .values import to_refs
 
 __all__ = ["REDACTED", "Change", "ChangeLog", "History", "of", "track"]
@@ -127,16 +125,16 @@ def _cell(change: Change, name: str) -> str:
     return html.escape(_shown(change[name])) if name in change else ""
 
 
-def of(frame: Frame) -> Group:
-    """Return the condition that finds the entries of a frame: `ChangeLog.many(of(burt))`.
+def of(frame: Frame) -> dict[str, Any]:
+    """Return the filter that finds the entries of a frame: `ChangeLog.many(of(burt))`.
 
     >>> from loom import Frame
     >>> class Dragon(Frame):
     ...     name: str
-    >>> of(Dragon(_id=7)).to_dict()
-    {'frame_class': 'Dragon', 'document': 7}
+    >>> of(Dragon(_id=7))
+    {'frame_class': 'Dragon', 'document': {'$eq': 7}}
     """
-    return (Q.frame_class == type(frame).__name__) & (Q.document == to_refs(frame))
+    return {"frame_class": type(frame).__name__, "document": {"$eq": to_refs(frame)}}
 
 
 def track(
