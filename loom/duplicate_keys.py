@@ -33,20 +33,21 @@ class Key(NamedTuple):
     collation: str
 
 
+# The patterns are compiled when they are first used: most programs never meet a duplicate.
+
 #: `index: zoo.Dragon.$name_1  dup key: {...}` of 3.x, `collection: zoo.Dragon index: name_1
 #: collation: {...} dup key: {...}` of 4.x; some servers leave out the key.
-_INDEX = re.compile(
-    r"index: +(?:\S+?\.\$)?(?P<index>\S.*?)"
-    r"(?: +collation: \{ *(?P<collation>[^}]*)\})?(?: +dup key: *(?P<key>\{.*)|, full error: .*|$)",
-    re.DOTALL,
+_INDEX = (
+    r"(?s)index: +(?:\S+?\.\$)?(?P<index>\S.*?)"
+    r"(?: +collation: \{ *(?P<collation>[^}]*)\})?(?: +dup key: *(?P<key>\{.*)|, full error: .*|$)"
 )
-_LOCALE = re.compile(r'locale: "([^"]*)"')
-_STRENGTH = re.compile(r"strength: (\d)")
+_LOCALE = r'locale: "([^"]*)"'
+_STRENGTH = r"strength: (\d)"
 #: How indexes are named by default: `lair.name_1_age_-1`.
-_NAMED = re.compile(r"(?P<path>.+?)_(?:-?1|2d|2dsphere|hashed|text)(?:_|$)")
+_NAMED = r"(?P<path>.+?)_(?:-?1|2d|2dsphere|hashed|text)(?:_|$)"
 #: What stands for a text that an index with a collation holds.
 _HIDDEN = "CollationKey("
-_ENTRY = re.compile(r'\s*(?P<name>[^\s"\'{\[][^"\'{\[]*?|):\s')
+_ENTRY = r'\s*(?P<name>[^\s"\'{\[][^"\'{\[]*?|):\s'
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NOTHING: Any = object()
 
@@ -60,7 +61,7 @@ def duplicate_key(details: Mapping[str, Any], message: str, written: Any = None)
         written: the document that was to be written, or what an update was to set.
     """
     said = details.get("errmsg")
-    found = _INDEX.search(said if isinstance(said, str) and said else message)
+    found = re.search(_INDEX, said if isinstance(said, str) and said else message)
     index = found["index"].strip() if found else None
     text = _key_text(found["key"] or "") if found else ""
     pattern, given = details.get("keyPattern"), details.get("keyValue")
@@ -91,7 +92,7 @@ def _collation(details: Mapping[str, Any], said: str | None) -> str:
         locale, strength = given.get("locale"), given.get("strength")
     else:
         locale, strength = (
-            match and match[1] for match in (p.search(said or "") for p in (_LOCALE, _STRENGTH))
+            match and match[1] for match in (re.search(p, said or "") for p in (_LOCALE, _STRENGTH))
         )
     if not locale or locale == "simple":
         return ""
@@ -117,7 +118,7 @@ def _names(index: str | None) -> list[str]:
         return ["_id"]
     names = []
     end = 0
-    for found in _NAMED.finditer(index or ""):
+    for found in re.finditer(_NAMED, index or ""):
         if found.start() != end:
             return []
         names.append(found["path"])
@@ -175,7 +176,7 @@ def _split(text: str) -> Iterator[str]:
 def _entries(text: str) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of `{ name: "Burt", age: 5 }`; old servers write no names."""
     for entry in _split(text.strip()[1:-1]):
-        found = _ENTRY.match(entry)
+        found = re.match(_ENTRY, entry)
         name = found["name"].strip() if found else ""
         yield name, _value(entry[found.end() if found else 0 :].strip())
 
@@ -189,7 +190,7 @@ def _value(text: str) -> Any:
 
 
 _WORDS: dict[str, Any] = {"null": None, "undefined": None, "true": True, "false": False}
-_CALL = re.compile(r"(?P<kind>ObjectId|UUID|new Date|Date)\(['\"]?(?P<of>[^'\")]*)['\"]?\)")
+_CALL = r"(?P<kind>ObjectId|UUID|new Date|Date)\(['\"]?(?P<of>[^'\")]*)['\"]?\)"
 
 
 def _read_value(text: str) -> Any:
@@ -201,7 +202,7 @@ def _read_value(text: str) -> Any:
         return dict(_entries(text))
     if text[:1] == "[" and text[-1:] == "]":
         return [value for _, value in _entries(text)]
-    called = _CALL.fullmatch(text)
+    called = re.fullmatch(_CALL, text)
     if called is None:
         return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
     if called["kind"] == "ObjectId":

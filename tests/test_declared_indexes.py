@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 import pytest
+from pymongo import IndexModel
 
 from loom import DefinitionError, Frame, SubFrame
 from loom.frames.declared_indexes import check_paths
@@ -58,7 +59,8 @@ def test_any_iterable_and_annotations() -> None:
         (Index("name"), r"expected a list of indexes, got Index\('name'\)"),
         ({"name": 1}, "expected a list of indexes"),
         (None, "expected a list of indexes, got None"),
-        (["name"], r"expected indexes, got 'name'; write Index\('name'\)"),
+        (["name"], r"expected indexes, got 'name' of type str; write Index\('name'\)"),
+        ([IndexModel("name")], r"of type IndexModel; write Index\('name', ...\)"),
         ([Index("nmae")], "expected paths of declared fields, got 'nmae'; did you mean 'name'"),
         ([Index("liar.gold")], "got 'liar.gold'; did you mean 'lair'"),
         ([Index("name", "zzz")], r"got 'zzz'; index: Index\('name', 'zzz'\)"),

@@ -292,7 +292,8 @@ PUBLIC = [
     loom.frames,
     *(
         importlib.import_module(f"loom.frames.{name}")
-        for name in ("aio", "behaviours", "document", "events", "frame", "queries", "streams")
+        for name in ("aio", "behaviours", "document", "events", "frame", "index", "indexes")
+        + ("queries", "streams")
     ),
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import inspect
 import pickle
+import subprocess
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -613,3 +615,7 @@ def test_exports() -> None:
     """All that the module lists is there; `import loom` does without it."""
     for name in indexes.__all__:
         assert hasattr(indexes, name)
+    code = "import sys, loom; print([name for name in sys.modules if '.frames.index' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]" == done.stdout.strip()

@@ -66,9 +66,10 @@ def _shares(parent: Any, cls: Any) -> bool:
 
 def _check(cls: Any, place: str, index: Any) -> None:
     if getattr(type(index), "_is_index", False) is not True:
+        shown = f"Index({index!r})" if isinstance(index, str) else "Index('name', ...)"
         raise DefinitionError(
-            f"{place}: expected indexes, got {index!r}; write Index({index!r}), and import it by "
-            "`from loom.frames.indexes import Index`"
+            f"{place}: expected indexes, got {index!r} of type {type(index).__name__}; write {shown}, "
+            "and import it by `from loom.frames.indexes import Index`"
         )
     definition = cls._definition
     if definition.is_open:
