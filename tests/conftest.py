@@ -24,6 +24,8 @@ _OPTIONS: dict[str, Any] = {
     "tz_aware": True,
     "uuidRepresentation": "standard",
     "serverSelectionTimeoutMS": 10_000,
+    # Soon there again after an error that says it is no primary.
+    "heartbeatFrequencyMS": 500,
 }
 
 
