@@ -31,7 +31,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from .duplicate_keys import duplicate_key
 
@@ -229,10 +229,13 @@ class BulkError(LoomError, BulkWriteError):
     Attributes:
         frames_written: the frames that are written as asked.
         frames_failed: the frames that are not, each with the reason, in the order given.
+        frames_unknown: the frames of which that is not known, each with the reason: the
+            connection was lost before the server could say.
     """
 
     frames_written: list[Any]
     frames_failed: list[tuple[Any, str]]
+    frames_unknown: list[tuple[Any, str]]
 
     def __init__(
         self,
@@ -240,9 +243,11 @@ class BulkError(LoomError, BulkWriteError):
         frames_written: Iterable[Any],
         frames_failed: Iterable[tuple[Any, str]],
         details: Mapping[str, Any] | None = None,
+        frames_unknown: Iterable[tuple[Any, str]] = (),
     ) -> None:
         self.frames_written = list(frames_written)
         self.frames_failed = list(frames_failed)
+        self.frames_unknown = list(frames_unknown)
         self._place = place
         BulkWriteError.__init__(self, dict(details or {}))
         self.args = (self._summary(),)
@@ -254,15 +259,36 @@ class BulkError(LoomError, BulkWriteError):
         found = (Duplicate.of_bulk(self._place, error) for error in errors)
         return [error for error in found if error is not None]
 
+    def has_error_label(self, label: str) -> bool:
+        """Tell whether the error, or the one behind it, has a label of the server's."""
+        cause = self.__cause__
+        return super().has_error_label(label) or (
+            isinstance(cause, PyMongoError) and cause.has_error_label(label)
+        )
+
+    @property
+    def timeout(self) -> bool:
+        """Whether the error, or the one behind it, is that of a time limit."""
+        cause = self.__cause__
+        return super().timeout or (isinstance(cause, PyMongoError) and cause.timeout)
+
     def _summary(self) -> str:
-        total = len(self.frames_written) + len(self.frames_failed)
-        text = f"{self._place}: {len(self.frames_written)} of {total} frames were written"
+        written, unknown = len(self.frames_written), self.frames_unknown
+        total = written + len(self.frames_failed) + len(unknown)
+        text = f"{self._place}: {written} of {total} frames were written"
+        if unknown:
+            text += f", {len(unknown)} may be; {unknown[0][1]}"
         if self.frames_failed:
             text += f", {len(self.frames_failed)} were not; first: {self.frames_failed[0][1]}"
         concerns = (self.details or {}).get("writeConcernErrors")
         if concerns:
             text += f"; the write concern failed: {concerns[0].get('errmsg', concerns[0])}"
-        return f"{text}; see frames_written and frames_failed"
+        lists = (
+            "frames_written, frames_failed and frames_unknown"
+            if unknown
+            else "frames_written and frames_failed"
+        )
+        return f"{text}; see {lists}"
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -270,7 +296,13 @@ class BulkError(LoomError, BulkWriteError):
     def __reduce__(self) -> tuple[Any, ...]:
         return (
             type(self),
-            (self._place, self.frames_written, self.frames_failed, self.details),
+            (
+                self._place,
+                self.frames_written,
+                self.frames_failed,
+                self.details,
+                self.frames_unknown,
+            ),
         )
 
 

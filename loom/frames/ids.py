@@ -1,7 +1,12 @@
-"""Ids as keys of Python's dicts: equal where they are equal to MongoDB."""
+"""Ids: as keys of Python's dicts, equal where they are equal to MongoDB; and new ones in bulk."""
 
 from __future__ import annotations
 
+import struct
+import time
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -11,7 +16,7 @@ from bson.codec_options import CodecOptions
 
 from ..encoding import DEFAULT_CODEC_OPTIONS, ENCODING_ERRORS, encode
 
-__all__ = ["id_key", "id_keys"]
+__all__ = ["id_key", "id_keys", "new_ids"]
 
 _OBJECT_ID = frozenset({ObjectId})
 #: Types whose values are their own keys.
@@ -44,3 +49,54 @@ def id_key(id: Any, codecs: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -> Any:
     if isinstance(value, bson.Int64):
         return int(value)
     return id_key(value) if type(value) in {ObjectId, *_OWN_KEYS} else (encoded,)
+
+
+# New ids
+
+#: The counter of an ObjectId has three bytes.
+_COUNTERS = 1 << 24
+#: So many ids bear the time of one look at the clock.
+_AT_ONCE = 1 << 16
+_pack = struct.Struct(">8sI").pack
+
+
+def new_ids(count: int) -> list[ObjectId]:
+    """Return new ObjectIds, as `ObjectId()` would make them, at an eighth of the cost.
+
+    They take a stretch of PyMongo's own counter, with its lock and its random number, which is
+    another one after a fork: an id made by `ObjectId()` is never among them.
+    """
+    if not _is_known():
+        return [ObjectId() for _ in range(count)]
+    stretches = (min(_AT_ONCE, count - start) for start in range(0, count, _AT_ONCE))
+    return [*chain.from_iterable(map(_stretch, stretches))]
+
+
+def _stretch(count: int) -> Iterator[ObjectId]:
+    cls: Any = ObjectId
+    with cls._inc_lock:
+        start = cls._inc
+        cls._inc = (start + count) % _COUNTERS
+    random = cls._random()
+    # Four bytes of time and five that are random; the last of these stands before the counter.
+    head = struct.pack(">I", int(time.time())) + random[:4]
+    last = random[4] << 24
+    before_end = min(count, _COUNTERS - start)
+    numbers = chain(
+        range(last | start, (last | start) + before_end), range(last, last + count - before_end)
+    )
+    return map(ObjectId, map(_pack, repeat(head), numbers))
+
+
+@cache
+def _is_known() -> bool:
+    """Tell whether this PyMongo makes its ObjectIds as those known here do."""
+    cls: Any = ObjectId
+    try:
+        made = ObjectId().binary
+        with cls._inc_lock:
+            passed = (cls._inc - int.from_bytes(made[9:], "big")) % _COUNTERS
+        # Other threads may have made some, too.
+        return bool(made[4:9] == cls._random()) and 0 < passed < _COUNTERS // 2
+    except (AttributeError, TypeError):
+        return False

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
-from pymongo import DeleteOne, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo import DeleteOne, InsertOne, UpdateOne
 
-from ...errors import BulkError, FieldError
-from ..changes import Snapshot, check_fields, document_to_insert, id_or_error, update_of
+from ...encoding import PLAIN, Naive, settle_datetimes
+from ...errors import FieldError
+from ..changes import check_fields, id_or_error, update_of
 from ..events import emit, listeners
-from ..ids import id_keys
+from ..inserts import document_of, inserts_of
 from ..port import Port
-from .guards import Guard, acknowledged, forget, inserted, paths_of
-from .reading import Options, id_filter, listed, shared_options
+from ..requests import Batch
+from ..tracking import loaded_of, tracked_of
+from ..values import SCALARS
+from .guards import acknowledged, forget, inserted, paths_of
+from .outcomes import Guards, bulk_error, reasons_of, send
+from .reading import Options, listed
 from .writing import (
     after_event,
     before_event,
@@ -24,12 +28,19 @@ from .writing import (
     unset_change,
 )
 
+__all__ = ["bulk_error", "delete_many", "insert_many", "reasons_of", "unset_many", "update_many"]
+
+Document = dict[str, Any]
+
 
 def frames_of(cls: Any, documents: Any, operation: str) -> list[Any]:
     """Return frames for a list of frames and dicts."""
+    given = listed(cls, documents, operation)
+    if all(_is_kind_of(kind, cls) for kind in {*map(type, given)}):
+        return given
     frames = []
-    for document in listed(cls, documents, operation):
-        if isinstance(document, cls) and document._collection == cls._collection:
+    for document in given:
+        if _is_kind_of(type(document), cls):
             frames.append(document)
         elif isinstance(document, dict):
             frames.append(cls(document))
@@ -41,156 +52,143 @@ def frames_of(cls: Any, documents: Any, operation: str) -> list[Any]:
     return frames
 
 
+def _is_kind_of(kind: Any, cls: Any) -> bool:
+    return issubclass(kind, cls) and kind._collection == cls._collection
+
+
 async def insert_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
     """Store new frames, give them their ids and return them."""
+    port.check_writable(cls, "insert_many")
     frames = frames_of(cls, documents, "insert_many")
     if not frames:
         return frames
-    if len({id(frame._document) for frame in frames}) < len(frames):
+    if len({*map(id, map(document_of, frames))}) < len(frames):
         raise FieldError(
             f"{cls.__name__}.insert_many: expected every frame once, got one of them twice; copy it"
         )
-    session = options.get("session")
+    session = port.session(cls, options)
     await before_event(port, "insert", cls, frames, session=session)
-    naive = port.naive(cls)
-    copies = [document_to_insert(frame, naive) for frame in frames]
-    port.check(cls, copies)
-    failed: BulkWriteError | None = None
-    reasons: dict[int, str] = {}
-    try:
-        await port.write(cls, "insert_many", copies, copies, **options)
-    except BulkWriteError as error:
-        failed = error
-        reasons = reasons_of(error, len(frames), options.get("ordered", True))
-    done = [i for i in range(len(frames)) if i not in reasons]
-    for i in done:
-        inserted(frames[i], copies[i]["_id"])
-    stored = [frames[i] for i in done]
-    failure = _failure(f"{cls.__name__}.insert_many", frames, reasons, failed)
-    await after_event(port, "inserted", cls, stored, failure, session=session)
+    encoded = port.collection(cls).codec_options.type_registry._encoder_map
+    sent, is_plain = inserts_of(frames, port.naive(cls), encoded)
+    batch = Batch(InsertOne, [sent], {}, lambda: port.check(cls, sent))
+    port.remember(cls, options, frames)
+    outcome = await send(port, cls, batch, lambda: sent, options)
+    if is_plain and outcome.is_whole:
+        for frame, document in zip(frames, sent, strict=True):
+            frame._document["_id"] = document["_id"]
+    else:
+        for i in outcome.done():
+            inserted(frames[i], sent[i]["_id"])
+        # Who inserts such a frame again is told by its `_id` that it was there.
+        for i in outcome.unknown:
+            frames[i]._document["_id"] = sent[i]["_id"]
+    failure = outcome.failure(f"{cls.__name__}.insert_many", frames)
+    await after_event(port, "inserted", cls, outcome.of(frames), failure, session=session)
     return frames
 
 
-def reasons_of(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]:
-    """Return, by position, why operations of a batch were not done."""
-    errors = (error.details or {}).get("writeErrors", [])
-    reasons = {e["index"]: str(e.get("errmsg", e)) for e in errors}
-    if ordered and reasons:
-        first = min(reasons)
-        reasons |= dict.fromkeys(range(first + 1, total), "not tried after an earlier failure")
-    return reasons
-
-
-def bulk_error(
-    place: str,
-    frames: list[Any],
-    reasons: Mapping[int, str],
-    error: BulkWriteError | None,
-) -> BulkError:
-    """Return the error that says which frames of a batch were written."""
-    return BulkError(
-        place,
-        [frame for i, frame in enumerate(frames) if i not in reasons],
-        [(frames[i], reasons[i]) for i in sorted(reasons)],
-        None if error is None else error.details,
-    )
-
-
-def _failure(
-    place: str, frames: list[Any], reasons: Mapping[int, str], error: BulkWriteError | None
-) -> BulkError | None:
-    if not reasons and error is None:
-        return None
-    failure = bulk_error(place, frames, reasons, error)
-    failure.__cause__ = error
-    return failure
-
+# Of stored frames
 
 #: Options of PyMongo's single operations; the others belong to the batch.
 _OF_OPERATION = frozenset({"array_filters", "collation", "hint", "sort", "upsert"})
 
 
-async def _batch(
-    port: Port,
-    cls: Any,
-    operation: str,
-    frames: list[Any],
-    requests: list[Any],
-    contents: list[Any],
-    options: Options,
-) -> tuple[dict[int, str], BulkWriteError | None]:
-    """Send one request per frame; return why some were not done, by position, and the failure."""
-    batch = {k: v for k, v in options.items() if k not in _OF_OPERATION}
-    contents = [
-        {"_id": frame._document["_id"], **content}
-        for frame, content in zip(frames, contents, strict=True)
-    ]
-    port.check(cls, contents)
-    reasons: dict[int, str] = {}
-    failed: BulkWriteError | None = None
+def _stored(cls: Any, documents: Any, operation: str) -> tuple[list[Any], list[Any]]:
+    """Return the frames of a batch as given, and each of them once.
+
+    Raises:
+        MissingId: one has no `_id`.
+    """
+    frames = frames_of(cls, documents, operation)
+    for frame in frames:
+        if frame._document.get("_id") is None:
+            id_or_error(frame, operation)
+    distinct = {id(frame._document): frame for frame in frames}
+    return frames, frames if len(distinct) == len(frames) else [*distinct.values()]
+
+
+async def _heard(
+    port: Port, cls: Any, frames: list[Any], fields: tuple[str, ...], options: Options
+) -> list[Any]:
+    """Call the before-listeners of an update; return the frames as they were, [] without any."""
+    if not listeners("update", cls):
+        return []
+    snapshots = [snapshot_of(port, frame) for frame in frames]
+    payload = {"fields": fields, "session": port.session(cls, options)}
+    await emit(port, "update", cls, frames, payload)
+    return snapshots
+
+
+async def update_many(
+    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
+) -> list[Any]:
+    """Write fields of stored frames, in one batch."""
+    port.check_writable(cls, "update_many")
+    given, frames = _stored(cls, documents, "update_many")
+    check_fields(cls, fields, "update_many")
+    if not frames:
+        return given
+    snapshots = await _heard(port, cls, frames, fields, options)
+    naive = port.naive(cls)
+    changes = None if snapshots else _plain_changes(frames, fields, naive)
+    is_plain = changes is not None
+    if changes is None:
+        joined = [snapshot.changed() for snapshot in snapshots] or [set()] * len(frames)
+        changes = [
+            update_of(frame, fields, more, naive, "update_many")
+            for frame, more in zip(frames, joined, strict=True)
+        ]
+    await _send_updates(port, cls, "update_many", frames, changes, options, is_plain=is_plain)
+    return given
+
+
+def _plain_changes(
+    frames: list[Any], fields: tuple[str, ...], naive: Naive
+) -> list[Document] | None:
+    """Return the changes of frames whose named fields hold plain values, None if there are others.
+
+    What they send is what `update_of` would find, without its steps that find nothing to do.
+    """
+    if not fields or any("." in field for field in fields):
+        return None
+    kinds: set[Any] = {*map(type, frames)}
+    if any(kind._definition.counters.intersection(fields) for kind in kinds):
+        return None
+    if any(loaded_of(frame) is not None for frame in frames):
+        return None
     try:
-        result = await port.write(cls, "bulk_write", contents, requests, **batch)
-        matched = result.matched_count if result.acknowledged else len(frames)
-    except BulkWriteError as error:
-        failed = error
-        reasons = reasons_of(error, len(frames), options.get("ordered", True))
-        matched = (error.details or {}).get("nMatched", 0)
-    tried = {i: frame._document["_id"] for i, frame in enumerate(frames) if i not in reasons}
-    if operation != "delete_many" and not options.get("upsert") and matched < len(tried):
-        for i in await _missing(port, cls, tried, options):
-            reasons[i] = f"no document has _id={tried[i]!r}"
-    return reasons, failed
+        if len(fields) == 1:
+            (field,) = fields
+            parts = [{field: frame._document[field]} for frame in frames]
+        else:
+            parts = [{field: frame._document[field] for field in fields} for frame in frames]
+    except KeyError:
+        return None
+    held = {*map(type, chain.from_iterable(map(dict.values, parts)))}
+    if not held <= SCALARS:
+        return None
+    if not held <= PLAIN:
+        for frame, part in zip(frames, parts, strict=True):
+            settle_datetimes(part, naive, type(frame).__name__)
+            frame._document.update(part)
+    return [{"$set": part} for part in parts]
 
 
-async def _missing(port: Port, cls: Any, ids: dict[int, Any], options: Options) -> list[int]:
-    """Return the positions of the ids that no document has."""
-    codecs = port.collection(cls).codec_options
-    keys = dict(zip(ids, id_keys([*ids.values()], codecs), strict=True))
-    distinct = list({keys[i]: id for i, id in ids.items()}.values())
-    size = port.reference_chunk(cls)
-    found = await port.all(
-        [
-            port.find(
-                cls,
-                {"_id": {"$in": distinct[i : i + size]}},
-                {"_id": True},
-                shared_options(options),
-            )
-            for i in range(0, len(distinct), size)
-        ],
-        ordered=options.get("session") is not None,
-    )
-    present = {*id_keys([d["_id"] for documents in found for d in documents], codecs)}
-    return [i for i, key in keys.items() if key not in present]
-
-
-async def _write_many(
-    port: Port,
-    cls: Any,
-    operation: str,
-    event: str,
-    frames: list[Any],
-    requests: list[Any],
-    contents: list[Any],
-    options: Options,
-    **payload: Any,
-) -> None:
-    """Send a batch, then the after-event for the frames that were written, then the failure."""
-    reasons, failed = await _batch(port, cls, operation, frames, requests, contents, options)
-    written = [frame for i, frame in enumerate(frames) if i not in reasons]
-    changes = payload.get("changes")
-    if changes:
-        payload["changes"] = [change for i, change in enumerate(changes) if i not in reasons]
-        payload["fields"] = paths_of(payload["changes"])
-    if operation == "unset_many":
-        for frame, change in zip(written, payload["changes"], strict=True):
-            forget(frame, change["$unset"])
-    if changes:
-        for frame, change in zip(written, payload["changes"], strict=True):
-            acknowledged(frame, change)
-    failure = _failure(f"{cls.__name__}.{operation}", frames, reasons, failed)
-    payload["session"] = options.get("session")
-    await after_event(port, event, cls, written, failure, **payload)
+async def unset_many(
+    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
+) -> list[Any]:
+    """Remove fields from stored documents, then from the frames, in one batch."""
+    port.check_writable(cls, "unset_many")
+    given, frames = _stored(cls, documents, "unset_many")
+    check_unset(cls, fields, "unset_many")
+    if not frames:
+        return given
+    snapshots = await _heard(port, cls, frames, fields, options)
+    changes = [{"$unset": removals(fields)} for _ in frames]
+    if snapshots:
+        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots, strict=True)]
+    await _send_updates(port, cls, "unset_many", frames, changes, options)
+    return given
 
 
 async def _send_updates(
@@ -198,74 +196,70 @@ async def _send_updates(
     cls: Any,
     operation: str,
     frames: list[Any],
-    changes: list[dict[str, Any]],
+    changes: list[Document],
     options: Options,
+    *,
+    is_plain: bool = False,
 ) -> None:
+    """Send a batch of updates, then the after-event for what was written, then the failure."""
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
-    requests = [
-        UpdateOne(guard.filter(), guard.counting(change), **single)
-        for guard, change in zip((Guard(port, frame) for frame in frames), changes, strict=True)
-    ]
-    contents = [change.get("$set", {}) for change in changes]
-    await _write_many(
-        port, cls, operation, "updated", frames, requests, contents, options, changes=changes
-    )
+    guards = Guards(port, cls, frames)
+    sent = guards.counting(changes)
+
+    def contents() -> list[Document]:
+        pairs = zip(guards.ids, sent, strict=True)
+        return [{"_id": id, **change.get("$set", {})} for id, change in pairs]
+
+    batch = Batch(UpdateOne, [guards.filters(), sent], single, lambda: port.check(cls, contents()))
+    if port.transaction(cls, options) is not None:
+        for frame, change in zip(frames, changes, strict=True):
+            port.remember(cls, options, [frame], change.get("$unset", ()))
+    outcome = await send(port, cls, batch, contents, _of_batch(options))
+    if not options.get("upsert"):
+        await guards.explain(outcome, options)
+    written = outcome.of(frames)
+    if operation == "unset_many":
+        for frame, change in zip(written, outcome.of(changes), strict=True):
+            forget(frame, change["$unset"])
+    if is_plain and guards.version is None:
+        for frame, change in zip(written, outcome.of(changes), strict=True):
+            tracked = tracked_of(frame)
+            if tracked is not None:
+                for field, value in change["$set"].items():
+                    if frame._document.get(field) is value:
+                        tracked.forget(field)
+    else:
+        for frame, change in zip(written, outcome.of(changes), strict=True):
+            acknowledged(frame, change)
+    failure = outcome.failure(f"{cls.__name__}.{operation}", frames)
+    payload: Document = {"session": port.session(cls, options)}
+    if listeners("updated", cls):
+        payload["changes"] = outcome.of(sent)
+        payload["fields"] = paths_of(payload["changes"])
+    await after_event(port, "updated", cls, written, failure, **payload)
 
 
-async def update_many(
-    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
-) -> list[Any]:
-    """Write fields of stored frames, in one batch."""
-    frames = frames_of(cls, documents, "update_many")
-    check_fields(cls, fields, "update_many")
-    for frame in frames:
-        id_or_error(frame, "update_many")
-    if not frames:
-        return frames
-    snapshots: list[Snapshot | None] = [None] * len(frames)
-    if listeners("update", cls):
-        snapshots = [snapshot_of(port, frame) for frame in frames]
-        session = options.get("session")
-        await emit(port, "update", cls, frames, {"fields": fields, "session": session})
-    naive = port.naive(cls)
-    changes = [
-        update_of(frame, fields, snapshot.changed() if snapshot else set(), naive, "update_many")
-        for frame, snapshot in zip(frames, snapshots, strict=True)
-    ]
-    await _send_updates(port, cls, "update_many", frames, changes, options)
-    return frames
-
-
-async def unset_many(
-    port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
-) -> list[Any]:
-    """Remove fields from stored documents, then from the frames, in one batch."""
-    frames = frames_of(cls, documents, "unset_many")
-    check_unset(cls, fields, "unset_many")
-    for frame in frames:
-        id_or_error(frame, "unset_many")
-    if not frames:
-        return frames
-    changes = [{"$unset": removals(fields)} for _ in frames]
-    if listeners("update", cls):
-        snapshots = [snapshot_of(port, frame) for frame in frames]
-        session = options.get("session")
-        await emit(port, "update", cls, frames, {"fields": fields, "session": session})
-        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots, strict=True)]
-    await _send_updates(port, cls, "unset_many", frames, changes, options)
-    return frames
+def _of_batch(options: Options) -> Options:
+    return {k: v for k, v in options.items() if k not in _OF_OPERATION}
 
 
 async def delete_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
     """Delete stored documents, in one batch."""
-    frames = frames_of(cls, documents, "delete_many")
-    for frame in frames:
-        id_or_error(frame, "delete_many")
+    port.check_writable(cls, "delete_many")
+    given, frames = _stored(cls, documents, "delete_many")
     if not frames:
-        return frames
-    await before_event(port, "delete", cls, frames, session=options.get("session"))
+        return given
+    session = port.session(cls, options)
+    await before_event(port, "delete", cls, frames, session=session)
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
-    requests = [DeleteOne(id_filter(frame._document["_id"]), **single) for frame in frames]
-    contents: list[Any] = [{} for _ in frames]
-    await _write_many(port, cls, "delete_many", "deleted", frames, requests, contents, options)
-    return frames
+    guards = Guards(port, cls, frames, is_delete=True)
+
+    def contents() -> list[Document]:
+        return [{"_id": id} for id in guards.ids]
+
+    batch = Batch(DeleteOne, [guards.filters()], single, lambda: port.check(cls, contents()))
+    outcome = await send(port, cls, batch, contents, _of_batch(options), "nRemoved")
+    await guards.explain(outcome, options)
+    failure = outcome.failure(f"{cls.__name__}.delete_many", frames)
+    await after_event(port, "deleted", cls, outcome.of(frames), failure, session=session)
+    return given

@@ -1,0 +1,203 @@
+"""The documents of many new frames, prepared together.
+
+What a batch needs to know of each value is asked of all values at once, in C: most documents hold
+nothing that must be looked at twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from contextlib import suppress
+from datetime import datetime, timezone
+from itertools import chain, islice
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+from bson.tz_util import utc
+
+from ..encoding import PLAIN, Naive, settle_datetimes
+from .changes import document_to_insert
+from .ids import new_ids
+from .tracking import loaded_of
+from .values import SCALARS
+
+__all__ = ["Inserts", "document_of", "inserts_of"]
+
+Document = dict[str, Any]
+
+document_of = attrgetter("_document")
+_zone_of = attrgetter("tzinfo")
+_microsecond_of = attrgetter("microsecond")
+#: Zones whose instants have the milliseconds that the clock there shows.
+_EVEN_ZONES = frozenset((None, utc, timezone.utc))
+#: Values of these types hold no datetime.
+_TIMELESS = SCALARS - {datetime}
+#: So deep documents are looked into together; what is deeper, one by one.
+_DEPTH = 3
+#: So many documents stay in the processor's cache while they are looked through.
+_AT_ONCE = 250
+
+
+class Inserts(NamedTuple):
+    """What is sent for new frames."""
+
+    documents: list[Document]
+    #: whether the frames hold and remember nothing that can be edited in place
+    is_plain: bool
+
+
+def inserts_of(frames: list[Any], naive: Naive, encoded: Container[type] = ()) -> Inserts:
+    """Return the documents to send for new frames: copies, with an `_id` where they have none.
+
+    The frames' own datetimes are cut to milliseconds: what they hold is what is stored.
+
+    Args:
+        frames: at least one, each with a document of its own.
+        naive: what a datetime without zone means.
+        encoded: types that the client's own codecs encode.
+
+    Raises:
+        EncodeError: a naive datetime, and `naive` is `"refuse"`.
+    """
+    states = [getattr(frame, "_state", None) for frame in frames]
+    documents: list[Document] = [*map(document_of, frames)]
+    kinds: set[Any] = {*map(type, frames)}
+    if (
+        any(loaded_of(f) for f, state in zip(frames, states, strict=True) if state is not None)
+        or any(kind._version is not None for kind in kinds)
+        or {*map(type, documents)} != {dict}
+    ):
+        return Inserts([document_to_insert(frame, naive) for frame in frames], is_plain=False)
+    is_plain = states.count(None) == len(states)
+    settled = _Settled(type(frames[0]).__name__, naive, encoded)
+    copies: list[Document] = []
+    for start in range(0, len(documents), _AT_ONCE):
+        some = documents[start : start + _AT_ONCE]
+        replaced = settled.columns(some)
+        copied = [*map(dict.copy, some)]
+        for name, values in replaced.items():
+            for copy, value in zip(copied, values, strict=True):
+                if name in copy:
+                    copy[name] = value
+        copies += copied
+    new = [copy for copy in copies if copy.get("_id") is None]
+    for copy, id in zip(new, new_ids(len(new)), strict=True):
+        copy["_id"] = id
+    return Inserts(copies, is_plain and not settled.found_containers)
+
+
+class _Settled:
+    """Looks through documents, field by field.
+
+    Args:
+        place: name of the class, for errors.
+        naive: what a datetime without zone means.
+        encoded: types that the client's own codecs encode.
+
+    Attributes:
+        found_containers: whether there were values that can be edited in place.
+    """
+
+    def __init__(self, place: str, naive: Naive, encoded: Container[type]) -> None:
+        self.place = place
+        self.naive: Naive = naive
+        self.encoded = encoded
+        self.found_containers = False
+
+    def columns(self, documents: list[Document], depth: int = 1) -> dict[Any, list[Any]]:
+        """Cut datetimes in place; return the fields of sub-frames with documents in their place."""
+        unwrapped = {}
+        for name, values in _columns(documents).items():
+            kinds = _kinds_of(values)
+            if not kinds:
+                continue
+            kind = kinds.pop()
+            if kind is not datetime or kinds:
+                self.found_containers = True
+            elif self.naive == "utc" and _are_whole(v for v in values if type(v) is datetime):
+                continue
+            found = None
+            if not kinds and depth < _DEPTH and self.naive == "utc":
+                found = _embedded(kind, values)
+            if found is None:
+                self._one_by_one(documents, name, values)
+                continue
+            of_members, inner = found
+            if inner:
+                self.columns(inner, depth + 1)
+            is_ours = getattr(of_members, "_is_subframe", False) and of_members not in self.encoded
+            if is_ours and depth == 1:
+                unwrapped[name] = _unwrapped(kind, values, inner)
+        return unwrapped
+
+    def _one_by_one(self, documents: list[Document], name: Any, values: list[Any]) -> None:
+        for document, value in zip(documents, values, strict=True):
+            if type(value) not in _TIMELESS:
+                settled = {name: value}
+                settle_datetimes(settled, self.naive, self.place)
+                if settled[name] is not value:
+                    document[name] = settled[name]
+
+
+def _columns(documents: list[Document]) -> dict[Any, list[Any]]:
+    """Return the fields in which some document holds more than a plain value, all their values."""
+    first = documents[0]
+    names = [name for name, value in first.items() if type(value) not in PLAIN]
+    if not names:
+        if PLAIN.issuperset(map(type, chain.from_iterable(map(dict.values, documents)))):
+            return {}
+    elif {*map(len, documents)} == {len(first)} and len(names) < len(first):
+        # Most often all have the same fields; then only the plain ones must be looked through.
+        others = [name for name in first if name not in names]
+        rows = map(itemgetter(*others, others[0]), documents)  # tuples, also of one
+        with suppress(KeyError):
+            if PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+                return {name: [*map(itemgetter(name), documents)] for name in names}
+    found = {name: None for d in documents for name, value in d.items() if type(value) not in PLAIN}
+    return {name: [document.get(name) for document in documents] for name in found}
+
+
+def _kinds_of(values: Iterable[Any]) -> set[type]:
+    """Return the types of values that can hold a datetime; frames are stored apart."""
+    return {
+        kind
+        for kind in {*map(type, values)} - _TIMELESS
+        if not getattr(kind, "_is_frame", False) and not getattr(kind, "_is_missing", False)
+    }
+
+
+def _are_whole(values: Iterable[datetime]) -> bool:
+    """Tell whether datetimes are in UTC and have no microseconds that would be cut."""
+    values = [*values]
+    if any(microsecond % 1000 for microsecond in {*map(_microsecond_of, values)}):
+        return False
+    return _EVEN_ZONES.issuperset(map(_zone_of, values))
+
+
+def _embedded(kind: Any, values: Iterable[Any]) -> tuple[Any, list[Document]] | None:
+    """Return the documents that a field's values are or hold, and the type that they have there.
+
+    None when they are, or hold, something else, too.
+    """
+    held: list[Any] = [value for value in values if type(value) is kind]
+    if kind is list:
+        held = [*chain.from_iterable(held)]
+        kinds = _kinds_of(held)
+        if not kinds:
+            return None, []
+        kind = kinds.pop()
+        if kinds or {*map(type, held)} != {kind}:
+            return None
+    if getattr(kind, "_is_subframe", False):
+        held = [*map(document_of, held)]
+    elif kind is not dict:
+        return None
+    return (kind, held) if {*map(type, held)} == {dict} else None
+
+
+def _unwrapped(kind: type, values: list[Any], documents: list[Document]) -> list[Any]:
+    """Return a field's values with documents for sub-frames: the encoder would ask for each."""
+    inner = iter(documents)
+    if kind is list:
+        return [[*islice(inner, len(v))] if type(v) is list else v for v in values]
+    return [next(inner) if type(value) is kind else value for value in values]

@@ -1,0 +1,300 @@
+"""What is known of a batch: which operations were done, which were not, and which may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, PyMongoError
+
+from ...errors import BulkError
+from ..events import add_note
+from ..ids import id_keys
+from ..port import Port
+from ..requests import Batch, Part
+from .guards import Guard
+from .reading import Options, id_filter, shared_options
+
+__all__ = ["Guards", "Outcome", "bulk_error", "reasons_of", "send"]
+
+#: Ids that a filter takes as they are, exactly.
+_SIMPLE_IDS = frozenset({ObjectId, str, int})
+
+#: Codes of servers that ended a command in its midst: MaxTimeMSExpired, ExceededTimeLimit,
+#: ShutdownInProgress, PrimarySteppedDown, Interrupted, InterruptedAtShutdown,
+#: InterruptedDueToReplStateChange.
+_INTERRUPTED = frozenset({50, 262, 91, 189, 11600, 11601, 11602})
+#: NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary: refused before it began.
+_NOT_BEGUN = frozenset({10107, 13435, 13436})
+_NOT_TRIED = "not tried after an earlier failure"
+
+
+class Outcome:
+    """What is known of the operations of a batch, by position.
+
+    Attributes:
+        failed: why an operation was not done; positions that are absent were done.
+        unknown: why it is not known whether an operation was done.
+        matched: how many the server found or upserted a document for.
+        error: what the driver raised, None when nothing.
+        details: what the server said of failures, as PyMongo's errors hold it.
+    """
+
+    __slots__ = ("details", "error", "failed", "matched", "total", "unknown")
+
+    def __init__(self, total: int, matched: int, error: BaseException | None = None) -> None:
+        self.total = total
+        self.matched = matched
+        self.error = error
+        self.details: Mapping[str, Any] = {}
+        self.failed: dict[int, str] = {}
+        self.unknown: dict[int, str] = {}
+
+    @property
+    def is_whole(self) -> bool:
+        """True when everything was done."""
+        return self.error is None and not self.failed and not self.unknown
+
+    def done(self) -> list[int]:
+        """Return the positions of what is known to be done."""
+        if not self.failed and not self.unknown:
+            return [*range(self.total)]
+        return [i for i in range(self.total) if i not in self.failed and i not in self.unknown]
+
+    def of(self, values: list[Any]) -> list[Any]:
+        """Return those of a list of values, one for each operation, whose operation was done."""
+        if not self.failed and not self.unknown:
+            return values
+        return [values[i] for i in self.done()]
+
+    def failure(self, place: str, frames: list[Any]) -> Exception | None:
+        """Return the error that says what was done and what was not, None when all was.
+
+        Raises:
+            BaseException: what is no error of the driver's, such as a cancellation, goes on.
+        """
+        error = self.error
+        if self.is_whole:
+            return None
+        if error is not None and not isinstance(error, PyMongoError):
+            raise error
+        is_nothing_done = len(self.failed) + len(self.unknown) == self.total
+        if error is not None and not isinstance(error, BulkWriteError) and is_nothing_done:
+            if self.unknown:
+                add_note(
+                    error,
+                    f"{place}: it is not known which of the {len(self.unknown)} frames are written",
+                )
+            return error
+        failure = bulk_error(place, frames, self.failed, self.details, self.unknown)
+        failure.__cause__ = error
+        return failure
+
+
+def bulk_error(
+    place: str,
+    frames: list[Any],
+    reasons: Mapping[int, str],
+    details: BulkWriteError | Mapping[str, Any] | None,
+    unknown: Mapping[int, str] | None = None,
+) -> BulkError:
+    """Return the error that says which frames of a batch were written."""
+    unknown = unknown or {}
+    return BulkError(
+        place,
+        [frame for i, frame in enumerate(frames) if i not in reasons and i not in unknown],
+        [(frames[i], reasons[i]) for i in sorted(reasons)],
+        details.details if isinstance(details, BulkWriteError) else details,
+        [(frames[i], unknown[i]) for i in sorted(unknown)],
+    )
+
+
+def reasons_of(error: BulkWriteError, total: int, ordered: bool) -> dict[int, str]:
+    """Return, by position, why operations of a batch were not done."""
+    reasons = _write_errors(error.details or {}, 0)
+    if ordered and reasons:
+        first = min(reasons)
+        reasons |= dict.fromkeys(range(first + 1, total), _NOT_TRIED)
+    return reasons
+
+
+def _write_errors(reply: Mapping[str, Any], start: int) -> dict[int, str]:
+    errors = reply.get("writeErrors") or ()
+    return {start + e["index"]: str(e.get("errmsg", e)) for e in errors}
+
+
+async def send(
+    port: Port,
+    cls: Any,
+    batch: Batch,
+    contents: Callable[[], Any],
+    options: Options,
+    count: str = "nMatched",
+) -> Outcome:
+    """Send a batch; return what is known of it afterwards, whatever happened on the way.
+
+    Args:
+        port: calls the driver.
+        cls: the class.
+        batch: the operations.
+        contents: returns what is written, to name a value that cannot be.
+        options: for the driver's bulk write.
+        count: the driver's name for the number that tells whether all were found.
+
+    Raises:
+        Exception: what was raised before anything was sent.
+    """
+    total = len(batch)
+    try:
+        result = await port.write(cls, "bulk_write", contents, [batch], **options)
+    except BulkWriteError as error:
+        details = error.details or {}
+        outcome = Outcome(total, details.get(count, 0), error)
+        outcome.details = details
+        outcome.failed = reasons_of(error, total, options.get("ordered", True))
+        # A failed write concern can end a batch, too, with parts of it not sent.
+        stop = batch.parts[-1].stop if batch.parts else total
+        outcome.failed |= dict.fromkeys(
+            (i for i in range(stop, total) if i not in outcome.failed), _NOT_TRIED
+        )
+        return outcome
+    except BaseException as error:
+        if not batch.parts:
+            raise
+        return _broken_off(batch, error)
+    return Outcome(total, result.bulk_api_result[count] if result.acknowledged else total)
+
+
+def _broken_off(batch: Batch, error: BaseException) -> Outcome:
+    outcome = Outcome(len(batch), 0, error)
+    cause = f"{type(error).__name__}: {error}"
+    errors: list[Any] = []
+    for part in batch.parts:
+        of_part = range(part.start, part.stop)
+        if part.reply is None:
+            where = outcome.unknown if _may_be_done(part) else outcome.failed
+            where.update(dict.fromkeys(of_part, cause))
+            continue
+        errors += (
+            {**e, "index": part.start + e["index"]} for e in part.reply.get("writeErrors", ())
+        )
+        outcome.failed |= _write_errors(part.reply, part.start)
+        tried = [i for i in of_part if i not in outcome.failed]
+        found = part.reply.get("n", 0)
+        if found < len(tried):
+            why = f"{found} of {len(tried)} were found before the failure: {cause}"
+            outcome.unknown.update(dict.fromkeys(tried, why))
+    outcome.failed |= dict.fromkeys(range(batch.parts[-1].stop, len(batch)), _NOT_TRIED)
+    outcome.details = {"writeErrors": errors, "writeConcernErrors": []}
+    return outcome
+
+
+def _may_be_done(part: Part) -> bool:
+    """Tell whether the server may have done what it did not acknowledge."""
+    return not part.errors or any(map(_leaves_open, part.errors))
+
+
+def _leaves_open(error: BaseException) -> bool:
+    if isinstance(error, NotPrimaryError) and isinstance(error.details, Mapping):
+        return error.details.get("code") not in _NOT_BEGUN
+    return (
+        not isinstance(error, OperationFailure)
+        or error.code in _INTERRUPTED
+        or error.has_error_label("RetryableWriteError")
+    )
+
+
+class Guards:
+    """The conditions of a batch: for each frame its `_id`, and its version if the class has one.
+
+    Args:
+        port: calls the driver.
+        cls: the class.
+        frames: of the batch, with ids.
+        is_delete: whether what is not there is as wanted.
+    """
+
+    def __init__(self, port: Port, cls: Any, frames: list[Any], *, is_delete: bool = False) -> None:
+        self.port = port
+        self.cls = cls
+        self.frames = frames
+        self.is_delete = is_delete
+        self.ids = [frame._document["_id"] for frame in frames]
+        self.version: str | None = cls._version
+        self._guards: list[Guard] = []
+        if self.version is not None:
+            self._guards = [Guard(port, frame) for frame in frames]
+            for guard in self._guards:
+                if is_delete and self.version not in guard.frame._document:
+                    guard.version = None  # made of an _id alone: it was never read
+
+    def filters(self) -> list[dict[str, Any]]:
+        """Return the filter of each operation."""
+        if self._guards:
+            return [guard.filter() for guard in self._guards]
+        if _SIMPLE_IDS.issuperset(map(type, self.ids)):
+            return [{"_id": id} for id in self.ids]
+        return [id_filter(id) for id in self.ids]
+
+    def counting(self, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return changes that count the version."""
+        if not self._guards:
+            return changes
+        return [g.counting(change) for g, change in zip(self._guards, changes, strict=True)]
+
+    async def explain(self, outcome: Outcome, options: Options) -> None:
+        """Ask once for the documents of a batch in which some were not found; note which."""
+        tried = outcome.done()
+        if outcome.matched >= len(tried) or (self.is_delete and self.version is None):
+            return
+        if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
+            return  # who does not answer is not asked
+        try:
+            found = await self._found([self.ids[i] for i in tried], options)
+        except PyMongoError as error:
+            why = f"{outcome.matched} of {len(tried)} were found, and asking which failed: {error}"
+            outcome.unknown.update(dict.fromkeys(tried, why))
+            outcome.error = outcome.error or error
+            return
+        for i, document in zip(tried, found, strict=True):
+            guard = self._guards[i] if self._guards else None
+            if document is None:
+                if not self.is_delete:
+                    outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
+            elif guard is not None and guard.version is not None:
+                seen = self.frames[i]._document.get(guard.version)
+                stored = document.get(guard.version)
+                if self.is_delete or stored != (seen or 0) + 1:
+                    outcome.failed[i] = (
+                        f"the document with _id={self.ids[i]!r} was changed in between: expected "
+                        f"{guard.version}={seen!r}, found {stored!r}"
+                    )
+        left = outcome.done()
+        if not self.is_delete and outcome.matched < len(left):
+            # Others have counted to the same number in between: it is theirs, or ours.
+            why = (
+                f"only {outcome.matched} of {len(left)} documents had the expected version, the "
+                "others were changed in between, to the same number; reload the frames"
+            )
+            outcome.unknown.update(dict.fromkeys(left, why))
+
+    async def _found(self, ids: list[Any], options: Options) -> list[dict[str, Any] | None]:
+        """Return what is stored of each id."""
+        port, cls = self.port, self.cls
+        codecs = port.collection(cls).codec_options
+        keys = id_keys(ids, codecs)
+        distinct = [*dict(zip(keys, ids, strict=True)).values()]
+        fields = dict.fromkeys(("_id", *(() if self.version is None else (self.version,))), True)
+        size = port.reference_chunk(cls)
+        shared = shared_options(options)
+        found = await port.all(
+            [
+                port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)
+                for i in range(0, len(distinct), size)
+            ],
+            ordered=options.get("session") is not None,
+        )
+        documents = [document for part in found for document in part]
+        by_key = dict(zip(id_keys([d["_id"] for d in documents], codecs), documents, strict=True))
+        return [by_key.get(key) for key in keys]
