@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import pymongo
 
 from . import wire
-from .cases import CASES, Bench, Row
+from .bench import Bench, Row
+from .cases import CASES
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,9 @@ from typing import Any
 
 __all__ = ["Comparison", "compare", "held"]
 
-Action = Callable[[], Any]
+Action = Callable[..., Any]
+#: Makes what one call is given.
+Maker = Callable[[], Any]
 
 #: The generation that must have been collected before a sample ends.
 _MIDDLE = 1
@@ -55,7 +57,14 @@ class Comparison:
         return cls(median(loom), median(raw), median(ratios), low, high)
 
 
-def compare(loom: Action, raw: Action, *, rounds: int, calls: int = 1) -> Comparison:
+def compare(
+    loom: Action,
+    raw: Action,
+    *,
+    rounds: int,
+    calls: int = 1,
+    given: tuple[Maker, Maker] | None = None,
+) -> Comparison:
     """Return the time of one call on both sides.
 
     Args:
@@ -63,23 +72,26 @@ def compare(loom: Action, raw: Action, *, rounds: int, calls: int = 1) -> Compar
         raw: the other side.
         rounds: how often both are measured, after one that is thrown away.
         calls: how often a sample calls; more than one for calls that are too short to time.
+        given: what makes the argument of a call, for each side; called outside of the timing.
     """
     times: dict[Action, list[float]] = {loom: [], raw: []}
+    makers = dict(zip((loom, raw), given, strict=True)) if given else {}
     for number in range(-1, rounds):
         for action in (loom, raw) if number % 2 else (raw, loom):
-            taken = _load(action) if calls == 1 else _calls(action, calls)
+            arguments = [makers[action]()] if given else []
+            taken = _load(action, *arguments) if calls == 1 else _calls(action, calls)
             if number >= 0:
                 times[action].append(taken)
     return Comparison.of(times[loom], times[raw])
 
 
-def _load(action: Action) -> float:
+def _load(action: Action, *arguments: Any) -> float:
     """Return the CPU time of one call that leaves much behind, postponed collections included."""
     gc.collect()
     idle = _postponed()
     gc.collect()
     start = thread_time()
-    result = action()
+    result = action(*arguments)
     taken = thread_time() - start
     taken += _postponed() - idle
     del result
