@@ -18,12 +18,12 @@ from .marked import marked, step, texts_of
 from .patterns import Quoted
 from .values import SCALARS
 
-__all__ = ["Rules", "normalise_changes", "normalise_filter", "rules_at", "text_in_case"]
+__all__ = ["Rules", "case_of", "normalise_changes", "normalise_filter", "rules_at", "text_in_case"]
 
 #: What holds for a value: most often one rule, several where a path can be read in two ways.
 Rules: TypeAlias = tuple[Rule, ...]
 #: What holds for the fields of a document.
-_Texts: TypeAlias = Mapping[str, Rule]
+_Texts: TypeAlias = dict[str, Rule]
 
 #: Operators beside which values stand.
 _COMPARING = frozenset(("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin"))
@@ -36,12 +36,14 @@ _KEEPING = frozenset(("$concatArrays", "$ifNull", "$mergeObjects", "$setUnion"))
 
 def rules_at(texts: _Texts | Rules, path: str) -> Rules:
     """Return what holds for the values at a path, in a document or in the items of a list."""
-    names = path.split(".")
-    if isinstance(texts, Mapping):
-        rule = texts.get(names.pop(0))
+    rest = path
+    if isinstance(texts, dict):
+        first, _, rest = path.partition(".")
+        rule = texts.get(first)
         texts = () if rule is None else (rule,)
-    for name in names:
-        texts = step(texts, name)
+    if rest and texts:
+        for name in rest.split("."):
+            texts = step(texts, name)
     return texts
 
 
@@ -62,10 +64,11 @@ def text_in_case(value: Any, rules: Rules) -> Any:
     What is not stored as text is returned as it is.
     """
     stored = value
-    while isinstance(stored, Enum):
-        stored = stored.value
-    if isinstance(stored, PurePath):
-        stored = str(stored)
+    if type(value) is not str:
+        while isinstance(stored, Enum):
+            stored = stored.value
+        if isinstance(stored, PurePath):
+            stored = str(stored)
     case = case_of(rules)
     if case is None or not isinstance(stored, str):
         return value
@@ -75,7 +78,10 @@ def text_in_case(value: Any, rules: Rules) -> Any:
 
 def _cased(value: Any, rules: Rules) -> Any:
     """Return a copy of a value with its texts in their case."""
-    if type(value) in SCALARS and type(value) is not str:
+    kind = type(value)
+    if kind is str:
+        return text_in_case(value, rules)
+    if kind in SCALARS:
         return value
     if isinstance(value, (list, tuple)):
         return [_cased(member, rules) for member in value]
@@ -140,7 +146,7 @@ def _filter(query: Mapping[Any, Any], texts: _Texts | Rules) -> dict[str, Any]:
 
 
 def _predicate(value: Any, rules: Rules) -> Any:
-    if isinstance(value, Mapping) and tests_value(value):
+    if type(value) is not str and isinstance(value, Mapping) and tests_value(value):
         return _operators(value, rules)
     return _cased(value, rules)
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from .annotated import Rule
 from .changes import Snapshot
 from .marked import marked, texts_of
-from .normalising import Rules, normalise_changes, rules_at, text_in_case
+from .normalising import Rules, case_of, normalise_changes, rules_at, text_in_case
 from .paths import MISSING, lookup
 from .values import SCALARS
 
 __all__ = ["normalise", "normalising"]
+
+_document_of = attrgetter("_document")
 
 
 def normalising(cls: Any) -> Iterable[tuple[str, Any]]:
@@ -79,7 +82,7 @@ def _root(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _settle_fields(document: dict[str, Any], texts: Mapping[str, Rule]) -> None:
+def _settle_fields(document: dict[str, Any], texts: dict[str, Rule]) -> None:
     for name, rule in texts.items():
         value = document.get(name)
         if value is None:
@@ -94,7 +97,7 @@ def _settle_fields(document: dict[str, Any], texts: Mapping[str, Rule]) -> None:
                 document[name] = settled
 
 
-def _settle_path(document: dict[str, Any], path: str, texts: Mapping[str, Rule]) -> None:
+def _settle_path(document: dict[str, Any], path: str, texts: dict[str, Rule]) -> None:
     first, _, rest = path.partition(".")
     rule = texts.get(first)
     if rule is None:
@@ -120,13 +123,12 @@ def _settle_path(document: dict[str, Any], path: str, texts: Mapping[str, Rule])
 def _settled(value: Any, rules: Rules) -> Any:
     """Return a value as it is to be held; lists, dicts and sub-frames are changed in place."""
     kind = type(value)
-    if kind in SCALARS and kind is not str:
+    if kind is str:
+        return text_in_case(value, rules)
+    if kind in SCALARS:
         return value
     if isinstance(value, list):
-        for index, member in enumerate(value):
-            settled = _settled(member, rules)
-            if settled is not member:
-                value[index] = settled
+        _settle_list(value, rules)
     elif getattr(kind, "_is_subframe", False):
         _settle_document(value._document, rules)
     elif isinstance(value, dict):
@@ -144,6 +146,31 @@ def _settled(value: Any, rules: Rules) -> Any:
     else:
         return text_in_case(value, rules)
     return value
+
+
+def _settle_list(members: list[Any], rules: Rules) -> None:
+    kinds = {*map(type, members)}
+    case = case_of(rules)
+    if kinds == {str} and case is not None:
+        cased = [*map(case, members)]
+        if cased != members:
+            members[:] = cased
+        return
+    if len(kinds) == 1 and not any(rule.values for rule in rules):
+        documents: list[Any] = []
+        if getattr(type(members[0]), "_is_subframe", False):
+            documents = [*map(_document_of, members)]
+        elif kinds == {dict}:
+            documents = members
+        if documents:
+            for texts in [texts_of(*embedded) for rule in rules for embedded in rule.documents]:
+                for document in documents:
+                    _settle_fields(document, texts)
+            return
+    for index, member in enumerate(members):
+        settled = _settled(member, rules)
+        if settled is not member:
+            members[index] = settled
 
 
 def _settle_document(document: dict[str, Any], rules: Rules) -> None:
