@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
 
 from typing_extensions import assert_type
 
 import loom
-from loom import Frame, Q, SubFrame, default
+from loom import (
+    Frame,
+    IncrCounter,
+    Q,
+    Ref,
+    StrLower,
+    StrUpper,
+    SubFrame,
+    TimeInserted,
+    TimeUpdated,
+    default,
+)
 from loom.frames import And, Condition, ElemMatch, Group, SortBy
 from loom.frames.streams import AsyncStream, Stream
+
+T = TypeVar("T")
 
 
 class Lair(SubFrame):
@@ -30,6 +44,30 @@ class Dragon(Frame):
     nemesis: Annotated[Dragon, "a note"]
     tags: list[str] = default(list)
     secret: str
+
+
+class Box(SubFrame, Generic[T]):
+    """A sub-frame whose value can be anything."""
+
+    content: T
+
+
+class Keeper(Frame):
+    """A frame with all kinds of marks."""
+
+    email: StrLower
+    nick: StrLower | None
+    code: StrUpper = "A1"
+    tags: list[StrLower] = default(list)
+    words: dict[str, StrUpper]
+    box: Box[StrLower]
+    created: TimeInserted
+    modified: TimeUpdated | None
+    visits: IncrCounter
+    rings: IncrCounter = 0
+    dragon: Annotated[Dragon, Ref(on_delete="cascade")]
+    dragons: list[Annotated[Dragon, Ref("pull", events=False)]]
+    friend: Annotated[Keeper | None, Ref()]
 
 
 def reading() -> None:
@@ -59,6 +97,30 @@ def fields(burt: Dragon) -> None:
     assert_type(burt.to_json_type(datetimes="iso"), dict[str, Any])
     burt.name = "Ursula"
     burt.lair = Lair(name="Cave")
+
+
+def marks(ann: Keeper) -> None:
+    """A marked field has the type that is marked."""
+    assert_type(ann.email, str)
+    assert_type(ann.nick, str | None)
+    assert_type(ann.code, str)
+    assert_type(ann.tags, list[str])
+    assert_type(ann.words, dict[str, str])
+    assert_type(ann.box.content, str)
+    assert_type(ann.created, datetime)
+    assert_type(ann.modified, datetime | None)
+    assert_type(ann.visits, int)
+    assert_type(ann.dragon, Dragon)
+    assert_type(ann.dragon.lair, Lair)
+    assert_type(ann.dragons, list[Dragon])
+    assert_type(ann.friend, Keeper | None)
+    ann.email = ann.email.partition("@")[0]
+    ann.tags.append("new")
+    ann.visits += 1
+    ann.rings -= 2
+    ann.created = datetime.now()
+    ann.code = 5  # type: ignore[assignment]  # text, as it is marked
+    ann.visits += "x"  # type: ignore[operator]
 
 
 def writing(burt: Dragon) -> None:
