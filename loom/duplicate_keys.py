@@ -44,7 +44,7 @@ _INDEX = (
 _LOCALE = r'locale: "([^"]*)"'
 _STRENGTH = r"strength: (\d)"
 #: How indexes are named by default: `lair.name_1_age_-1`.
-_NAMED = r"(?P<path>.+?)_(?:-?1|2d|2dsphere|hashed|text)(?:_|$)"
+_NAMED = r"(?s)(?P<path>.+?)_(?:-?1|2d|2dsphere|hashed|text)(?:_|$)"
 #: What stands for a text that an index with a collation holds.
 _HIDDEN = "CollationKey("
 _ENTRY = r'\s*(?P<name>[^\s"\'{\[][^"\'{\[]*?|):\s'
@@ -119,8 +119,6 @@ def _names(index: str | None) -> list[str]:
     names = []
     end = 0
     for found in re.finditer(_NAMED, index or ""):
-        if found.start() != end:
-            return []
         names.append(found["path"])
         end = found.end()
     return names if index and end == len(index) else []

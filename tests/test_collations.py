@@ -187,6 +187,10 @@ def test_indexes_that_change_are_noticed() -> None:
         _collection = "Wolf"
 
     query = {"name": "a"}
+    options: dict[str, Any] = {}
+    for _ in range(2):
+        add_collation(Grey, query, options)
+    assert {} == options
     assert collation_for(Grey, query) is None
     Wolf._indexes = [Index("name", case_insensitive=True)]
     assert EN == collation_for(Grey, query) == collation_for(Wolf, query)

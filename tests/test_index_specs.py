@@ -92,6 +92,10 @@ SAME = [
         reported({"a": 1}, partialFilterExpression={"c": {"$gt": 1}, "b": {"$eq": 5}}),
     ),
     (
+        Index("a", partial=(Q.b > 1) & (Q.b < 5)),
+        reported({"a": 1}, partialFilterExpression={"$and": [{"b": {"$gt": 1}}, {"b": {"$lt": 5}}]}),
+    ),
+    (
         Index("a", partial={"b": 1, "$and": [{"c": 1}]}),
         reported({"a": 1}, partialFilterExpression={"$and": [{"b": 1}, {"c": 1}]}),
     ),

@@ -18,6 +18,7 @@ import loom
 from loom import (
     DefinitionError,
     Duplicate,
+    EncodeError,
     Frame,
     IndexConflict,
     Q,
@@ -356,6 +357,34 @@ async def test_a_lost_connection_while_rebuilding(
     assert not await of(call).diff(Wolf)
 
 
+async def test_a_rebuild_that_the_server_refuses(call: Runtime, server: Server) -> None:
+    """What could not be dropped is there; what could not come back is said to be gone."""
+    if not server.is_embedded:
+        pytest.skip("fail points are switched on in the embedded server only")
+    Wolf._indexes = [Index("name")]
+    await of(call).ensure(Wolf)
+    Wolf._indexes = [Index("name", sparse=True)]
+
+    def refuse(command: str, times: int) -> None:
+        data = {"failCommands": [command], "errorCode": 13}  # Unauthorized
+        fail = {"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data}
+        server.client.admin.command(fail)
+
+    refuse("dropIndexes", 1)
+    with pytest.raises(OperationFailure):
+        await of(call).ensure(Wolf, drop=True)
+    assert {"name_1"} == names(Wolf)
+    refuse("createIndexes", 2)
+    with pytest.raises(OperationFailure) as caught:
+        await of(call).ensure(Wolf, drop=True)
+
+    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
+    assert note.startswith("name_1 was dropped and could not be built again: OperationFailure(")
+    assert set() == names(Wolf)
+    await of(call).ensure(Wolf)
+    assert not await of(call).diff(Wolf)
+
+
 LOST = "name_1 was dropped, and may be missing; ensure it again"
 
 
@@ -436,6 +465,29 @@ async def test_paths_into_embedded_documents_are_checked(call: Runtime, commands
 
     with pytest.raises(DefinitionError, match="Lair has no 'gond'; did you mean 'gold'"):
         await of(call).ensure(Cave)
+    assert [] == commands.names
+
+
+def test_classes_that_cannot_be_reached_do_not_matter(db: str, server: Server) -> None:
+    """A class of the same name whose client is not there for this call is of another collection."""
+
+    class Elsewhere(Frame):
+        _collection = "wolves"
+        _client = server.aio
+        _indexes = [Index("name")]
+        name: str
+
+    Wolf.get_collection().create_index("name")
+
+    assert ["name_1"] == [extra.index.name for extra in indexes.diff(Wolf).extra]
+    del Elsewhere
+
+
+async def test_a_value_in_partial_that_cannot_be_stored(call: Runtime, commands: Commands) -> None:
+    """The error names the class, the index and the path; nothing is sent."""
+    Wolf._indexes = [Index("name", partial=Q.age == object())]
+    with pytest.raises(EncodeError, match=r"Wolf\._indexes\.name_1\.partialFilterExpression\.age"):
+        await of(call).ensure(Wolf)
     assert [] == commands.names
 
 
