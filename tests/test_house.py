@@ -76,6 +76,7 @@ ORDER = """
     loom.frames.behaviours loom.frames.doomed loom.frames.releases
     loom.frames.on_delete
     loom.frames.integrity
+    loom.frames.bulk
     loom.frames.aio
     loom.frames.frame_reading
     loom.frames.frame_writing

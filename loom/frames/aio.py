@@ -14,6 +14,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ..connection import find_client, find_collection, find_database, with_options
 from . import integrity, operations
+from .bulk import AwaitedBulk
 from .port import awaited
 from .projections import Projection
 from .queries import Filter
@@ -192,6 +193,17 @@ class AwaitedClass(Generic[F]):
         """Delete all documents that match, return how many; see `Frame.delete_where`."""
         way = operations.Way(all, dry_run, batch_size, progress)
         return await operations.delete_where(awaited(), self._cls, filter, way, options)
+
+    def bulk(
+        self,
+        *,
+        ordered: bool = True,
+        size: int = 1_000,
+        max_bytes: int = 16 * 1024 * 1024,
+        **options: Any,
+    ) -> AwaitedBulk[F]:
+        """Return a writer that sends writes in batches, for `async with`; see `Frame.bulk`."""
+        return AwaitedBulk(self._cls, ordered, size, max_bytes, options)
 
     async def cascade(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import events, integrity, operations
+from .bulk import Bulk
 from .frame_reading import Reading
 from .operations import everyday
 from .port import blocking, complete
@@ -287,12 +288,12 @@ class Writing(Reading):
     ) -> int:
         """Change all documents that match, and return how many matched.
 
-        One command, when nothing listens. Else the documents are changed in batches, each with
-        its events `update` and `updated`: the before-listeners get the frames as they are stored
-        and `changes`, one update document per frame, to which they may add; what they assign to a
-        frame is written too. A document that others change so that it matches no more, before its
-        turn has come, is left as it is. An error in the middle says by a note how many documents
-        were written; they stay so outside of a transaction.
+        One command, when nothing listens but what annotations declare. Else the documents are
+        changed in batches, each with its events `update` and `updated`: the before-listeners get
+        the frames as they are stored and `changes`, one update document per frame, to which they
+        may add; what they assign to a frame is written too. A document that others change so that
+        it matches no more, before its turn has come, is left as it is. An error in the middle says
+        by a note how many documents were written; they stay so outside of a transaction.
 
         Args:
             filter: as for `many`; one that every document matches is refused.
@@ -346,10 +347,50 @@ class Writing(Reading):
 
         Raises:
             QueryError: an empty filter.
+            Restricted: a declared reference forbids a delete; the batches before are deleted.
             BulkError: the server refused to delete a document of a batch.
+
+        >>> from loom import Frame
+        >>> class Dragon(Frame):
+        ...     name: str
+        >>> Dragon.delete_where({})
+        Traceback (most recent call last):
+        loom.errors.QueryError: Dragon.delete_where: expected a filter, got {}, ...
         """
         way = operations.Way(all, dry_run, batch_size, progress)
         return complete(operations.delete_where(blocking(), cls, filter, way, options))
+
+    @classmethod
+    def bulk(
+        cls,
+        *,
+        ordered: bool = True,
+        size: int = 1_000,
+        max_bytes: int = 16 * 1024 * 1024,
+        **options: Any,
+    ) -> Bulk[Self]:
+        """Return a writer that sends inserts, updates, upserts and deletes in batches.
+
+        What waits is sent when it is enough, and at the end of the `with` block:
+
+            with Dragon.bulk(ordered=False) as bulk:
+                for row in rows:
+                    bulk.upsert(Dragon(row))
+
+        Events are sent with every batch. Frames are written as they are when they are sent.
+
+        Args:
+            ordered: keep the order, and stop at the first failure, which is raised at once.
+                Otherwise each kind goes in one batch, and all failures are raised at the end.
+            size: how many writes wait at most.
+            max_bytes: how many bytes wait, about.
+            options: as for `Collection.bulk_write`.
+
+        Raises:
+            BulkError: some were not written; it says which, and why, and so do the writer's
+                `results`.
+        """
+        return Bulk(cls, ordered, size, max_bytes, options)
 
     # References kept whole
 

@@ -1,6 +1,14 @@
 """Every operation on frames, written once as a coroutine over a port."""
 
-from .batches import bulk_error, delete_many, insert_many, reasons_of, unset_many, update_many
+from .batches import (
+    bulk_error,
+    delete_many,
+    frames_of,
+    insert_many,
+    reasons_of,
+    unset_many,
+    update_many,
+)
 from .by_filter import delete_where, update_where
 from .changing import change, inc, take
 from .matching import Progress, Way
@@ -21,6 +29,7 @@ __all__ = [
     "delete_where",
     "each",
     "exists",
+    "frames_of",
     "id_filter",
     "ids",
     "inc",
