@@ -31,7 +31,7 @@ _ILLEGAL = 20
 #: How long a commit whose result is not known is sent again, as by PyMongo's with_transaction.
 COMMIT_SECONDS = 120.0
 #: How long a cancelled task waits for the end of a commit that was sent, in seconds.
-_GRACE = 5.0
+GRACE_SECONDS = 5.0
 _NO_OPTIONS: dict[Any, Mapping[str, Any]] = {}
 
 
@@ -340,11 +340,11 @@ async def _outlasting(
         await asyncio.wait({task})
     except asyncio.CancelledError as error:
         with suppress(asyncio.CancelledError):
-            await asyncio.wait({task}, timeout=_GRACE)
+            await asyncio.wait({task}, timeout=GRACE_SECONDS)
         if not task.done():
             task.cancel()
             with suppress(asyncio.CancelledError):
-                await asyncio.wait({task}, timeout=_GRACE)
+                await asyncio.wait({task}, timeout=GRACE_SECONDS)
         return task, error
     return task, None
 

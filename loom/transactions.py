@@ -101,18 +101,26 @@ def with_transaction(
     """
     options = options_of(read_concern, write_concern, read_preference, max_commit_time_ms)
     if inspect.iscoroutinefunction(fn):
-        raise TransactionError(
-            f"loom.with_transaction: expected a function, got the coroutine function {fn!r}; "
-            "write `await loom.aio.with_transaction(...)`"
-        )
+        raise _awaited(fn)
     made = running(blocking(), client, "loom.with_transaction")
 
     def attempt(session: Any) -> T:
         with made.attempt():
-            return fn()
+            result = fn()
+            if inspect.iscoroutine(result):
+                result.close()
+                raise _awaited(fn)
+            return result
 
     result: T = complete(made.run(attempt, options))
     return result
+
+
+def _awaited(fn: Any) -> TransactionError:
+    return TransactionError(
+        f"loom.with_transaction: expected a function that makes blocking calls, got {fn!r}, whose "
+        "result is to be awaited; write `await loom.aio.with_transaction(...)`"
+    )
 
 
 def options_of(
