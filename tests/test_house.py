@@ -61,6 +61,7 @@ ORDER = """
     loom.frames.referrers loom.frames.trees
     loom.frames.projections loom.frames.subframes
     loom.frames.loaded
+    loom.frames.keyed
     loom.frames.changes
     loom.frames.updates
     loom.connection

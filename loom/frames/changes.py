@@ -11,9 +11,9 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
 from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
+from .keyed import as_stored, by_node, keyed_node
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
-from .plans import Child, Node, Reference
 from .tracking import is_fixed, loaded_of, tracked_of
 
 __all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "unsaved", "update_of"]
@@ -84,8 +84,8 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
         document.setdefault(version, 1)
     id = document.get("_id")
     copied = {**document, "_id": bson.ObjectId()} if id is None else {"_id": id, **document}
-    node = _keyed_node(state)
-    return copied if node is None else _by_node(copied, node)
+    node = keyed_node(state)
+    return copied if node is None else by_node(copied, node)
 
 
 class Snapshot:
@@ -289,7 +289,7 @@ def update_of(
                 if inner is MISSING:
                     removed[deeper] = True
                 else:
-                    assigned[deeper] = _as_stored(document, deeper, inner, state)
+                    assigned[deeper] = as_stored(document, deeper, inner, state)
     parts = {"$set": assigned, "$unset": removed, "$inc": added}
     update = {operator: part for operator, part in parts.items() if part}
     if not update and whole:
@@ -349,84 +349,3 @@ def _check_hidden(
                     f"by a listener while $missing hides an id in {hidden!r}; name it to write "
                     "what is seen, or load it with '$missing': 'keep'"
                 )
-
-
-# References by another key than _id are written back as that key
-
-
-def _keyed_node(state: Loaded | None) -> Node | None:
-    plan = None if state is None else state.plan
-    return plan.node if plan is not None and plan.has_keys else None
-
-
-def _as_stored(document: Any, path: str, value: Any, state: Loaded) -> Any:
-    node = _keyed_node(state)
-    return value if node is None else _by_path(path.split("."), document, value, node)
-
-
-def _by_path(names: list[str], holder: Any, value: Any, node: Node) -> Any:
-    """Return the value at a path below `holder`, the documents that `node` speaks of."""
-    if not names:
-        return _by_node(value, node)
-    holder = holder._document if _is_subframe(holder) else holder
-    name, *rest = names
-    inner = lookup(holder, name)
-    if isinstance(holder, (list, tuple)):
-        return _by_path(rest, inner, value, node)
-    reference = node.references.get(name)
-    if reference is not None:
-        return _key_of(value, reference)
-    child = node.children.get(name)
-    if child is None or not rest:
-        return value if child is None else _by_child(value, child)
-    if child.named is not None:
-        value = _by_path(rest, inner, value, child.named)
-    if child.node is None:
-        return value
-    if child.is_map and not isinstance(inner, (list, tuple)):
-        return _by_path(rest[1:], lookup(inner, rest[0]), value, child.node)
-    return _by_path(rest, inner, value, child.node)
-
-
-def _by_child(value: Any, child: Child) -> Any:
-    if child.named is not None:
-        value = _by_node(value, child.named)
-    return value if child.node is None else _by_node(value, child.node, is_map=child.is_map)
-
-
-def _by_node(value: Any, node: Node, *, is_map: bool = False) -> Any:
-    """Return embedded documents with keys for frames; what holds none stays as it is."""
-    if not node.has_references:
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_by_node(member, node) for member in value]
-    document = value._document if _is_subframe(value) else value
-    if not isinstance(document, dict):
-        return value
-    if is_map:
-        return {key: _by_node(member, node) for key, member in document.items()}
-    stored = dict(document)
-    for key, reference in node.references.items():
-        if key in stored:
-            stored[key] = _key_of(stored[key], reference)
-    for key, child in node.children.items():
-        if key in stored:
-            stored[key] = _by_child(stored[key], child)
-    return stored
-
-
-def _key_of(value: Any, reference: Reference) -> Any:
-    if reference.key == "_id":
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_key_of(member, reference) for member in value]
-    if isinstance(value, dict):
-        return {k: _key_of(v, reference) for k, v in value.items()}
-    if getattr(type(value), "_is_frame", False):
-        if reference.key not in value._document:
-            raise MissingId(
-                f"{reference.path}: expected a {type(value).__name__} with {reference.key!r}, "
-                "which stands for it here, got one without"
-            )
-        return value._document[reference.key]
-    return value
