@@ -228,6 +228,11 @@ async def test_ids(call: Runtime, commands: Commands) -> None:
     assert ["one"] == [found._id for found in await call(Word).by_ids(["ONE", "three"])]
     assert {"note": "c"} == stored("TWO", Word)
 
+    await call(Word(_id="ONE", note="D")).upsert()
+    await call(Word(_id="Three", note="E")).upsert()
+
+    assert ({"note": "d"}, {"note": "e"}) == (stored("one", Word), stored("three", Word))
+
 
 # Updating
 

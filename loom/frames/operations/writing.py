@@ -263,9 +263,9 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
     if frame._document.get("_id") is None:
         frame._document.pop("_id", None)
         return await insert(port, frame, to_insert)
-    id = frame._document["_id"]
     shared = shared_options(options)
     while True:
+        id = frame._document["_id"]  # a listener of the insert may have put it in its case
         # Another writer may insert or delete between the look and the write: look again.
         if await port.find_one(cls, id_filter(id), {"_id": True}, shared) is not None:
             if frame._document.keys() == {"_id"} and not listeners("update", cls):
