@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
-from enum import Enum
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Literal
@@ -57,9 +56,9 @@ def settle_datetimes(document: dict[str, Any], naive: Naive, place: str) -> None
     if PLAIN.issuperset(map(type, document.values())):
         return
     try:
-        # A document that holds itself: the encoder refuses it, and its path is named there.
-        with contextlib.suppress(RecursionError):
-            _settle_dict(document, naive)
+        _settle_values(document, naive)
+    except RecursionError:
+        return  # a document that holds itself: the encoder refuses it, and its path is named there
     except _Refused as refused:
         path = ".".join([place, *reversed(refused.names)])
         raise EncodeError(f"{path}: {refused}") from None
@@ -74,7 +73,7 @@ def with_zone(value: datetime, naive: Naive) -> datetime:
     if value.tzinfo is not None or naive == "utc" or value != value:  # pandas' NaT
         return value
     if isinstance(naive, tzinfo):
-        return value.replace(tzinfo=naive)
+        return _replaced(value, tzinfo=naive)
     raise EncodeError(
         f"expected a datetime with a zone, got {value!r}; "
         "write value.replace(tzinfo=...), or connect with naive='utc'"
@@ -98,6 +97,11 @@ def zoned(value: Any, naive: Naive) -> Any:
 
 
 def _settle_dict(document: dict[str, Any], naive: Naive) -> None:
+    if not PLAIN.issuperset(map(type, document.values())):
+        _settle_values(document, naive)
+
+
+def _settle_values(document: dict[str, Any], naive: Naive) -> None:
     key: Any = None
     try:
         for key, value in document.items():
@@ -146,13 +150,11 @@ def _settled(value: Any, naive: Naive) -> Any:
     """Return a value as it is to be held; dicts and lists are changed in place."""
     kind = type(value)
     if kind is dict:
-        if not PLAIN.issuperset(map(type, value.values())):
-            _settle_dict(value, naive)
+        _settle_dict(value, naive)
     elif kind is list:
         _settle_list(value, naive)
     elif getattr(kind, "_is_subframe", False):
-        if not PLAIN.issuperset(map(type, value._document.values())):
-            _settle_dict(value._document, naive)
+        _settle_dict(value._document, naive)
     elif isinstance(value, datetime):
         return _settled_datetime(value, naive)
     elif isinstance(value, dict):
@@ -179,19 +181,24 @@ def _settled_datetime(value: datetime, naive: Naive) -> datetime:
     # It is the instant that is cut: the clocks of a zone may be less than a millisecond off.
     clock = settled.microsecond
     extra = (clock - offset.microseconds if offset else clock) % 1000
-    nanoseconds = getattr(settled, "nanosecond", 0)  # of pandas
-    if not extra and not nanoseconds:
+    finer = {"nanosecond": 0} if getattr(settled, "nanosecond", 0) else {}  # of pandas
+    if not extra and not finer:
         return settled
-    if isinstance(settled, Enum):  # cannot be another than it is
-        settled = datetime.combine(settled.date(), settled.timetz())
-    if nanoseconds:
-        settled = settled.replace(nanosecond=0)  # type: ignore[call-arg]
     if extra <= clock:
-        return settled.replace(microsecond=clock - extra)
-    try:
+        return _replaced(settled, microsecond=clock - extra, **finer)
+    with suppress(OverflowError):
         return (settled - timedelta(microseconds=extra)).replace(fold=settled.fold)
-    except OverflowError:
-        return settled  # before the year 1, which the encoder says
+    with suppress(OverflowError):  # it would be before the year 1 in its zone
+        there = settled.astimezone(timezone.utc)
+        return there.replace(microsecond=there.microsecond // 1000 * 1000)
+    return settled  # it is before the year 1, which the encoder says
+
+
+def _replaced(value: datetime, **parts: Any) -> datetime:
+    try:
+        return value.replace(**parts)
+    except (TypeError, ValueError):  # an Enum, or a subclass that is made in another way
+        return datetime.combine(value.date(), value.timetz()).replace(**parts)
 
 
 def _settled_members(value: Any, naive: Naive) -> Any:

@@ -102,6 +102,10 @@ def unencodable(
     when every value can be stored, and the document is not too large.
     """
     failure = _first_failure(document, options)
+    if failure is None and isinstance(cause, EncodeError):
+        if str(cause).startswith((f"{place}:", f"{place}.")):
+            return cause
+        return EncodeError(f"{place}: {cause}")  # in the filter of a write, or in an option
     if failure is None:
         return _too_large(place, document, options, cause)
     names, value, reason = failure
@@ -117,9 +121,9 @@ def unencodable(
 def _explained(value: Any, reason: Exception) -> str:
     if isinstance(reason, EncodeError):
         return str(reason)
-    if type(value).__name__ == "UUID":
+    if "UuidRepresentation" in str(reason):
         return (
-            f"expected a client that says how UUIDs are stored, got {value!r}; "
+            f"expected a client that says how UUIDs are stored, got {brief(value)}; "
             "connect with uuidRepresentation='standard'"
         )
     if isinstance(value, datetime):
@@ -136,6 +140,9 @@ def _explained(value: Any, reason: Exception) -> str:
     return f"expected a value that BSON can hold, {got}: {text}"
 
 
+#: Levels below which a value that is too deep is not looked into.
+_DEEPEST = 200
+
 _Failure = tuple[list[str], Any, Exception]
 
 
@@ -149,7 +156,7 @@ def _first_failure(value: Any, options: CodecOptions[Any]) -> _Failure | None:
             break
         names.append(str(key))
         value, reason = member, inner
-        if member is key:
+        if member is key or (len(names) > _DEEPEST and isinstance(reason, RecursionError)):
             break
         if id(value) in above:
             text = f"expected a value that BSON can hold, got {brief(value)}, which holds itself"

@@ -7,12 +7,13 @@ from typing import Any
 
 from bson import ObjectId
 
-from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
+from ...encoding import ENCODING_ERRORS, PLAIN, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
 from ..changes import id_or_error
 from ..collations import add_collation
 from ..document import wrap_one
 from ..ids import id_keys
+from ..missing import Missing
 from ..normalising import normalise_filter
 from ..port import Port
 from ..projections import Projection, plan_for
@@ -41,7 +42,10 @@ def shared_options(options: Options) -> Options:
 
 def id_filter(id: Any) -> dict[str, Any]:
     """Return the filter for one `_id`, which no value of it can turn into an operator."""
-    return {"_id": id} if isinstance(id, (ObjectId, str, int)) else {"_id": {"$eq": id}}
+    if isinstance(id, (ObjectId, str, int)):
+        return {"_id": id}
+    # As what refers to it: the encoder then takes datetimes without zone as they are meant.
+    return {"_id": {"$eq": id if type(id) in PLAIN else Missing(None, id)}}
 
 
 def _find_options(options: Options) -> Options:
