@@ -85,17 +85,17 @@ class ChangeLog(LedgerFrame):
 
     @property
     def additions(self) -> dict[str, Any]:
-        """What was added, by path."""
+        """The values that were added, by path."""
         return {c.path: c.new for c in self.changes if "old" not in c and "operator" not in c}
 
     @property
     def updates(self) -> dict[str, tuple[Any, Any]]:
-        """What was changed: the old and the new value, by path."""
+        """The old and the new value of what was changed, by path."""
         return {c.path: (c.old, c.new) for c in self.changes if "old" in c and "new" in c}
 
     @property
     def deletions(self) -> dict[str, Any]:
-        """What was removed, by path."""
+        """The values that were removed, by path."""
         return {c.path: c.old for c in self.changes if "new" not in c}
 
     def __str__(self) -> str:
