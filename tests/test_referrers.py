@@ -65,6 +65,8 @@ def links_of(cls: Any) -> dict[str, tuple[Any, ...]]:
 class Company(Frame):
     """Referred to."""
 
+    _collection = "referrers.company"
+
 
 class Seat(SubFrame):
     """Holds a reference."""

@@ -41,7 +41,7 @@ class Colour(Enum):
 @pytest.mark.parametrize(
     "id",
     [
-        ObjectId(),
+        ObjectId(b"-0-1-2-3-4-5"),
         "text",
         "65f000000000000000000001",
         7,
