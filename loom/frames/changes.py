@@ -16,7 +16,15 @@ from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
 from .tracking import is_fixed, loaded_of, tracked_of
 
-__all__ = ["Snapshot", "check_fields", "document_to_insert", "id_or_error", "unsaved", "update_of"]
+__all__ = [
+    "Foreseen",
+    "Snapshot",
+    "check_fields",
+    "document_to_insert",
+    "id_or_error",
+    "unsaved",
+    "update_of",
+]
 
 
 def id_or_error(frame: Any, operation: str) -> Any:
@@ -149,6 +157,25 @@ class Snapshot:
                 paths |= {name} if value is not old else _differences(name, old_bytes, new_bytes)
         paths |= self.before.keys() - document.keys()
         return paths - {"_id"}
+
+
+class Foreseen(Snapshot):
+    """A snapshot of the only fields that listeners can assign to."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, frame: Any, names: Iterable[str]) -> None:
+        self._taken[id(frame)] = self
+        self.frame = frame
+        self.held = {name: frame._document.get(name, MISSING) for name in names}
+
+    def retake(self, name: str) -> None:
+        """Do nothing: other fields are not compared."""
+
+    def changed(self) -> set[str]:
+        """Return the fields that were assigned."""
+        document = self.frame._document
+        return {name for name, old in self.held.items() if document.get(name, MISSING) is not old}
 
 
 def _encoded(value: Any, options: CodecOptions[Any]) -> bytes | None:

@@ -9,7 +9,7 @@ from pymongo import DeleteOne, InsertOne, UpdateOne
 
 from ...encoding import PLAIN, Naive, settle_datetimes
 from ...errors import FieldError
-from ..changes import check_fields, id_or_error, update_of
+from ..changes import Snapshot, check_fields, id_or_error, update_of
 from ..events import emit, listeners
 from ..inserts import document_of, inserts_of
 from ..port import Port
@@ -23,8 +23,8 @@ from .writing import (
     after_event,
     before_event,
     check_unset,
+    foreseen,
     removals,
-    snapshot_of,
     unset_change,
 )
 
@@ -109,14 +109,22 @@ def _stored(cls: Any, documents: Any, operation: str) -> tuple[list[Any], list[A
 
 async def _heard(
     port: Port, cls: Any, frames: list[Any], fields: tuple[str, ...], options: Options
-) -> list[Any]:
-    """Call the before-listeners of an update; return the frames as they were, [] without any."""
+) -> tuple[list[Snapshot], tuple[str, ...]]:
+    """Call the before-listeners of an update.
+
+    Returns:
+        The frames as they were, none where it is known what listeners change, and the fields that
+        they are known to change.
+    """
     if not listeners("update", cls):
-        return []
-    snapshots = [snapshot_of(port, frame) for frame in frames]
+        return [], ()
+    codecs = port.collection(cls).codec_options
+    # A child may declare more than the listeners do that are called.
+    added = foreseen(cls) if {*map(type, frames)} == {cls} else None
+    snapshots = [Snapshot(frame, codecs) for frame in frames] if added is None else []
     payload = {"fields": fields, "session": port.session(cls, options)}
     await emit(port, "update", cls, frames, payload)
-    return snapshots
+    return snapshots, added or ()
 
 
 async def update_many(
@@ -128,12 +136,13 @@ async def update_many(
     check_fields(cls, fields, "update_many")
     if not frames:
         return given
-    snapshots = await _heard(port, cls, frames, fields, options)
+    snapshots, added = await _heard(port, cls, frames, fields, options)
     naive = port.naive(cls)
-    changes = None if snapshots else _plain_changes(frames, fields, naive)
+    named = (*dict.fromkeys((*fields, *added)),) if fields else ()
+    changes = None if snapshots else _plain_changes(frames, named, naive)
     is_plain = changes is not None
     if changes is None:
-        joined = [snapshot.changed() for snapshot in snapshots] or [set()] * len(frames)
+        joined = [snapshot.changed() for snapshot in snapshots] or [{*added}] * len(frames)
         changes = [
             update_of(frame, fields, more, naive, "update_many")
             for frame, more in zip(frames, joined, strict=True)
@@ -183,10 +192,11 @@ async def unset_many(
     check_unset(cls, fields, "unset_many")
     if not frames:
         return given
-    snapshots = await _heard(port, cls, frames, fields, options)
+    snapshots, added = await _heard(port, cls, frames, fields, options)
     changes = [{"$unset": removals(fields)} for _ in frames]
-    if snapshots:
-        changes = [unset_change(port, f, fields, s) for f, s in zip(frames, snapshots, strict=True)]
+    if snapshots or added:
+        joined = [snapshot.changed() for snapshot in snapshots] or [{*added}] * len(frames)
+        changes = [unset_change(port, f, fields, j) for f, j in zip(frames, joined, strict=True)]
     await _send_updates(port, cls, "unset_many", frames, changes, options)
     return given
 

@@ -9,6 +9,7 @@ from pymongo.errors import ConnectionFailure, WriteConcernError
 
 from ...errors import Conflict, Duplicate, FieldError, Gone, QueryError
 from ..changes import (
+    Foreseen,
     Snapshot,
     check_fields,
     document_to_insert,
@@ -17,8 +18,11 @@ from ..changes import (
     update_of,
 )
 from ..events import add_note, emit, listeners
+from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
+from ..stamping import stamp_updated
+from ..texts import normalise
 from .guards import (
     Guard,
     acknowledged,
@@ -77,7 +81,25 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
     await after_event(port, "inserted", cls, [frame], concern, session=session)
 
 
+def foreseen(cls: Any) -> tuple[str, ...] | None:
+    """Return the fields that the listeners of an update change, None when only they know.
+
+    What annotations declare changes the named fields, and time stamps.
+    """
+    stamps: tuple[str, ...] = ()
+    for listener in listeners("update", cls):
+        if listener.receiver is stamp_updated:
+            stamps = marked(cls).updated
+        elif listener.receiver is not normalise:
+            return None
+    return stamps
+
+
 def snapshot_of(port: Port, frame: Any) -> Snapshot:
+    """Return what a frame holds before the listeners of its class are told of an update."""
+    names = foreseen(type(frame))
+    if names is not None:
+        return Foreseen(frame, names)
     return Snapshot(frame, port.collection(type(frame)).codec_options)
 
 
@@ -208,7 +230,7 @@ async def unset(
         snapshot = snapshot_of(port, frame)
         payload = {"fields": fields, "session": port.session(cls, options)}
         await emit(port, "update", cls, [frame], payload)
-        change = unset_change(port, frame, fields, snapshot)
+        change = unset_change(port, frame, fields, snapshot.changed())
     await _write(port, frame, change, where, "unset", options, removed=fields)
 
 
@@ -227,20 +249,26 @@ def joined_changes(
     port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
 ) -> dict[str, dict[str, Any]]:
     """Return what listeners changed beside the fields that the operation itself changes."""
-    changed = {
+    return _joined(port, frame, fields, snapshot.changed())
+
+
+def _joined(
+    port: Port, frame: Any, fields: tuple[str, ...], changed: set[str]
+) -> dict[str, dict[str, Any]]:
+    paths = {
         path
-        for path in snapshot.changed()
+        for path in changed
         if not any(path == f or is_ancestor(f, path) or is_ancestor(path, f) for f in fields)
     }
-    if not changed:
+    if not paths:
         return {}
-    return update_of(frame, (), changed, port.naive(type(frame)), "update", whole=False)
+    return update_of(frame, (), paths, port.naive(type(frame)), "update", whole=False)
 
 
 def unset_change(
-    port: Port, frame: Any, fields: tuple[str, ...], snapshot: Snapshot
+    port: Port, frame: Any, fields: tuple[str, ...], changed: set[str]
 ) -> dict[str, Any]:
-    change = joined_changes(port, frame, fields, snapshot)
+    change = _joined(port, frame, fields, changed)
     change["$unset"] = {**change.get("$unset", {}), **removals(fields)}
     return change
 
