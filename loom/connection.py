@@ -93,7 +93,7 @@ def connect(
     Connection(mongodb://localhost/zoo, db=None)
     """
     global _default
-    _check_options(db, naive, reference_chunk)
+    _check_options(db, naive, reference_chunk, read_only)
     chunk = reference_chunk or REFERENCE_CHUNK
     marks: dict[str, Any] = {"comment": comment, "read_only": read_only}
     if isinstance(uri, (MongoClient, AsyncMongoClient)):
@@ -153,7 +153,7 @@ async def close_async() -> None:
         await _default.close_async()
 
 
-def _check_options(db: Any, naive: Any, reference_chunk: Any) -> None:
+def _check_options(db: Any, naive: Any, reference_chunk: Any, read_only: Any) -> None:
     if db is not None and (not isinstance(db, str) or not db):
         raise NotConnected(f"loom.connect: expected the name of a database, got db={db!r}")
     if naive not in ("utc", "refuse") and not isinstance(naive, tzinfo):
@@ -166,6 +166,8 @@ def _check_options(db: Any, naive: Any, reference_chunk: Any) -> None:
         raise NotConnected(
             f"loom.connect: expected reference_chunk of at least 1, got {reference_chunk!r}"
         )
+    if not isinstance(read_only, bool):
+        raise NotConnected(f"loom.connect: expected read_only=True or False, got {read_only!r}")
 
 
 def _resolve(uri: Any) -> str | Callable[[], str]:

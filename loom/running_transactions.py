@@ -201,7 +201,7 @@ class Transaction:
             try:
                 await self._port.call(self.session.end_session)
             finally:
-                self._take_back(error)
+                self._tell(error)
 
     async def commit(self) -> None:
         """Commit the transaction and send what waited for it.
@@ -250,7 +250,7 @@ class Transaction:
             result = await work
         except WriteConcernError as error:
             if not self._is_committing:
-                self._take_back(error)
+                self._tell(error)
                 raise
             concern = error
             add_note(error, "the transaction is committed, its write concern failed")
@@ -272,6 +272,8 @@ class Transaction:
         """Say on an error what it leaves of the transaction."""
         if not self._is_committing:
             self._take_back(error)
+            if self._failure is not None:
+                add_note(error, "the transaction is aborted: nothing of it is stored")
             return
         if isinstance(error, PyMongoError) and not _is_unknown(error):
             self._take_back(error)

@@ -147,6 +147,7 @@ def test_what_is_no_address(wrong: Any) -> None:
     [
         ({"db": ""}, "expected the name of a database"),
         ({"db": 5}, "expected the name of a database"),
+        ({"read_only": "yes"}, "expected read_only=True or False"),
         ({"naive": "local"}, "expected naive='utc', 'refuse' or a zone"),
         ({"naive": None}, "expected naive='utc', 'refuse' or a zone"),
         ({"reference_chunk": 0}, "expected reference_chunk of at least 1"),

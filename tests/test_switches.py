@@ -13,7 +13,7 @@ import pytest
 
 import loom
 from loom import Q, ReadOnly, switches
-from loom.frames import port
+from loom.frames import events, port
 
 from .conftest import Commands, Runtime, Server
 from .zoo import Dragon, Item
@@ -54,14 +54,19 @@ def writes(call: Runtime, burt: Dragon) -> list[Callable[[], Any]]:
 
 
 async def refuse(call: Runtime, burt: Dragon, commands: Commands, match: str) -> None:
-    """Check that nothing can be written, and that reads go on."""
+    """Check that nothing can be written and nobody is called, and that reads go on."""
     before = dict(burt._document)
-    for write in writes(call, burt):
+    heard: list[str] = []
+    for write in [*writes(call, burt)[::-1], None, *writes(call, burt)[:-3]]:
+        if write is None:  # what keeps references whole loads first when somebody listens
+            for event in events.EVENTS:
+                Dragon.listen(event, lambda event: heard.append(event))
+            continue
         commands.clear()
         with pytest.raises(ReadOnly, match=match):
             await write()
         assert {"find"} >= set(commands.names)
-    assert before == burt._document
+    assert ([], before) == (heard, burt._document)
     assert burt == await call(Dragon).one(Q.name == "Burt")
     assert 1 == len([d async for d in call(Dragon).each()])
     assert 1 == await call(Dragon).count()

@@ -974,8 +974,9 @@ async def test_a_connection_lost_inside(
         await call(await call(Dragon).by_id(2)).delete()
 
     step = "after" if done else "before"
-    with proxy.plan(command, step), pytest.raises(AutoReconnect):
+    with proxy.plan(command, step), pytest.raises(AutoReconnect) as caught:
         await within(call, work)
+    assert "the transaction is aborted: nothing of it is stored" == caught.value.__notes__[-1]
     assert ["a", "old"] == names()
     assert 0 == (await call(Dragon).by_id(1)).age
     heard.clear()
