@@ -234,9 +234,11 @@ _FINER = re.compile(r"\[\d*[unpfa]s\]")
 
 def python_datetime(value: Any) -> datetime | None:
     """Return a datetime64 as a datetime without zone, cut to milliseconds; None if it is none."""
+    if value != value:  # NaT
+        return None
     cut = value.astype("datetime64[ms]")
     if not _FINER.search(value.dtype.str) and cut.astype(value.dtype) != value:
-        return None  # too far away for milliseconds, or NaT
+        return None  # too far away for milliseconds
     found = cut.item()
     return found if isinstance(found, datetime) else None
 
@@ -245,7 +247,7 @@ def _settled_numpy(value: Any, naive: Naive) -> Any:
     if naive != "utc":  # it has no zone, and cannot have one
         found = python_datetime(value)
         return value if found is None else _settled_datetime(found, naive)
-    if not _FINER.search(value.dtype.str):
+    if value != value or not _FINER.search(value.dtype.str):
         return value
     cut = value.astype("datetime64[ms]")
     return cut if cut != value else value

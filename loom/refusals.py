@@ -16,7 +16,8 @@ from .errors import EncodeError, MissingId
 __all__ = ["ENCODING_ERRORS", "brief", "unencodable", "unstorable"]
 
 #: Raised while a document is turned into BSON, before anything is sent. (A UUID that the
-#: client does not know how to store, and text with lone surrogates, are ValueErrors.)
+#: client does not know how to store, and text with lone surrogates, are ValueErrors. PyMongo
+#: before 4.20 has a SystemError for binary data of the subtype 255.)
 ENCODING_ERRORS = (
     EncodeError,
     MissingId,
@@ -24,6 +25,7 @@ ENCODING_ERRORS = (
     InvalidStringData,
     OverflowError,
     RecursionError,
+    SystemError,
     ValueError,
 )
 

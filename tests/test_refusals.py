@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pymongo
 import pytest
-from bson import Code
+from bson import Binary, Code
 from bson.codec_options import CodecOptions, TypeCodec, TypeRegistry
 from pymongo import MongoClient
 
@@ -264,6 +265,18 @@ async def test_conditions_and_ids_of_writes(call: Runtime, commands: Commands) -
     ):
         with pytest.raises(EncodeError, match=r"^Anything.*: expected a value that BSON.*<weird>"):
             await write()
+    assert [] == commands.names
+
+
+async def test_what_the_driver_cannot_write(call: Runtime, commands: Commands) -> None:
+    """Binary data of the subtype 255, which PyMongo knows since 4.20, is stored or refused."""
+    frame = Anything(a=[Binary(b"x", 255)])
+    if pymongo.version_tuple >= (4, 20):
+        await call(frame).insert()
+        assert [Binary(b"x", 255)] == (await call(Anything).one())["a"]
+        return
+    with pytest.raises(EncodeError, match=r"^Anything\.a\.0: expected a value that BSON can hold"):
+        await call(frame).insert()
     assert [] == commands.names
 
 
