@@ -14,15 +14,15 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ..connection import find_client, find_collection, find_database, with_options
 from . import integrity, operations
-from .bulk import AwaitedBulk
 from .port import awaited
 from .projections import Projection
 from .queries import Filter
 from .streams import AsyncStream
-from .updates import Changes
 
 if TYPE_CHECKING:
+    from .bulk import AwaitedBulk
     from .frame import Frame
+    from .updates import Changes
 
 __all__ = ["Aio", "AwaitedClass", "AwaitedFrame"]
 
@@ -203,6 +203,8 @@ class AwaitedClass(Generic[F]):
         **options: Any,
     ) -> AwaitedBulk[F]:
         """Return a writer that sends writes in batches, for `async with`; see `Frame.bulk`."""
+        from .bulk import AwaitedBulk  # imported when it is used
+
         return AwaitedBulk(self._cls, ordered, size, max_bytes, options)
 
     async def cascade(

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import events, integrity, operations
-from .bulk import Bulk
 from .frame_reading import Reading
 from .operations import everyday
 from .port import blocking, complete
 from .projections import Projection
 from .queries import Filter
-from .updates import Changes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .bulk import Bulk
     from .frame import Frame
+    from .updates import Changes
 
 __all__ = ["Writing"]
 
@@ -390,6 +390,8 @@ class Writing(Reading):
             BulkError: some were not written; it says which, and why, and so do the writer's
                 `results`.
         """
+        from .bulk import Bulk  # not everybody's: imported when it is used
+
         return Bulk(cls, ordered, size, max_bytes, options)
 
     # References kept whole
