@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from loom import Conflict, Frame, Q, SubFrame, TimeInserted, TimeUpdated, default, muted
+from loom import (
+    Conflict,
+    Frame,
+    Q,
+    StrLower,
+    SubFrame,
+    TimeInserted,
+    TimeUpdated,
+    default,
+    muted,
+)
 from loom.frames import events, stamping
 from loom.frames.stamping import now, stamp_inserted, stamp_updated
 
@@ -371,3 +381,49 @@ async def test_frames_with_sub_frames(call: Runtime, clock: list[datetime]) -> N
     assert {"_id": 1, "part": {"name": "b"}, "modified": clock[-1]} == (
         Whole.get_collection().find_one()
     )
+
+
+async def test_children_in_a_batch_of_a_parent(call: Runtime, clock: list[datetime]) -> None:
+    """The listeners of the class that is called are called; what a child adds is left as it is."""
+
+    class Base(Frame):
+        title: StrLower
+        text: str
+
+    class Child(Base):
+        _collection = "Base"
+        modified: TimeUpdated
+
+    child = Child(_id=1, title="A", modified=OTHER, text="x")
+    await call(Base).insert_many([child])
+    child.title = "B"
+    await call(Base).update_many([child, Base(_id=1, title="C")], "title")
+    await call(Base).unset_many([child], "text")
+
+    assert {"_id": 1, "title": "c", "modified": OTHER} == Base.get_collection().find_one()
+    assert [] == clock
+
+
+async def test_bulk(call: Runtime, clock: list[datetime]) -> None:
+    """What a bulk writer sends is stamped."""
+    put(1, title="a")
+    put(2, title="a")
+    posts = await call(Post).many(sort="_id")
+    bulk = call(Post).bulk() if call.is_async else Post.bulk()
+    for post in posts:
+        post.title = "b"
+    if call.is_async:
+        async with bulk:
+            await bulk.update(posts[0], "title")
+            await bulk.insert(Post(_id=3))
+            await bulk.upsert({"_id": 2, "title": "c"})
+            await bulk.upsert({"_id": 4})
+    else:
+        with bulk:
+            bulk.update(posts[0], "title")
+            bulk.insert(Post(_id=3))
+            bulk.upsert({"_id": 2, "title": "c"})
+            bulk.upsert({"_id": 4})
+
+    assert {"_id", "title", *stamps(EARLY)} == stored(1).keys() == stored(2).keys()
+    assert {"_id", "created", *stamps(EARLY)} == stored(3).keys() == stored(4).keys()

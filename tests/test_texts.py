@@ -354,6 +354,23 @@ async def test_a_frame_loaded_in_part(call: Runtime) -> None:
     assert {"email": "Old", "lair": {"code": "B", "name": "N"}, "tags": ["a", "b"]} == stored()
 
 
+async def test_bulk(call: Runtime) -> None:
+    """What a bulk writer sends is in its case."""
+    put(1)
+    put(2)
+    for number, send in enumerate(("update", "upsert", "insert"), 1):
+        bulk = call(User).bulk() if call.is_async else User.bulk()
+        document = {"_id": number, **written()}
+        if call.is_async:
+            async with bulk:
+                await getattr(bulk, send)(document)
+        else:
+            with bulk:
+                getattr(bulk, send)(document)
+
+        assert STORED == stored(number)
+
+
 # Changes on the server
 
 
