@@ -107,6 +107,20 @@ async def test_circles_are_refused(call: Runtime, commands: Commands) -> None:
     assert [] == commands.names
 
 
+async def test_circles_in_filters(call: Runtime, commands: Commands) -> None:
+    """A filter or a change with a value that holds itself raises EncodeError."""
+    circle: list[Any] = []
+    circle.append({"b": circle})
+    message = "expected at most 100 levels of documents and lists, got more, or a list that holds"
+    with pytest.raises(EncodeError, match=rf"^a: {message}"):
+        await call(Anything).one(Q.a == circle)
+    with pytest.raises(EncodeError, match=rf"^a.*: {message}"):
+        await call(Anything).one({"a": {"$gt": circle}})
+    with pytest.raises(EncodeError, match=message.replace("list that", "dict that")):
+        await call(Anything(_id=1)).change({"$set": {"a": circle}})
+    assert [] == commands.names
+
+
 @pytest.mark.parametrize("kind", [dict, list])
 async def test_deep_documents_are_refused(
     call: Runtime, commands: Commands, kind: type[Any]
@@ -209,6 +223,10 @@ async def test_keys_that_come_twice(call: Runtime, commands: Commands) -> None:
         await call(Anything(_id=1, a=Several())).update("a")
     with pytest.raises(EncodeError, match="expected each key once"):
         await call(Anything).insert_many([{"a": 1}, {"a": Several()}])
+    with pytest.raises(EncodeError, match="expected each key once"):
+        await call(Anything(_id=1)).change({"$set": {"a": Several()}})
+    with pytest.raises(EncodeError, match="expected each key once"):
+        await call(Anything).one(Q.a == Several())
     assert [] == commands.names
 
 

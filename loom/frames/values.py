@@ -13,7 +13,7 @@ from uuid import UUID
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from ..encoding import in_order
-from ..errors import MissingId, QueryError
+from ..errors import EncodeError, MissingId, QueryError
 
 __all__ = ["SCALARS", "Frozen", "all_scalars", "at", "is_document", "plain", "to_refs"]
 
@@ -52,26 +52,49 @@ def to_refs(value: Any) -> Any:
 
 
 def plain(value: Any, place: str) -> Any:
-    """Return a copy of a value in plain dicts and lists, its frames as `_id`."""
+    """Return a copy of a value in plain dicts and lists, its frames as `_id`.
+
+    Raises:
+        MissingId: a frame has no `_id`.
+        QueryError: a condition or a method, which are no values.
+        EncodeError: a value that holds itself, or too many levels.
+    """
+    if type(value) in SCALARS:
+        return value
+    try:
+        return _plain(value, place)
+    except RecursionError:
+        raise EncodeError(
+            f"{place or 'value'}: expected at most 100 levels of documents and lists, got more, "
+            f"or a {type(value).__name__} that holds itself"
+        ) from None
+
+
+def _plain(value: Any, place: str) -> Any:
     kind = type(value)
     if kind in SCALARS:
         return value
     if isinstance(value, (list, tuple, AbstractSet)):
         items = list(value)
         if not all_scalars(items):
-            items = [plain(item, at(place, index)) for index, item in enumerate(items)]
+            items = [_plain(item, at(place, index)) for index, item in enumerate(items)]
         # A set is found by an equal one: both in the order in which sets are stored.
         return in_order(items) if isinstance(value, (set, frozenset)) else items
     if isinstance(value, Mapping):
+        if not isinstance(value, dict) and len({*value}) < len([*value]):
+            raise EncodeError(
+                f"{place or 'value'}: expected each key once, got {value!r} of type "
+                f"{kind.__name__}; make it a dict of lists"
+            )
         if all_scalars(value.values()):
             return dict(value)
-        return {key: plain(item, at(place, key)) for key, item in value.items()}
+        return {key: _plain(item, at(place, key)) for key, item in value.items()}
     if getattr(kind, "_is_missing", False) is True:
-        return plain(value._id, place)
+        return _plain(value._id, place)
     if getattr(kind, "_is_frame", False) is True:
-        return plain(_id_of(value, place), place)
+        return _plain(_id_of(value, place), place)
     if getattr(kind, "_is_subframe", False) is True:
-        return plain(value._document, place)
+        return _plain(value._document, place)
     if isinstance(value, Frozen):
         raise QueryError(
             f"{place or 'value'}: expected a value, got ({value!r}); put parentheses around each "
