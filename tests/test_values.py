@@ -38,6 +38,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from pymongo import AsyncMongoClient, MongoClient
 
 import loom
 from loom import EncodeError, Frame, Missing, Q, SubFrame
@@ -712,3 +713,51 @@ def test_what_is_refused_is_named_anywhere(
         run(call, server, write(call, value))
 
     assert not {"insert", "update"} & {*commands.names}
+
+
+# Ready clients
+
+
+LEGACY = {"uuidRepresentation": "pythonLegacy"}
+
+
+@pytest.mark.parametrize("options", [{}, {"tz_aware": True}, LEGACY, {"tz_aware": True, **LEGACY}])
+async def test_ready_clients(
+    call: Runtime, server: Server, db: str, options: dict[str, Any]
+) -> None:
+    """A ready client keeps its options: what is written with them is read and found with them."""
+    client: Any = (AsyncMongoClient if call.is_async else MongoClient)(server.uri, **options)
+    loom.connect(client, db=db)
+    at = datetime(2024, 3, 10, 12, 0, 0, 123_456, utc)
+    values = [at, {at}, Color.DAY, Color.MAP, Decimal("1.10"), Lair({"at": [at]})]
+    if "uuidRepresentation" in options:
+        id = uuid.UUID(int=5)
+        values += [id, {id, uuid.UUID(int=2)}, (id,), Dragon(_id=id), [Missing(Dragon, id)]]
+    try:
+        for number, value in enumerate(values):
+            expected = rule(value)
+            frame = Anything(_id=number, a=value)
+            await call(frame).insert()
+            found = await call(Anything).one((Q.a == value) & (Q._id == number))
+            if "tz_aware" not in options:
+                expected = without_zones(expected)
+            if not isinstance(value, set):
+                assert expected == found["a"]
+            assert type(expected) is type(found["a"])
+            await call(found).update()
+            assert found == await call(Anything).by_id(number)
+    finally:
+        closed = client.close()
+        if closed is not None:
+            await closed
+
+
+def without_zones(value: Any) -> Any:
+    """Return what a client reads that is not asked for aware datetimes."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None)
+    if isinstance(value, list):
+        return [without_zones(member) for member in value]
+    if isinstance(value, dict):
+        return {key: without_zones(member) for key, member in value.items()}
+    return value
