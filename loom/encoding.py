@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import PurePath
 from typing import Any
@@ -88,7 +89,7 @@ class Fallback:
             return value._document
         # To the end: the encoder asks about a value only once.
         given = value
-        asked: set[type] = set()
+        asked: tuple[type, ...] = ()
         refusal: Exception | None = None
         for _ in range(_STEPS):
             kind = type(value)
@@ -99,13 +100,13 @@ class Fallback:
                 value = value._id
                 continue
             if getattr(kind, "_is_subframe", False):
-                value = value._document
+                value, kind = value._document, dict
             if kind in self._encoded and value is not given:
                 return value
-            if _is_known(value):
+            if _is_known(kind) and not _is_too_long(value):
                 return value if self._naive == "utc" else zoned(value, self._naive)
             if self.theirs is not None and kind not in asked:
-                asked.add(kind)
+                asked = (*asked, kind)
                 try:
                     theirs = self.theirs(value)
                 except Exception as error:  # refused: ours hold, then the error names the path
@@ -123,10 +124,14 @@ class Fallback:
         raise unstorable(given)
 
 
-def _is_known(value: Any) -> bool:
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    return isinstance(value, _KNOWN) or isinstance(getattr(value, "_type_marker", None), int)
+@lru_cache(maxsize=256)
+def _is_known(kind: type) -> bool:
+    # Asked once: Mapping looks through all that ever said it is one.
+    return issubclass(kind, _KNOWN) or isinstance(getattr(kind, "_type_marker", None), int)
+
+
+def _is_too_long(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _stored(value: Any) -> Any:
