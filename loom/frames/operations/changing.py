@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from numbers import Number
 from typing import Any
 
 from bson import Decimal128
 from pymongo import ReturnDocument
-from pymongo.errors import ConnectionFailure, WriteConcernError
+from pymongo.errors import PyMongoError, WriteConcernError
 
-from ...encoding import settle_datetimes
 from ...errors import QueryError
-from ..changes import check_fields, id_or_error
+from ..changes import id_or_error
 from ..collations import add_collation
-from ..events import emit, listeners
+from ..events import add_note, emit, listeners
 from ..paths import MISSING, lookup
 from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_sort
 from ..references import build
 from ..tracking import settle, uncounted
-from ..values import plain
+from ..updates import compiled_changes, with_joined, with_version
 from .guards import Guard, forget, paths_of, tell_unknown
 from .reading import Options, compiled_filter, id_filter, shared_options
 from .writing import after_event, joined_changes, snapshot_of
 
-__all__ = ["change", "checked_changes", "inc", "take"]
-
-
-def checked_changes(port: Port, cls: Any, changes: Any, operation: str) -> Any:
-    """Return an update document or pipeline as the driver takes it, checked.
-
-    Raises:
-        QueryError: it cannot be sent, or it would replace the document.
-        FieldError: a path does not begin with a declared field.
-    """
-    place = f"{cls.__name__}.{operation}"
-    if isinstance(changes, list) and changes and all(isinstance(s, Mapping) for s in changes):
-        return plain(changes, place)
-    if not isinstance(changes, Mapping) or not changes:
-        raise QueryError(
-            f"{place}: expected an update document such as {{'$set': {{...}}}}, got {changes!r}"
-        )
-    checked: dict[str, Any] = {}
-    for operator, paths in changes.items():
-        if not isinstance(operator, str) or operator[:1] != "$":
-            raise QueryError(
-                f"{place}: expected update operators, got {operator!r}; write "
-                f"{{'$set': {{{operator!r}: ...}}}}"
-            )
-        if not isinstance(paths, Mapping) or not paths:
-            raise QueryError(
-                f"{place}: expected fields and values for {operator}, got {paths!r}; write "
-                f"{{{operator!r}: {{'name': ...}}}}"
-            )
-        named = {str(path): value for path, value in paths.items()}
-        check_fields(cls, named, operation)
-        checked[operator] = plain(named, place)
-    # Twice: a datetime can stand below an operator and below `$each` in it.
-    settle_datetimes(checked, port.naive(cls), place)
-    return checked
+__all__ = ["change", "inc", "take"]
 
 
 async def inc(port: Port, frame: Any, field: str, amount: Any, where: Any, options: Options) -> Any:
@@ -84,13 +49,13 @@ async def _change(
     cls = type(frame)
     port.check_writable(cls, operation)
     id_or_error(frame, operation)
-    sent = checked_changes(port, cls, changes, operation)
+    sent = compiled_changes(cls, changes, port.naive(cls), operation)
     session = port.session(cls, options)
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
         payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
         await emit(port, "update", cls, [frame], payload)
-        sent = joined(sent, joined_changes(port, frame, paths_of([sent]), snapshot))
+        sent = with_joined(sent, joined_changes(port, frame, paths_of([sent]), snapshot))
     guard = Guard(port, frame, where)
     guard.version = None  # what the server adds up holds whatever the frame has seen
     concern = None
@@ -103,7 +68,7 @@ async def _change(
             "find_one_and_update",
             sent.get("$set", {}) if isinstance(sent, dict) else {},
             guard.filter(),
-            _counting(cls, sent),
+            with_version(cls, sent),
             projection=fetched,
             return_document=ReturnDocument.AFTER,
             **options,
@@ -111,7 +76,7 @@ async def _change(
     except WriteConcernError as error:  # the write stands; its reply does not come with it
         concern = error
         document = await port.find_one(cls, id_filter(guard.id), fetched, shared_options(options))
-    except ConnectionFailure as error:
+    except PyMongoError as error:
         tell_unknown(error, cls, operation, guard.id)
         raise
     if document is None and concern is None:
@@ -121,30 +86,6 @@ async def _change(
     if concern is not None or listeners("updated", cls):
         payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
         await after_event(port, "updated", cls, [frame], concern, **payload)
-
-
-def joined(changes: Any, others: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return an update document with what listeners changed beside it."""
-    if not others:
-        return changes
-    if isinstance(changes, list):
-        assigned = {path: {"$literal": value} for path, value in others.get("$set", {}).items()}
-        stages = [{"$set": assigned}] if assigned else []
-        removed = [*others.get("$unset", {})]
-        return [*changes, *stages, *([{"$unset": removed}] if removed else [])]
-    return {
-        operator: {**others.get(operator, {}), **changes.get(operator, {})}
-        for operator in {**changes, **others}
-    }
-
-
-def _counting(cls: Any, sent: Any) -> Any:
-    version = cls._version
-    if version is None:
-        return sent
-    if isinstance(sent, list):
-        return [*sent, {"$set": {version: {"$add": [{"$ifNull": [f"${version}", 0]}, 1]}}}]
-    return {**sent, "$inc": {**sent.get("$inc", {}), version: 1}}
 
 
 def _fetched(cls: Any, sent: Any) -> dict[str, Any] | None:
@@ -234,13 +175,13 @@ async def take(
     """Change the first document that matches; return its frame as it is now, or None."""
     port.check_writable(cls, "take")
     query = compiled_filter(port, cls, filter)
-    sent = checked_changes(port, cls, changes, "take")
+    sent = compiled_changes(cls, changes, port.naive(cls), "take")
     plan = plan_for(cls, projection)
     if sort is not None:
         options["sort"] = to_sort(sort)
     add_collation(cls, query, options)
     session = port.session(cls, options)
-    wanted, counted = query, _counting(cls, sent)
+    wanted, counted = query, with_version(cls, sent)
     heard = bool(listeners("update", cls))
     while True:
         if heard:
@@ -248,22 +189,30 @@ async def take(
             if found is None:
                 return None
             wanted, sent = found
-            counted = _counting(cls, sent)
-        document = await port.write(
-            cls,
-            "find_one_and_update",
-            sent.get("$set", {}) if isinstance(sent, dict) else {},
-            wanted,
-            counted,
-            projection=plan.driver,
-            return_document=ReturnDocument.AFTER,
-            **options,
-        )
+            counted = with_version(cls, sent)
+        try:
+            document = await port.write(
+                cls,
+                "find_one_and_update",
+                sent.get("$set", {}) if isinstance(sent, dict) else {},
+                wanted,
+                counted,
+                projection=plan.driver,
+                return_document=ReturnDocument.AFTER,
+                **options,
+            )
+        except WriteConcernError as error:
+            place = f"{cls.__name__}.take"
+            add_note(error, f"{place}: the write stands; it is not known which document was taken")
+            raise
+        except PyMongoError as error:
+            tell_unknown(error, cls, "take")
+            raise
         if document is not None:
             break
         if not heard:
             return None
-        sent = checked_changes(port, cls, changes, "take")  # another worker was faster
+        sent = compiled_changes(cls, changes, port.naive(cls), "take")  # another worker was faster
     frame = (await build(port, plan, [document], shared_options(options)))[0]
     payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
     await after_event(port, "updated", cls, [frame], None, **payload)
@@ -285,6 +234,6 @@ async def _heard(
     paths = paths_of([sent])
     payload = {"fields": paths, "changes": [sent], "session": port.session(cls, options)}
     await emit(port, "update", cls, [frame], payload)
-    sent = joined(sent, joined_changes(port, frame, paths, snapshot))
+    sent = with_joined(sent, joined_changes(port, frame, paths, snapshot))
     wanted = id_filter(frame._document["_id"])
     return {"$and": [wanted, query]} if query else wanted, sent
