@@ -52,6 +52,12 @@ ENTRIES = {
     "Filter": "loom.frames.conditions.Filter",
     "Projection": "loom.frames.projections.Projection",
     "Aio": "loom.frames.aio.AwaitedClass",
+    "AnyClient": "loom.Connection",
+    "ReadConcern": "pymongo.read_concern.ReadConcern",
+    "ReadPreference": "pymongo.read_preferences.ReadPreference",
+    "WriteConcern": "pymongo.write_concern.WriteConcern",
+    "T": "loom.transactions.T",
+    "_T": "loom.aio._T",
     "loom.frames.aio.Aio": "loom.frames.aio.AwaitedClass",
     "loom.frames.conditions.Field": "loom.frames.queries.Path",
 }

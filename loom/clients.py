@@ -49,8 +49,6 @@ class Connection:
 
     Attributes:
         reference_chunk: how many ids one `$in` query carries at most.
-        comment: what every command carries, None for nothing.
-        read_only: True when every write of Loom's is refused.
     """
 
     #: True once this process has made a connection with a comment or a read-only one.
