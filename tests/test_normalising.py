@@ -29,7 +29,7 @@ from loom.frames import (
     Size,
     Type,
 )
-from loom.frames.normalising import normalise_changes, normalise_filter
+from loom.frames.normalising import normalise_changes, normalise_filter, with_array_filters
 from loom.frames.queries import to_filter
 
 from .conftest import Commands, Runtime
@@ -379,6 +379,45 @@ def test_renaming_into_marked_text(renamed: dict[str, str]) -> None:
         normalise_changes(User, {"$rename": renamed})
 
 
+@pytest.mark.parametrize(
+    ("path", "given", "expected"),
+    [
+        ("tags.$[t]", {"t": "Old"}, {"t": "old"}),
+        ("rows.$[].$[t]", {"t": {"$in": ["Old"]}}, {"t": {"$in": ["old"]}}),
+        (
+            "lairs.$[one].name",
+            {"one.code": "x", "one.name": "x"},
+            {"one.code": "X", "one.name": "x"},
+        ),
+        ("lairs.$[one].annexes.$[two].name", {"two.code": "x"}, {"two.code": "X"}),
+        (
+            "lairs.$[one].name",
+            {"$or": [{"one.code": {"$ne": "x"}}, {"one.name": "x"}]},
+            {"$or": [{"one.code": {"$ne": "X"}}, {"one.name": "x"}]},
+        ),
+        ("plain.$[t]", {"t": "Old"}, {"t": "Old"}),
+    ],
+)
+def test_array_filters(path: str, given: Any, expected: Any) -> None:
+    """What chooses the items of a list looks for text in its case."""
+    changes = {"$set": {path: "New"}}
+    options = {"array_filters": [given], "hint": "x"}
+    before = copy.deepcopy(options)
+
+    assert {"array_filters": [expected], "hint": "x"} == with_array_filters(User, changes, options)
+    assert before == options
+    assert options is with_array_filters(Pet, changes, options)
+
+
+def test_options_without_array_filters() -> None:
+    """Other options, and those of a pipeline, are passed on."""
+    for options in ({}, {"array_filters": None}, {"array_filters": []}):
+        assert options is with_array_filters(User, {"$set": {"email": "A"}}, options)
+    options = {"array_filters": [{"t": "A"}]}
+
+    assert options is with_array_filters(User, [{"$set": {"email": "A"}}], options)
+
+
 # What is promised
 
 
@@ -571,6 +610,24 @@ async def test_every_operation_that_takes_a_filter(call: Runtime, commands: Comm
     assert 1 == (await users.take(wanted, {"$set": {"plain": "y"}}))._id
     assert 1 == await users.delete_where(wanted)
     assert {"email": "Ann"} == wanted
+
+
+async def test_items_that_are_changed(call: Runtime) -> None:
+    """Array filters of changes choose items by text in its case."""
+    lairs = [{"code": "a", "name": "A"}, {"code": "b", "name": "B"}]
+    await call(User).insert_many([{"_id": 1, "lairs": lairs, "tags": ["X", "Y"]}])
+    user = await call(User).one()
+    await call(user).change({"$set": {"lairs.$[one].name": "C"}}, array_filters=[{"one.code": "a"}])
+    await call(User).take({}, {"$set": {"tags.$[t]": "Z"}}, array_filters=[{"t": "X"}])
+    await call(User).update_where(
+        Q.tags == "Y", {"$set": {"lairs.$[one].code": "d"}}, array_filters=[{"one.code": "b"}]
+    )
+
+    assert {
+        "_id": 1,
+        "lairs": [{"code": "A", "name": "C"}, {"code": "D", "name": "B"}],
+        "tags": ["z", "y"],
+    } == User.get_collection().find_one()
 
 
 async def test_everyday_calls(call: Runtime, commands: Commands) -> None:

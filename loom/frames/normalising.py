@@ -18,7 +18,15 @@ from .marked import marked, step, texts_of
 from .patterns import Quoted
 from .values import SCALARS
 
-__all__ = ["Rules", "case_of", "normalise_changes", "normalise_filter", "rules_at", "text_in_case"]
+__all__ = [
+    "Rules",
+    "case_of",
+    "normalise_changes",
+    "normalise_filter",
+    "rules_at",
+    "text_in_case",
+    "with_array_filters",
+]
 
 #: What holds for a value: most often one rule, several where a path can be read in two ways.
 Rules: TypeAlias = tuple[Rule, ...]
@@ -196,6 +204,29 @@ def normalise_changes(cls: Any, changes: Any) -> Any:
     if isinstance(changes, Mapping):
         return {name: _changed(cls, name, part, texts) for name, part in changes.items()}
     return [_stage(cls, stage, texts) for stage in changes]
+
+
+def with_array_filters(cls: Any, changes: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a change, whose array filters look for marked text in its case.
+
+    >>> from loom import Frame, StrLower
+    >>> class User(Frame):
+    ...     tags: list[StrLower]
+    >>> with_array_filters(User, {"$set": {"tags.$[t]": "x"}}, {"array_filters": [{"t": "Old"}]})
+    {'array_filters': [{'t': 'old'}]}
+    """
+    given = options.get("array_filters") or ()
+    texts = marked(cls).texts if given else {}
+    if not texts or not isinstance(changes, Mapping):
+        return options
+    items: dict[str, Rule] = {}
+    for path in (path for part in changes.values() for path in part):
+        names = path.split(".")
+        for position, name in enumerate(names):
+            if name[:2] == "$[" and name != "$[]":
+                rules = rules_at(texts, ".".join(names[:position]))
+                items |= {name[2:-1]: rule for rule in rules[:1]}
+    return {**options, "array_filters": [_filter(one, items) for one in given]}
 
 
 def _changed(cls: Any, operator: str, part: Any, texts: _Texts) -> Any:
