@@ -222,16 +222,14 @@ async def test_change_with_array_filters(call: Runtime) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"name": "x"},
-            r"expected update operators, got 'name'; write \{'\$set': \{'name': ...\}\}",
-        ),
-        ({}, "expected an update document"),
-        ([], "expected an update document"),
-        ("x", "expected an update document"),
-        (None, "expected an update document"),
-        ({"$set": {}}, r"expected fields and values for \$set"),
-        ({"$set": "x"}, r"expected fields and values for \$set"),
+        ({"name": "x"}, r"expected update operators, got the field 'name'; write .*'\$set'"),
+        ({}, "expected something to write"),
+        ([], "expected something to write"),
+        ("x", "expected update operators such as"),
+        (None, "expected update operators such as"),
+        ({"$set": {}}, "expected something to write"),
+        ({"$set": "x"}, "expected a dict of fields and values"),
+        ({"$st": {"name": 1}}, r"did you mean '\$set'"),
         ({"$set": {"_id": 2}}, "expected fields that can change, got '_id'"),
     ],
 )
@@ -241,7 +239,7 @@ async def test_changes_that_are_refused(
     """A replacement, nothing, or something else is refused before it is sent."""
     dragon = await burt(call)
     commands.clear()
-    with pytest.raises(loom.QueryError, match=f"Dragon.change: {message}"):
+    with pytest.raises(loom.QueryError, match=rf"Dragon\.change.*{message}"):
         await call(dragon).change(changes)
     with pytest.raises(loom.QueryError, match=message):
         await call(Dragon).take({}, changes)
