@@ -16,6 +16,7 @@ from pymongo import DeleteOne, UpdateOne
 from ...encoding import ENCODING_ERRORS, encode
 from ...errors import FieldError, QueryError, nearest
 from ..events import emit, listeners
+from ..normalising import with_array_filters
 from ..paths import MISSING, lookup
 from ..port import Port, clearer
 from ..updates import Changes, compiled_changes, paths_in, with_joined, with_version
@@ -36,6 +37,7 @@ async def update_where(
     """Change all documents that match; return how many they were."""
     _check(port, cls, "update_where", way, options, _OF_UPDATE)
     sent = compiled_changes(cls, changes, port.naive(cls), "update_where")
+    options = with_array_filters(cls, sent, options)
     _check_encoding(port, cls, sent)
     matching = Matching(port, cls, "update_where", filter, way, options)
     if way.dry_run:
@@ -87,36 +89,34 @@ def _check_encoding(port: Port, cls: Any, sent: Any) -> None:
 
 async def _update(matching: Matching, sent: Any, ids: list[Any]) -> None:
     cls = matching.cls
-    changes = [sent] * len(ids)
-    frames = None
-    if listeners("update", cls):
-        if matching.wants_frames("update"):
-            positions, frames = await matching.frames(ids, only_matching=True)
-            ids = [ids[position] for position in positions]
+    frames = matching.named(ids)
+    if matching.wants_frames("update"):
+        positions, frames = await matching.frames(ids, only_matching=True)
+        ids = [ids[position] for position in positions]
         if not ids:
             return
-        told = matching.named(ids) if frames is None else frames
-        changes = await _extended(matching, sent, len(ids), told)
-    requests = [
-        UpdateOne(matching.filter(id), with_version(cls, change), **matching.of_one)
-        for id, change in zip(ids, changes, strict=True)
-    ]
-    contents = [c if isinstance(c, dict) else {"stages": c} for c in changes]
-    reasons, failed, number = await matching.send(ids, requests, contents, "nMatched")
-    written = [position for position in range(len(ids)) if position not in reasons]
-    matching.untold = number
-    if number < len(written):
-        written = await _written(matching, ids, changes, written, number)
-    kept = [ids[position] for position in written]
-    if matching.wants_frames("updated"):
-        positions, now = await matching.frames(kept, only_matching=False)
-        written = [written[position] for position in positions]
-    else:
-        now = matching.named(kept)
-    told = [with_version(cls, changes[position]) for position in written]
+    changes = [sent] * len(ids)
+    if listeners("update", cls):
+        changes = await _extended(matching, sent, len(ids), frames)
+    counted = [with_version(cls, change) for change in changes]
+
+    def contents() -> list[Any]:
+        parts = (c if isinstance(c, dict) else {"stages": c} for c in counted)
+        return [{"_id": id, **part} for id, part in zip(ids, parts, strict=True)]
+
+    outcome, number = await matching.send(UpdateOne, ids, [counted], contents, "nMatched")
+    failure = matching.failure(outcome, frames)
+    written = outcome.done()
+    with matching.asking(failure):
+        if number < len(written):
+            written = await _written(matching, ids, changes, written, number)
+        now = matching.named([ids[position] for position in written])
+        if matching.wants_frames("updated"):
+            positions, now = await matching.frames([f._document["_id"] for f in now])
+            written = [written[position] for position in positions]
+    told = [counted[position] for position in written]
     paths = tuple(dict.fromkeys(path for change in told for path in paths_in(change)))
-    of_batch = frames or matching.named(ids)
-    await matching.tell("updated", now, of_batch, reasons, failed, fields=paths, changes=told)
+    await matching.tell("updated", now, failure, fields=paths, changes=told)
 
 
 async def _extended(matching: Matching, sent: Any, count: int, frames: list[Any]) -> list[Any]:
@@ -175,22 +175,23 @@ def _shows(document: dict[str, Any], change: Any, codecs: CodecOptions[Any]) -> 
 
 async def _delete(matching: Matching, ids: list[Any]) -> None:
     cls = matching.cls
+    frames = matching.named(ids)
     if matching.wants_frames("delete", "deleted"):
         positions, frames = await matching.frames(ids, only_matching=True)
         ids = [ids[position] for position in positions]
         if not ids:
             return
-    else:
-        frames = matching.named(ids)
     if listeners("delete", cls):
         await emit(matching.port, "delete", cls, frames, {"session": matching.session})
-    requests = [DeleteOne(matching.filter(id), **matching.of_one) for id in ids]
-    reasons, failed, number = await matching.send(ids, requests, [{} for _ in ids], "nRemoved")
-    written = [position for position in range(len(ids)) if position not in reasons]
-    matching.untold = number
+
+    def contents() -> list[Any]:
+        return [{"_id": id} for id in ids]
+
+    outcome, number = await matching.send(DeleteOne, ids, [], contents, "nRemoved")
+    failure = matching.failure(outcome, frames)
+    written = outcome.done()
     if number < len(written):
-        asked = [ids[position] for position in written]
-        there = await matching.find(asked, {"_id": True})
+        with matching.asking(failure):
+            there = await matching.find([ids[position] for position in written], {"_id": True})
         written = [at for position, at in enumerate(written) if position not in there]
-    gone = [frames[position] for position in written]
-    await matching.tell("deleted", gone, frames, reasons, failed)
+    await matching.tell("deleted", [frames[position] for position in written], failure)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from bson import ObjectId
+from pymongo import DeleteOne, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     OperationFailure,
+    PyMongoError,
     ServerSelectionTimeoutError,
     WriteConcernError,
 )
 
 from ...encoding import ENCODING_ERRORS, unencodable
-from ...errors import LoomError, QueryError
+from ...errors import QueryError
 from .. import patterns
 from ..collations import add_collation
 from ..document import wrap
@@ -25,9 +28,10 @@ from ..ids import id_keys
 from ..port import Port
 from ..projections import plan_for
 from ..references import build
+from ..requests import Batch
 from ..stamping import stamp_updated
 from ..texts import normalise
-from .batches import bulk_error, reasons_of
+from .outcomes import Outcome, send
 from .reading import Options, compiled_filter, shared_options
 from .writing import after_event
 
@@ -101,7 +105,7 @@ class Matching:
         self.done = 0
         self.is_acknowledged = True
         #: of the batch in hand: what may have been written, and what no after-event has told of
-        self.sending: list[Any] = []
+        self.unknown: list[Any] = []
         self.untold = 0
 
     def is_heard(self, *events: str) -> bool:
@@ -152,7 +156,7 @@ class Matching:
         try:
             self.report(self.done)
         except BaseException as error:
-            add_note(error, self._so_far(error))
+            add_note(error, self._so_far())
             raise
         return self.done
 
@@ -167,7 +171,7 @@ class Matching:
                 await write(ids)
                 self.report(total)
         except BaseException as error:
-            add_note(error, self._so_far(error))
+            add_note(error, self._so_far())
             raise
         finally:
             await batches.aclose()
@@ -192,13 +196,13 @@ class Matching:
     def _is_in_transaction(self) -> bool:
         return self.session is not None and self.session.in_transaction
 
-    def _so_far(self, error: BaseException) -> str:
+    def _so_far(self) -> str:
         note = f"{self.place}: {self.done} documents were written"
         if self._is_in_transaction:
             note += ", in a transaction that may take them back"
-        if self.sending and not isinstance(error, (LoomError, ServerSelectionTimeoutError)):
-            first, last = self.sending[0], self.sending[-1]
-            note += f", and perhaps some of {len(self.sending)}, from _id={first!r} to {last!r}"
+        if self.unknown:
+            first, last = self.unknown[0], self.unknown[-1]
+            note += f", and perhaps some of {len(self.unknown)}, from _id={first!r} to {last!r}"
         if self.untold:
             note += f"; no event after it told of the last {self.untold}"
         return note
@@ -242,7 +246,9 @@ class Matching:
         wanted = enumerate(id_keys(ids, codecs))
         return {position: by_key[key] for position, key in wanted if key in by_key}
 
-    async def frames(self, ids: list[Any], *, only_matching: bool) -> tuple[list[int], list[Any]]:
+    async def frames(
+        self, ids: list[Any], *, only_matching: bool = False
+    ) -> tuple[list[int], list[Any]]:
         """Return the frames of ids as they are stored, and their positions."""
         plan = plan_for(self.cls, {})
         found = await self.find(ids, plan.driver, only_matching=only_matching)
@@ -254,41 +260,61 @@ class Matching:
         return wrap(self.cls, [{"_id": id} for id in ids])
 
     async def send(
-        self, ids: list[Any], requests: list[Any], contents: list[Any], count: str
-    ) -> tuple[dict[int, str], BulkWriteError | None, int]:
-        """Write a batch; return why some were not, by position, the failure, and how many were."""
-        contents = [{"_id": id, **content} for id, content in zip(ids, contents, strict=True)]
-        self.port.check(self.cls, contents)
-        batch = {k: v for k, v in self.options.items() if k not in _NOT_OF_BATCH}
-        failed = None
-        reasons: dict[int, str] = {}
-        self.sending = ids
-        try:
-            result = await self.port.write(self.cls, "bulk_write", contents, requests, **batch)
-            self.is_acknowledged = result.acknowledged
-            number = result.bulk_api_result[count] if result.acknowledged else len(ids)
-        except BulkWriteError as error:
-            failed = error
-            reasons = reasons_of(error, len(ids), True)
-            number = (error.details or {}).get(count, 0)
-        self.sending = []
+        self,
+        kind: type[UpdateOne] | type[DeleteOne],
+        ids: list[Any],
+        columns: list[list[Any]],
+        contents: Callable[[], list[Any]],
+        count: str,
+    ) -> tuple[Outcome, int]:
+        """Write a batch; return what is known of it, and how many documents were written."""
+        port, cls = self.port, self.cls
+        batch = Batch(
+            kind,
+            [[self.filter(id) for id in ids], *columns],
+            self.of_one,
+            lambda: port.check(cls, contents()),
+        )
+        options = {k: v for k, v in self.options.items() if k not in _NOT_OF_BATCH}
+        outcome = await send(port, cls, batch, contents, options, count)
+        number = len(outcome.done())
+        if outcome.error is None or isinstance(outcome.error, BulkWriteError):
+            number = min(number, outcome.matched)
+        self.is_acknowledged = port.collection(cls).write_concern.acknowledged
         self.done += number
-        return reasons, failed, number
+        self.untold = number
+        self.unknown = [ids[position] for position in outcome.unknown]
+        return outcome, number
+
+    def failure(self, outcome: Outcome, frames: list[Any]) -> Exception | None:
+        """Return what the caller is told of a batch once its after-event was sent, if anything.
+
+        Raises:
+            Exception: it, when there is nobody to ask what was written: a transaction has ended
+                with the failure, or the server does not answer.
+        """
+        failure = outcome.failure(self.place, frames)
+        if failure is not None and (
+            self._is_in_transaction or not isinstance(outcome.error, BulkWriteError)
+        ):
+            raise failure
+        return failure
+
+    @contextmanager
+    def asking(self, failure: Exception | None) -> Iterator[None]:
+        """Raise the failure of a batch when asking for what was written fails as well."""
+        try:
+            yield
+        except PyMongoError as error:
+            if failure is None:
+                raise
+            add_note(failure, f"{self.place}: asking what was written failed, too: {error}")
+            raise failure from error
 
     async def tell(
-        self,
-        event: str,
-        frames: list[Any],
-        of_batch: list[Any],
-        reasons: Mapping[int, str],
-        failed: BulkWriteError | None,
-        **payload: Any,
+        self, event: str, frames: list[Any], failure: Exception | None, **payload: Any
     ) -> None:
         """Send an after-event, then raise the failure of the batch, if any."""
         self.untold = 0
-        failure = None
-        if failed is not None:
-            failure = bulk_error(self.place, of_batch, reasons, failed)
-            failure.__cause__ = failed
         payload["session"] = self.session
         await after_event(self.port, event, self.cls, frames, failure, **payload)
