@@ -63,16 +63,18 @@ class Joining:
         Raises:
             TransactionError: the call is made where it cannot join.
         """
-        override = self._override()
-        found = None if override is None else override.transaction
-        if found is None or options.get("session") not in (None, found.session):
+        override = overrides.get() if self._context is None else self._context.get(overrides)
+        if override is None or override.transaction is None:
             return None
-        return found if found.is_joined_by(self, cls) else None
+        found = override.transaction
+        if options.get("session") not in (None, found.session) or not found.is_joined_by(self, cls):
+            return None
+        return found
 
     def session(self, cls: Any, options: Mapping[str, Any]) -> Any:
         """Return the session that a call uses: its own, or that of the transaction."""
         given = options.get("session")
-        if given is not None:
+        if given is not None or (self._context is None and overrides.get() is None):
             return given
         found = self.transaction(cls, options)
         return None if found is None else found.session
@@ -130,7 +132,7 @@ class Joining:
         Raises:
             TransactionError: the transaction takes no more commands.
         """
-        override = self._override()
+        override = overrides.get() if self._context is None else self._context.get(overrides)
         if override is None and not Connection.are_marked:
             return given
         added: dict[str, Any] = {}
