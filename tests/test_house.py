@@ -58,7 +58,8 @@ ORDER = """
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.document loom.frames.nodes
     loom.frames.links
-    loom.frames.referrers loom.frames.trees
+    loom.frames.declared_links loom.frames.trees
+    loom.frames.referrers
     loom.frames.projections loom.frames.subframes
     loom.frames.loaded
     loom.frames.keyed

@@ -15,7 +15,8 @@ from bson import ObjectId
 
 from loom import DefinitionError, Frame, Ref, SubFrame, default
 from loom.frames import annotations
-from loom.frames.referrers import current, referrers, steps_of
+from loom.frames.declared_links import steps_of
+from loom.frames.referrers import current, referrers
 
 if TYPE_CHECKING:
     from decimal import Decimal as Elsewhere

@@ -17,7 +17,7 @@ from .port import Port
 from .projections import plan_for
 from .trees import pack
 
-__all__ = ["Doomed", "guarded", "undone"]
+__all__ = ["Doomed", "being_deleted", "guarded", "undone"]
 
 #: What is being deleted around a call, by collection: listeners may ask for it again.
 _deleting: ContextVar[frozenset[tuple[str, bytes]]] = ContextVar(
@@ -36,6 +36,12 @@ def guarded(port: Port, cls: Any, ids: Iterable[Any]) -> Iterator[None]:
         yield
     finally:
         _deleting.reset(token)
+
+
+def being_deleted(port: Port, cls: Any) -> frozenset[bytes]:
+    """Return the packed ids of a class's collection that deletes around this call are at work on."""
+    name = port.collection(cls).full_name
+    return frozenset(id for place, id in _deleting.get() if place == name)
 
 
 def undone(port: Port, cls: Any, ids: Iterable[Any]) -> list[Any]:

@@ -47,7 +47,8 @@ def _declare(cls: Any) -> list[tuple[str, Any]]:
         return []
     known = referrers()
     names = {parent._collection for parent in cls.__mro__ if getattr(parent, "_is_frame", False)}
-    if known.problems or any(link.target._collection in names for link in known.links):
+    targets = [link.target for link in known.links]
+    if known.problems or any(t is not None and t._collection in names for t in targets):
         return [("delete", keep_references_whole)]
     return []
 
@@ -116,7 +117,9 @@ async def cascade(
     if not targets:
         return
     with ExitStack() as stack:
-        for kind, alike in _by_class(frames).items():
+        current = running()
+        is_deleting = current is not None and current.event in ("delete", "deleted", "committed")
+        for kind, alike in _by_class(frames).items() if is_deleting else ():
             own = [frame._document["_id"] for frame in alike if "_id" in frame._document]
             stack.enter_context(guarded(port, kind, own))
         place = f"{cls.__name__}.cascade"
@@ -127,11 +130,11 @@ async def cascade(
 def _values(frame: Any, field: str) -> Iterable[Any]:
     """Return what a frame holds at a path, through lists and declared maps."""
     from .links import MAP, Link
-    from .referrers import steps_of
+    from .declared_links import steps_of
 
     steps = steps_of(type(frame), field)
     if MAP in steps[:-1]:
-        return Link(type(frame), steps, "cascade", None).values(frame._document)
+        return Link(type(frame), steps, "cascade", type(frame)).values(frame._document)
     return lookup_all(frame._document, field)
 
 
@@ -173,7 +176,7 @@ async def nullify(
 ) -> None:
     """Set `field` to None where a document of `ref_cls` points to one of the frames."""
     from .links import Link
-    from .referrers import steps_of
+    from .declared_links import steps_of
 
     ids = _own_ids(cls, ref_cls, field, frames, "nullify")
     link = Link(ref_cls, steps_of(ref_cls, field), "nullify", cls)
@@ -191,7 +194,7 @@ async def pull(
 ) -> None:
     """Take the frames out of the list or map `field` of the documents of `ref_cls`."""
     from .links import LIST, Link
-    from .referrers import steps_of
+    from .declared_links import steps_of
 
     ids = _own_ids(cls, ref_cls, field, frames, "pull")
     steps = steps_of(ref_cls, field)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any, Final, Literal
+from weakref import ref
 
 from .values import to_refs
 
@@ -38,15 +39,14 @@ class Link:
     """One place where documents refer to others.
 
     Attributes:
-        cls: the class of the documents that refer.
         steps: the way to the reference: `("lairs", LIST, "keeper")`.
+        path: the same as a dotted path.
         act: what a delete does there.
-        target: the class of what is referred to.
         is_heard: whether that sends events.
         new_default: makes the value that `"default"` sets.
     """
 
-    __slots__ = ("act", "cls", "is_heard", "new_default", "path", "steps", "target")
+    __slots__ = ("_cls", "_target", "act", "is_heard", "new_default", "path", "steps")
 
     def __init__(
         self,
@@ -57,16 +57,27 @@ class Link:
         is_heard: bool = True,
         new_default: Callable[[], Any] | None = None,
     ) -> None:
-        self.cls = cls
+        # What is known of classes does not keep them.
+        self._cls = ref(cls)
         self.steps = steps
         self.act: Act = act
-        self.target = target
+        self._target = ref(target)
         self.is_heard = is_heard
         self.new_default = new_default
         self.path = ".".join(step for step in steps if isinstance(step, str))
 
     def __repr__(self) -> str:
         return f"Link({self.place}, {self.act})"
+
+    @property
+    def cls(self) -> Any:
+        """The class of the documents that refer."""
+        return self._cls()
+
+    @property
+    def target(self) -> Any:
+        """The class of what is referred to."""
+        return self._target()
 
     @property
     def place(self) -> str:
@@ -128,11 +139,11 @@ class Link:
         if isinstance(step, str):
             inner = f"{value}.{step}"
             if self.act == "default" and _is_last_name(rest):
-                loosened = {"$cond": [_holds(inner, rest), {"$literal": new}, inner]}
+                loosened: Any = {"$literal": new}
             else:
                 loosened = self._loosened(inner, rest, new)
-            is_there = {"$and": [_is_object(value), {"$ne": [{"$type": inner}, "missing"]}]}
-            return {"$cond": [is_there, {"$mergeObjects": [value, {step: loosened}]}, value]}
+            refers = {"$and": [_is_object(value), _holds(inner, rest)]}
+            return {"$cond": [refers, {"$mergeObjects": [value, {step: loosened}]}, value]}
         name = _variable(value)
         is_pulled = self.act == "pull" and not rest
         if step is LIST:

@@ -8,13 +8,14 @@ referrers, and the next delete of the same documents finds the rest.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import DefinitionError, Restricted
 from . import operations
-from .doomed import Doomed, guarded
+from .doomed import Doomed, being_deleted, guarded
 from .events import add_note, listeners
 from .links import Holder, Link
 from .port import Port
@@ -154,7 +155,10 @@ class Clearing:
         cls = current(place.cls)
         found: dict[tuple[int, Any], Applied] = {}
         for link in known.links:
-            is_foreign = self._is_foreign(current(link.target), cls)
+            target = link.target
+            if target is None or link.cls is None:
+                continue  # classes that are no longer there
+            is_foreign = self._is_foreign(current(target), cls)
             if is_foreign is None:
                 continue
             referring = self._place(link.cls)
@@ -167,12 +171,12 @@ class Clearing:
         """Tell whether references to a class can mean documents of another, and how.
 
         They are looked for in the collection of the class that is named. A child may have a
-        collection of its own. Classes made in functions are each other's only by inheritance.
+        collection of its own. Classes made by functions know each other by inheritance only.
         """
         is_child = issubclass(cls, target)
         if cls._collection == target._collection and self._key(cls) == self._key(target):
-            is_beside = "<locals>" not in f"{cls.__qualname__}{target.__qualname__}"
-            return False if is_child or is_beside or issubclass(target, cls) else None
+            is_related = is_child or issubclass(target, cls)
+            return False if is_related or (_is_imported(cls) and _is_imported(target)) else None
         return True if is_child else None
 
     async def _chunks(
@@ -210,12 +214,20 @@ class Clearing:
         """Put what refers to some of the newest into the tree."""
         link, codecs = applied.link, applied.place.codecs
         wanted = {pack(id, codecs) for id in ids}
+        elsewhere = self._elsewhere(applied.place)
         async for documents in self._referring(link, ids, link.projection):
             found = []
             for document in documents:
-                values = {pack(value, codecs) for value in link.values(document)}
-                found.append((pack(document["_id"], codecs), [*values & wanted]))
+                id = pack(document["_id"], codecs)
+                if id not in elsewhere:
+                    values = {pack(value, codecs) for value in link.values(document)}
+                    found.append((id, [*values & wanted]))
             self.tree.add(link, applied.place, place, found)
+
+    def _elsewhere(self, place: Place) -> frozenset[bytes]:
+        """Return what a delete around this one deletes."""
+        going = being_deleted(self.port, place.cls)
+        return going - self.tree.roots.keys() if place is self.root else going
 
     async def _referring(
         self, link: Link, ids: Sequence[Any], projection: dict[str, Any]
@@ -263,7 +275,9 @@ class Clearing:
         is_one_query = not tree.size and len(tree.roots) <= self.port.reference_chunk(link.cls)
         options = self._options(link.cls)
         count = 0
-        if not tree.holds_any(applied.place) and (is_single or is_one_query):
+        elsewhere = self._elsewhere(applied.place)
+        is_free = not tree.holds_any(applied.place) and not elsewhere
+        if is_free and (is_single or is_one_query):
             async for ids in self._chunks(place, applied):
                 count += await self.port.count(link.cls, link.filter(ids), options)
             return count
@@ -273,7 +287,9 @@ class Clearing:
                 packed = [pack(document["_id"], applied.place.codecs) for document in documents]
                 goes = tree.holds(applied.place, packed)
                 count += tree.count_once(
-                    id for id, gone in zip(packed, goes, strict=True) if not gone
+                    id
+                    for id, gone in zip(packed, goes, strict=True)
+                    if not gone and id not in elsewhere
                 )
         return count
 
@@ -328,6 +344,11 @@ class Clearing:
         if len(reasons) == 1:
             return {**wanted, **reasons[0]}
         return {**wanted, "$or": reasons} if reasons else wanted
+
+
+def _is_imported(cls: Any) -> bool:
+    """Tell a class that a module has from one that a function made."""
+    return "<locals>" not in cls.__qualname__ and cls.__module__ in sys.modules
 
 
 def _comes_before(link: Link, other: Link) -> bool:

@@ -11,26 +11,32 @@ import re
 import sys
 import types
 import typing
-from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import Annotated, Any, NamedTuple, TypeAlias
+from weakref import ReferenceType, WeakKeyDictionary
+from weakref import ref as ref_to
 
 from .. import epoch
 from ..errors import DefinitionError
 from .annotations import Annotation, evaluated, failure_of, resolved_annotations
 from .document import Document
-from .links import LIST, MAP, Link, Step
+from .declared_links import is_final, links_of
+from .links import Link
 from .marks import Ref
 from .paths import split
 
-__all__ = ["Referrers", "current", "referrers", "steps_of"]
+__all__ = ["Referrers", "current", "referrers"]
 
 _ABSENT: Any = object()
 #: More aliases of aliases than anybody writes.
 _DEEPEST = 20
 #: `Annotated`, `loom.Ref`, `Company`: names joined by dots.
-_NAMES = re.compile(r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*)*")
+_NAMED = re.compile(r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*)*")
+
+
+#: What names mean: in the function around a class, in its module, everywhere.
+_Names: TypeAlias = tuple[Mapping[str, Any], ...]
 
 
 class Referrers(NamedTuple):
@@ -58,7 +64,10 @@ def referrers() -> Referrers:
     global _found
     if _found[0] != epoch.current:
         number = epoch.current
-        _found = number, _find()
+        found = _find()
+        if found.problems:
+            return found  # a class that is forgotten solves them, and is not noticed
+        _found = number, found
     return _found[1]
 
 
@@ -101,7 +110,7 @@ def _find() -> Referrers:
     for cls in classes:
         if cls._is_frame:
             try:
-                links += _links(cls, cls, (), ())
+                links += links_of(cls)
             except DefinitionError as error:
                 problems[str(error)] = None
     return Referrers(tuple(links), tuple(problems))
@@ -109,30 +118,30 @@ def _find() -> Referrers:
 
 # What may hold a Ref, before anything is resolved
 
-#: Per class: of which definition it is known, and what.
-_known: WeakKeyDictionary[type, tuple[Any, bool]] = WeakKeyDictionary()
+#: What is known of classes for good.
+_known: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 
 def _may_refer(cls: Any) -> bool:
     """Tell whether a class's own annotations may hold a `Ref`."""
-    definition = cls._definition
     known = _known.get(cls)
-    if known is None or known[0] is not definition:
-        verdicts = [_may_hold(written) for written in definition.own.annotations.values()]
-        known = definition, any(verdicts)
-        if known[1] or None not in verdicts:
+    if known is None:
+        written = cls._definition.own.annotations.values()
+        verdicts = [_may_hold(annotation) for annotation in written]
+        known = any(verdicts)
+        if known or None not in verdicts:
             _known[cls] = known
-    return known[1]
+    return known
 
 
 def _may_hold(written: Annotation) -> bool | None:
     """Tell whether an annotation may hold a `Ref`, None when it names what is not there yet."""
     module = sys.modules.get(written.module)
-    names = ChainMap(written.scope, vars(module) if module else {}, vars(builtins))
+    names = (written.scope, vars(module) if module else {}, vars(builtins))
     return _speaks(written.text, names, 0)
 
 
-def _speaks(value: Any, names: Mapping[str, Any], depth: int) -> bool | None:
+def _speaks(value: Any, names: _Names, depth: int) -> bool | None:
     """Tell whether what stands in an annotation is a `Ref` or holds one, None if not known."""
     if isinstance(value, typing.ForwardRef):
         value = value.__forward_arg__
@@ -141,7 +150,7 @@ def _speaks(value: Any, names: Mapping[str, Any], depth: int) -> bool | None:
     if depth > _DEEPEST:
         return False  # an alias of itself
     if isinstance(value, str):
-        members = [_named(found, names) for found in _NAMES.findall(value)]
+        members = [_named(found, names) for found in _NAMED.findall(value)]
     elif type(value).__name__ == "TypeAliasType":
         try:
             members = [value.__value__]
@@ -155,10 +164,10 @@ def _speaks(value: Any, names: Mapping[str, Any], depth: int) -> bool | None:
     return True if any(verdicts) else None if None in verdicts else False
 
 
-def _named(dotted: str, names: Mapping[str, Any]) -> Any:
+def _named(dotted: str, names: _Names) -> Any:
     """Return what a name means in an annotation."""
     first, *others = (part.strip() for part in dotted.split("."))
-    value = names.get(first, _ABSENT)
+    value = next((scope[first] for scope in names if first in scope), _ABSENT)
     for part in others:
         is_holder = isinstance(value, (type, types.ModuleType))
         value = getattr(value, part, _ABSENT) if is_holder else _ABSENT
@@ -171,11 +180,13 @@ def _pending(classes: list[Any], speaking: list[Any]) -> Iterator[str]:
     embedded = {cls.__name__ for cls in speaking if cls._is_subframe}
     for cls in classes:
         resolved = resolved_annotations(cls._definition)
+        if is_final(cls):
+            continue
         for field, written in cls._definition.own.annotations.items():
             if field in resolved:
                 continue
             names = {
-                part for found in _NAMES.findall(str(written.text)) for part in found.split(".")
+                part for found in _NAMED.findall(str(written.text)) for part in found.split(".")
             }
             if _may_hold(written) or names & embedded:
                 yield _unresolved(cls, field, written)
@@ -189,157 +200,3 @@ def _unresolved(cls: Any, field: str, written: Annotation) -> str:
         f"delete, got {text!r} ({reason}); import what it names, else what refers there would be "
         "forgotten"
     )
-
-
-# What resolved annotations say
-
-
-class _Reference(NamedTuple):
-    """What one part of an annotation says."""
-
-    holders: tuple[Step, ...]
-    refs: tuple[Ref, ...]
-    target: Any
-
-
-def steps_of(cls: Any, path: str) -> tuple[Step, ...]:
-    """Return the way along a path, through the lists and maps that annotations tell of.
-
-    >>> from loom import Frame
-    >>> class Dragon(Frame):
-    ...     loot: dict[str, int]
-    >>> steps_of(Dragon, "loot")
-    ('loot', <Holder.MAP: '{}'>)
-    """
-    names = split(path)
-    if any(name.isdigit() for name in names):
-        return tuple(names)
-    steps: list[Step] = []
-    holder: Any = cls
-    for name in names:
-        steps.append(name)
-        definition: Any = getattr(holder, "_definition", None)
-        holder = None
-        if definition is not None and name in (resolved := resolved_annotations(definition)):
-            found = [*_references(resolved[name], (), (), definition.annotations[name])]
-            if len({reference.holders for reference in found}) == 1:
-                steps += found[0].holders
-                holder = found[0].target
-    return tuple(steps)
-
-
-def _links(cls: Any, holder: Any, way: tuple[Step, ...], above: tuple[Any, ...]) -> Iterator[Link]:
-    """Yield the links of a class; `holder` is itself or a class of documents embedded in it."""
-    definition = holder._definition
-    resolved = resolved_annotations(definition)
-    for field, annotation in resolved.items():
-        for holders, refs, target in _references(annotation, (), (), definition.annotations[field]):
-            steps = (*way, field, *holders)
-            if getattr(target, "_is_subframe", False):
-                if target not in above and target is not holder:
-                    yield from _links(cls, target, steps, (*above, holder))
-                elif _refers(target, ()):
-                    raise DefinitionError(
-                        f"{holder.__name__}.{field}: expected embedded documents of a known depth "
-                        f"where a Ref is declared, got {target.__name__} inside itself; declare "
-                        "the Ref without on_delete, and use listeners"
-                    )
-            link = _link(cls, holder, field, steps, refs, target)
-            if link is not None:
-                yield link
-
-
-def _refers(cls: Any, above: tuple[Any, ...]) -> bool:
-    """Tell whether a class of embedded documents holds a link at any depth."""
-    return any(
-        any(ref.on_delete for ref in refs)
-        or (
-            getattr(target, "_is_subframe", False)
-            and target not in (*above, cls)
-            and _refers(target, (*above, cls))
-        )
-        for field, annotation in resolved_annotations(cls._definition).items()
-        for _, refs, target in _references(annotation, (), (), cls._definition.annotations[field])
-    )
-
-
-def _references(
-    annotation: Any, holders: tuple[Step, ...], refs: tuple[Ref, ...], written: Annotation
-) -> Iterator[_Reference]:
-    """Yield what an annotation refers to, and the lists and maps on the way."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if isinstance(annotation, (str, typing.ForwardRef)):
-        # What Python 3.10 leaves inside `Annotated[list["Lair"], ...]`.
-        text = getattr(annotation, "__forward_arg__", annotation)
-        annotation = evaluated(written._replace(text=text))
-        if isinstance(annotation, (str, typing.ForwardRef, type(None))):
-            yield _Reference(holders, refs, text)
-            return
-    elif origin is Annotated:
-        refs = (*refs, *(mark for mark in annotation.__metadata__ if isinstance(mark, Ref)))
-        annotation = annotation.__origin__
-    elif type(annotation).__name__ == "TypeAliasType":  # `type Owner = ...`, from 3.12 on
-        annotation = annotation.__value__
-    elif origin is typing.Union or origin is types.UnionType:
-        for member in arguments:
-            if member is not type(None):
-                yield from _references(member, holders, refs, written)
-        return
-    elif isinstance(origin, type) and issubclass(origin, Iterable) and arguments:
-        step = MAP if issubclass(origin, Mapping) else LIST
-        members = arguments[-1:] if step is MAP else [a for a in arguments if a is not ...]
-        for member in members:
-            yield from _references(member, (*holders, step), refs, written)
-        return
-    else:
-        yield _Reference(holders, refs, origin or annotation)
-        return
-    yield from _references(annotation, holders, refs, written)
-
-
-def _link(
-    cls: Any, holder: Any, field: str, steps: tuple[Step, ...], refs: tuple[Ref, ...], target: Any
-) -> Link | None:
-    """Return the link of a reference, None when nothing is declared for it.
-
-    Raises:
-        DefinitionError: what is declared cannot be carried out.
-    """
-    acts = {ref for ref in refs if ref.on_delete is not None}
-    if not acts:
-        return None
-    place = f"{holder.__name__}.{field}"
-    if len(acts) > 1:
-        shown = " and ".join(sorted(map(repr, acts)))
-        raise DefinitionError(f"{place}: expected one on_delete, got {shown}; leave one")
-    (ref,) = acts
-    if not (isinstance(target, type) and getattr(target, "_is_frame", False)):
-        raise DefinitionError(
-            f"{place}: expected a Frame class that {ref!r} refers to, got "
-            f"{getattr(target, '__name__', target)}; annotate the field with the class"
-        )
-    act = ref.on_delete
-    assert act is not None
-    if act == "pull" and isinstance(steps[-1], str):
-        raise DefinitionError(
-            f"{place}: expected a list or map to pull from, got one {target.__name__}; "
-            "use on_delete='nullify'"
-        )
-    if steps == ("_id",) and act not in ("cascade", "restrict"):
-        raise DefinitionError(
-            f"{place}: expected on_delete='cascade' or 'restrict' for an _id, which cannot change, "
-            f"got {act!r}"
-        )
-    new_default = None
-    if act == "default":
-        definition = holder._definition
-        if field not in definition.defaults:
-            raise DefinitionError(
-                f"{place}: expected a default for on_delete='default', got none; write it after "
-                "the annotation, or use on_delete='nullify'"
-            )
-
-        def new_default() -> Any:
-            return definition.new_default(field)
-
-    return Link(cls, steps, act, target, ref.events, new_default)

@@ -1,7 +1,8 @@
 """Trees: the documents that one delete takes with it, by id, and the order in which they go.
 
-Leaves first: a document goes when nothing that goes with it refers to it any more. Circles are cut
-where they are farthest from the root.
+Leaves first: a document goes when nothing that goes with it refers to it any more. Documents are
+placed in rounds, from the roots outwards: in each round those all of whose references are placed;
+the last round goes first. A circle is cut where it is nearest to the root.
 """
 
 from __future__ import annotations
@@ -33,18 +34,19 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -{CACHE};
 CREATE TABLE node (
     number INTEGER PRIMARY KEY, place INTEGER, id BLOB, depth INTEGER, heard INTEGER,
-    referrers INTEGER DEFAULT 0, round INTEGER, UNIQUE (place, id)
+    waiting INTEGER DEFAULT 0, round INTEGER, UNIQUE (place, id)
 );
 CREATE TABLE edge (
     source INTEGER, target INTEGER, link INTEGER, PRIMARY KEY (source, target, link)
 ) WITHOUT ROWID;
-CREATE TABLE freed (target INTEGER PRIMARY KEY, count INTEGER);
+CREATE TABLE freed (source INTEGER PRIMARY KEY, count INTEGER);
 CREATE TABLE counted (id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _INDEXES = (
-    "CREATE INDEX leaf ON node (number) WHERE referrers = 0 AND round IS NULL",
-    "CREATE INDEX waiting ON node (depth) WHERE round IS NULL",
-    "CREATE INDEX ordered ON node (round)",
+    "CREATE INDEX referrers ON edge (target)",
+    "CREATE INDEX ready ON node (number) WHERE waiting = 0 AND round IS NULL",
+    "CREATE INDEX unplaced ON node (depth) WHERE round IS NULL",
+    "CREATE INDEX placed ON node (round)",
 )
 _ADD_NODE = """
 INSERT INTO node (place, id, depth, heard) VALUES (?, ?, ?, ?)
@@ -57,12 +59,12 @@ WHERE source.place = ? AND source.id = ? AND target.place = ? AND target.id = ?
 """
 _FREE = """
 INSERT INTO freed
-SELECT edge.target, count(*) FROM node JOIN edge ON edge.source = node.number
-WHERE edge.source <> edge.target AND node.round IS ? GROUP BY edge.target
+SELECT edge.source, count(*) FROM node JOIN edge ON edge.target = node.number
+WHERE edge.source <> edge.target AND node.round IS ? GROUP BY edge.source
 """
 _COUNT = """
-UPDATE node SET referrers = referrers + ? * (SELECT count FROM freed WHERE target = number)
-WHERE number IN (SELECT target FROM freed)
+UPDATE node SET waiting = waiting + ? * (SELECT count FROM freed WHERE source = number)
+WHERE number IN (SELECT source FROM freed)
 """
 _REASONS = """
 SELECT edge.link, node.id FROM edge JOIN node ON node.number = edge.target
@@ -268,10 +270,10 @@ class Tree:
         round = 0
         while True:
             placed = db.execute(
-                "UPDATE node SET round = ? WHERE referrers = 0 AND round IS NULL", (round,)
+                "UPDATE node SET round = ? WHERE waiting = 0 AND round IS NULL", (round,)
             ).rowcount
             if not placed:
-                (depth,) = db.execute("SELECT max(depth) FROM node WHERE round IS NULL").fetchone()
+                (depth,) = db.execute("SELECT min(depth) FROM node WHERE round IS NULL").fetchone()
                 if depth is None:
                     return
                 db.execute(
@@ -281,7 +283,7 @@ class Tree:
             round += 1
 
     def _free(self, round: int | None) -> None:
-        """Count the referrers of all, or no longer those that have gone in a round."""
+        """Count the references to what is not placed, or no longer those to a round."""
         db = self._opened()
         db.execute(_FREE, (round,))
         db.execute(_COUNT, (1 if round is None else -1,))
@@ -301,7 +303,7 @@ class Tree:
             return
         rows = self._db.execute(
             "SELECT place, depth = 0, heard, number, id FROM node WHERE round >= 0 "
-            "ORDER BY round, place, depth = 0, heard, number"
+            "ORDER BY round DESC, place, depth = 0, heard, number"
         )
         for (place, is_root, heard), group in groupby(rows, itemgetter(0, 1, 2)):
             while part := [*islice(group, size)]:
