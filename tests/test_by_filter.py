@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import pytest
 from bson import Decimal128, Int64, ObjectId
@@ -45,6 +46,7 @@ from loom.frames.indexes import Index
 from loom.frames.stamping import stamp_updated
 
 from .conftest import Commands, Runtime, Server
+from .proxy import Proxy
 from .zoo import Dragon, Item, Lair
 
 
@@ -768,6 +770,25 @@ async def test_a_shortfall_never_leaves_out_what_was_written(
         assert 1 not in after
 
 
+@contextmanager
+def clients(server: Server, db: str, uri: str = "", **options: Any) -> Iterator[None]:
+    """Let Loom use clients of a test's own."""
+    options = {"tz_aware": True, "heartbeatFrequencyMS": 500, **options}
+    client: MongoClient[Any] = MongoClient(uri or server.uri, **options)
+
+    async def make() -> AsyncMongoClient[Any]:
+        return AsyncMongoClient(uri or server.uri, **options)
+
+    aio = server.loop.run_until_complete(make())
+    loom.connect(client, aio=aio, db=db, reference_chunk=25 if server.is_embedded else None)
+    try:
+        yield
+    finally:
+        client.close()
+        server.loop.run_until_complete(aio.close())
+        server.loop.run_until_complete(asyncio.sleep(0.01))  # lost connections are closed in it
+
+
 @pytest.fixture
 def after_update(server: Server, db: str) -> Iterator[list[Callable[[], object]]]:
     """A list of functions that are called once the server has answered the first update."""
@@ -779,17 +800,8 @@ def after_update(server: Server, db: str) -> Iterator[list[Callable[[], object]]
                 while calls:
                     calls.pop()()
 
-    options: dict[str, Any] = {"tz_aware": True, "event_listeners": [Answered()]}
-    client: MongoClient[Any] = MongoClient(server.uri, **options)
-
-    async def make() -> AsyncMongoClient[Any]:
-        return AsyncMongoClient(server.uri, **options)
-
-    aio = server.loop.run_until_complete(make())
-    loom.connect(client, aio=aio, db=db, reference_chunk=25 if server.is_embedded else None)
-    yield calls
-    client.close()
-    server.loop.run_until_complete(aio.close())
+    with clients(server, db, event_listeners=[Answered()]):
+        yield calls
 
 
 async def test_documents_changed_by_others_right_after(
@@ -1110,20 +1122,6 @@ async def test_without_acknowledgement(call: Runtime, heard: bool) -> None:
 @pytest.fixture
 def fail(server: Server, db: str) -> Iterator[Callable[..., Any]]:
     """`with fail(["update"], skip=3, errorCode=...)`: such commands fail after some that do not."""
-    options: dict[str, Any] = {
-        "appName": db,
-        "heartbeatFrequencyMS": 500,
-        "tz_aware": True,
-        "event_listeners": [server.commands],
-    }
-    client: MongoClient[Any] = MongoClient(server.uri, **options)
-
-    async def make() -> AsyncMongoClient[Any]:
-        return AsyncMongoClient(server.uri, **options)
-
-    aio = server.loop.run_until_complete(make())
-    chunk = 25 if server.is_embedded else None
-    loom.connect(client, aio=aio, db=db, reference_chunk=chunk)
 
     @contextmanager
     def failing(
@@ -1145,9 +1143,85 @@ def fail(server: Server, db: str) -> Iterator[Callable[..., Any]]:
         finally:
             admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
-    yield failing
-    client.close()
-    server.loop.run_until_complete(aio.close())
+    with clients(server, db, appName=db):
+        yield failing
+
+
+@pytest.fixture
+def proxy(server: Server, db: str) -> Iterator[Proxy]:
+    """A server that takes three writes in a message and loses its answers when it is told to."""
+    place = urlsplit(server.uri)
+    assert place.port is not None
+    made = Proxy((str(place.hostname), place.port), batch=3)
+    with clients(server, db, f"mongodb://127.0.0.1:{made.port}/?directConnection=true"):
+        yield made
+    made.close()
+
+
+@pytest.mark.parametrize("step", range(4))
+async def test_an_answer_that_is_lost(call: Runtime, proxy: Proxy, step: int) -> None:
+    """What the server has done and could not say is not done again."""
+    fill(10)
+    told: list[Any] = []
+    for event in ("updated", "deleted"):
+        Dragon.listen(event, lambda frames: told.extend(f._id for f in frames))
+    with proxy.plan("update", *["pass"] * step, "after"):
+        assert 10 == await call(Dragon).update_where(
+            Q.age < 99, {"$inc": {"age": 100}}, batch_size=8
+        )
+    assert [n + 100 for n in range(10)] == ages()
+    with proxy.plan("delete", *["pass"] * step, "after"):
+        assert 10 == await call(Dragon).delete_where(Q.age > 99, batch_size=8)
+
+    assert [] == stored()
+    assert [*range(10)] * 2 == told
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+async def test_answers_that_stay_lost(call: Runtime, proxy: Proxy, lost: str) -> None:
+    """What is known of a batch that is sent in parts is told; nothing is written twice."""
+    fill(20)
+    told: list[Any] = []
+    Dragon.listen("updated", lambda frames: told.extend(f._id for f in frames))
+    with (
+        proxy.plan("update", *["pass"] * 4, lost, lost),
+        pytest.raises(BulkError) as caught,
+    ):
+        await call(Dragon).update_where(Q.age < 99, {"$inc": {"age": 100}}, batch_size=8)
+    error = caught.value
+    done = 14 if lost == "after" else 11
+
+    assert [*range(8)] == told
+    assert [8, 9, 10] == [f._id for f in error.frames_written]
+    assert [11, 12, 13] == [f._id for f, _ in error.frames_unknown]
+    assert [14, 15] == [f._id for f, _ in error.frames_failed]
+    assert (
+        "Dragon.update_where: 11 documents were written, and perhaps some of 3, from _id=11 to 13; "
+        "no event after it told of the last 3"
+    ) in notes(error)
+    assert [n + 100 * (n < done) for n in range(20)] == ages()
+    # What still matches is what is left.
+    assert 20 - done == await call(Dragon).update_where(Q.age < 99, {"$inc": {"age": 100}})
+    assert [n + 100 for n in range(20)] == ages()
+
+
+async def test_asking_that_fails(
+    call: Runtime, server: Server, db: str, fail: Callable[..., Any]
+) -> None:
+    """A batch that failed, and of which nothing can be asked, ends with its own failure."""
+    fill(6)
+    raw = server.client[db]["Dragon"]
+    raw.create_index("secret", unique=True, sparse=True)
+    raw.update_one({"_id": 5}, {"$set": {"secret": 3}})
+    Dragon.listen("updated", lambda frames: pytest.fail("told of what nobody could read"))
+    with (
+        fail(["find"], skip=1, errorCode=13),
+        pytest.raises(BulkError) as caught,
+    ):
+        await call(Dragon).update_where(Q.age < 5, [{"$set": {"secret": Q.age}}])
+    assert [0, 1, 2] == [f._id for f in caught.value.frames_written]
+    assert "asking what was written failed, too" in notes(caught.value)
+    assert "3 documents were written; no event after it told of the last 3" in notes(caught.value)
 
 
 async def test_a_lost_connection_is_survived(call: Runtime, fail: Callable[..., Any]) -> None:
@@ -1520,10 +1594,6 @@ async def _in_session(call: Runtime, session: Any) -> None:
 
 def test_memory_is_bounded(server: Server, db: str, heard: bool) -> None:
     """Six times the documents take hardly more memory."""
-    # The client of the other tests keeps what it sends.
-    client: MongoClient[Any] = MongoClient(server.uri)
-    chunk = 25 if server.is_embedded else None
-    loom.connect(client, db=db, reference_chunk=chunk)
 
     def peak(count: int) -> int:
         Dragon.get_collection().delete_many({})
@@ -1536,7 +1606,8 @@ def test_memory_is_bounded(server: Server, db: str, heard: bool) -> None:
         finally:
             tracemalloc.stop()
 
-    with client:
+    # The client of the other tests keeps what it sends.
+    with clients(server, db):
         peak(100)
         few = peak(300)
         many = peak(1_800)
