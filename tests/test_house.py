@@ -39,7 +39,7 @@ ORDER = """
     loom.frames.paths loom.encoding
     loom.clients
     loom.switches
-    loom.frames.ids
+    loom.frames.ids loom.frames.predicates
     loom.frames.patterns loom.frames.values loom.frames.plans
     loom.frames.fetching
     loom.frames.conditions
@@ -78,6 +78,10 @@ ORDER = """
     loom.frames.behaviours loom.frames.doomed loom.frames.releases
     loom.frames.on_delete
     loom.frames.integrity
+    loom.frames.transitions
+    loom.frames.recounting
+    loom.frames.counting
+    loom.frames.counters
     loom.frames.bulk
     loom.frames.aio
     loom.frames.frame_reading

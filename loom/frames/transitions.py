@@ -1,0 +1,333 @@
+"""What a write makes of stored documents: some of their fields before it, and after it.
+
+A listener that must know both reads the documents before the write. What is stored after it
+follows from the update document, as far as that assigns and removes; else it is read.
+
+Writes nest: a listener may write the same class, even the same document. So the documents read
+for an event wait, with those of the writes around it, until the event after the write takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import deepcopy
+from operator import is_
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from pymongo import ReadPreference
+
+from ..connection import with_options
+from .ids import id_keys
+from .paths import is_ancestor, split, without_descendants
+from .port import Port
+from .predicates import as_compared
+
+__all__ = ["Transition", "are_touched", "on_primary", "read_before", "taken"]
+
+#: The fields of a stored document that matter, by their paths; None for one that is not there.
+Part = dict[str, Any] | None
+
+#: How many writes are remembered at most: those around each other, and those that failed.
+_DEPTH = 100
+
+
+class Transition:
+    """The documents of one write, as they were stored before it.
+
+    Attributes:
+        event: the event before the write.
+        place: database and collection.
+        before: the documents by the keys of their ids.
+        is_read: whether they were read; else the write cannot change what matters.
+        after: the same after the write, once it is known.
+    """
+
+    __slots__ = ("after", "before", "event", "heard", "is_read", "place", "told", "waiting")
+
+    def __init__(
+        self, event: str, place: str, heard: list[Any], before: dict[Any, Part], is_read: bool
+    ) -> None:
+        self.event = event
+        self.place = place
+        self.before = before
+        self.is_read = is_read
+        self.after: dict[Any, Part] | None = None
+        #: the frames of the events before and after it, which are the same for all that listen
+        self.heard = heard
+        self.told: list[Any] | None = None
+        self.waiting: set[Any] = set()
+
+
+_pending: ContextVar[tuple[Transition, ...]] = ContextVar("loom.transitions", default=())
+
+
+@contextmanager
+def on_primary(port: Port, cls: Any) -> Iterator[None]:
+    """Read a class from the primary inside the block: others may not have the last write yet."""
+    if port.collection(cls).read_preference == ReadPreference.PRIMARY:
+        yield
+        return
+    with with_options(cls, {"read_preference": ReadPreference.PRIMARY}):
+        yield
+
+
+def _place(port: Port, cls: Any) -> str:
+    return str(port.collection(cls).full_name)
+
+
+def _codecs(port: Port, cls: Any) -> CodecOptions[Any]:
+    found: CodecOptions[Any] = port.collection(cls).codec_options
+    return found
+
+
+def _keys(port: Port, cls: Any, frames: Iterable[Any]) -> list[Any]:
+    return id_keys([frame._document["_id"] for frame in frames], _codecs(port, cls))
+
+
+def _are_same(frames: list[Any], others: list[Any]) -> bool:
+    return len(frames) == len(others) and all(map(is_, frames, others))
+
+
+async def _stored(
+    port: Port, cls: Any, ids: dict[Any, Any], paths: Iterable[str], session: Any
+) -> dict[Any, Part]:
+    """Return what is stored of the ids now, by key."""
+    names = without_descendants([path for path in paths if split(path)[0] != "_id"])
+    projection = dict.fromkeys(names, True) or {"_id": True}
+    options = {} if session is None else {"session": session}
+    size = port.reference_chunk(cls)
+    wanted = [*ids.values()]
+    with on_primary(port, cls):
+        found = await port.all(
+            [
+                port.find(cls, {"_id": {"$in": wanted[at : at + size]}}, projection, options)
+                for at in range(0, len(wanted), size)
+            ],
+            ordered=session is not None,
+        )
+    codecs = _codecs(port, cls)
+    documents = [document for some in found for document in some]
+    parts: dict[Any, Part] = dict.fromkeys(ids)
+    keys = id_keys([document["_id"] for document in documents], codecs)
+    parts.update(zip(keys, [as_compared(d, codecs) for d in documents], strict=True))
+    return parts
+
+
+async def read_before(
+    port: Port,
+    who: Any,
+    cls: Any,
+    event: str,
+    frames: list[Any],
+    paths: Iterable[str] | None,
+    session: Any,
+) -> None:
+    """Read the documents that are about to be written, once for all that ask in one event.
+
+    Every event is noted, so that the one after the write finds the one before it.
+
+    Args:
+        port: the runtime.
+        who: asks, and will ask for what has become of them.
+        cls: whose documents they are.
+        event: `update` or `delete`.
+        frames: the list that the event carries.
+        paths: of the fields that anyone who asks in this event needs; None to read nothing,
+            because the write cannot change them.
+        session: of the event.
+    """
+    for transition in reversed(_pending.get()):
+        # Who waits already has heard an earlier event of these frames, whose write has failed.
+        is_here = transition.event == event and who not in transition.waiting
+        if is_here and _are_same(transition.heard, frames):
+            transition.waiting.add(who)
+            return
+    keys = _keys(port, cls, frames)
+    ids = dict(zip(keys, [frame._document["_id"] for frame in frames], strict=True))
+    if paths is None:
+        before = dict.fromkeys(ids)
+    else:
+        before = await _stored(port, cls, ids, paths, session)
+    transition = Transition(event, _place(port, cls), frames, before, paths is not None)
+    transition.waiting.add(who)
+    _pending.set((*_pending.get()[1 - _DEPTH :], transition))
+
+
+async def taken(
+    port: Port,
+    who: Any,
+    cls: Any,
+    event: str,
+    frames: list[Any],
+    changes: Sequence[Any],
+    paths: Sequence[str],
+    session: Any,
+) -> Transition | None:
+    """Return the documents of a write, before it and after it; None when nobody was told before.
+
+    Args:
+        port: the runtime.
+        who: asked for them in the event before the write.
+        cls: whose documents they are.
+        event: that event.
+        frames: the list that the event after the write carries.
+        changes: an update document for each frame, or one for all; none when they were deleted.
+        paths: of the fields that matter.
+        session: of the event.
+    """
+    pending = _pending.get()
+    if not pending:
+        return None
+    keys = _keys(port, cls, frames)
+    place = _place(port, cls)
+    for position in reversed(range(len(pending))):
+        found = pending[position]
+        if (
+            who in found.waiting
+            and (found.event, found.place) == (event, place)
+            and (found.told is None or _are_same(found.told, frames))
+            and found.before.keys() >= {*keys}
+        ):
+            break
+    else:
+        return None
+    found.told = frames
+    found.waiting.discard(who)
+    # What was begun after it has failed, or it would have been taken before.
+    others = [t for t in pending[position + 1 :] if t.told is not None]
+    others = [*pending[:position], *([found] if found.waiting else []), *others]
+    _pending.set(tuple(others))
+    if found.after is None and found.is_read:
+        ids = dict(zip(keys, [frame._document["_id"] for frame in frames], strict=True))
+        if event == "delete":
+            found.after = dict.fromkeys(keys)
+        else:
+            found.after = await _after(
+                port, cls, found, keys, ids, changes, without_descendants(paths), session
+            )
+        found.before = {key: found.before[key] for key in ids}
+        for around in pending[:position]:
+            if around.told is None and around.place == place:
+                _replace(around.before, found)
+    return found
+
+
+def _replace(before: dict[Any, Part], inner: Transition) -> None:
+    """Bring what a write found to what a write inside it has made of the same documents.
+
+    Where the inner one found something else, the outer write had been done already.
+    """
+    for key, part in (inner.after or {}).items():
+        if key in before and before[key] == inner.before[key]:
+            before[key] = part
+
+
+# What an update document makes of a document
+
+#: Stands for what an update document alone does not tell.
+_UNKNOWN: Any = object()
+
+
+async def _after(
+    port: Port,
+    cls: Any,
+    transition: Transition,
+    keys: list[Any],
+    ids: dict[Any, Any],
+    changes: Sequence[Any],
+    paths: Sequence[str],
+    session: Any,
+) -> dict[Any, Part]:
+    codecs = _codecs(port, cls)
+    after = {key: transition.before[key] for key in ids}
+    if len(changes) == 1 < len(keys):
+        changes = [*changes] * len(keys)
+    if len(changes) != len(keys):
+        after = dict.fromkeys(keys, _UNKNOWN)
+        changes = [{}] * len(keys)
+    for key, change in zip(keys, changes, strict=True):
+        after[key] = _changed(after[key], change, paths, codecs)
+    unknown = {key: id for key, id in ids.items() if after[key] is _UNKNOWN}
+    if unknown:
+        after.update(await _stored(port, cls, unknown, paths, session))
+    return after
+
+
+def are_touched(paths: Iterable[str], changed: Iterable[str]) -> bool:
+    """Tell whether a change of some paths can change what is read at others."""
+    return any(
+        path == other or is_ancestor(path, other) or is_ancestor(other, path)
+        for other in map(_without_places, changed)
+        for path in paths
+    )
+
+
+def _without_places(path: str) -> str:
+    """Return a path that reads a list as a whole where `path` names a place in it."""
+    if "." not in path:
+        return path
+    return ".".join(name for name in path.split(".") if not _is_place(name))
+
+
+def _changed(part: Part, change: Any, paths: Sequence[str], codecs: CodecOptions[Any]) -> Part:
+    """Return what an update document makes of a part, or `_UNKNOWN`."""
+    unknown: Part = _UNKNOWN
+    if part is None or part is _UNKNOWN or not isinstance(change, Mapping):
+        return unknown
+    assigned: dict[str, Any] = {}
+    removed: list[str] = []
+    for operator, values in change.items():
+        named = [*values, *(values.values() if operator == "$rename" else ())]
+        touched = [path for path in named if are_touched(paths, [path])]
+        if operator == "$set":
+            assigned = {path: values[path] for path in touched}
+        elif operator == "$unset":
+            removed = touched
+        elif touched:
+            return unknown
+    if not assigned and not removed:
+        return part
+    part = deepcopy(part)
+    stored = as_compared({str(n): v for n, v in enumerate(assigned.values())}, codecs)
+    for path, value in zip(assigned, stored.values(), strict=True):
+        if not _assign(part, split(path), value):
+            return unknown
+    for path in removed:
+        if not _remove(part, split(path)):
+            return unknown
+    return part
+
+
+def _is_place(name: str) -> bool:
+    """Tell what means a place in a list, which may have been read without some members."""
+    return name.isdigit() or name[:1] == "$"
+
+
+def _assign(holder: dict[str, Any], names: list[str], value: Any) -> bool:
+    *above, last = names
+    if any(map(_is_place, names)):
+        return False
+    for name in above:
+        inner = holder.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return False
+        holder = inner
+    holder[last] = value
+    return True
+
+
+def _remove(holder: dict[str, Any], names: list[str]) -> bool:
+    *above, last = names
+    if any(map(_is_place, names)):
+        return False
+    for name in above:
+        inner = holder.get(name)
+        if not isinstance(inner, dict):
+            # Below a value that has no fields there is nothing to remove.
+            return inner is None or not isinstance(inner, list)
+        holder = inner
+    holder.pop(last, None)
+    return True
