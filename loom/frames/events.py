@@ -315,6 +315,8 @@ async def emit(
     found = listeners(event, sender)
     own = [listener for listener in found if listener.event == event]
     failures = await call(port, event, sender, own, frames, payload)
+    for failure in failures:
+        add_note(failure, f"raised by a listener of {event!r}: the write was done")
     if len(own) < len(found):
         waiting = Committed(sender, found[len(own) :], frames, payload)
         if not port.postpone(waiting):

@@ -23,8 +23,11 @@ from .values import SCALARS
 __all__ = [
     "Tracked",
     "copied",
+    "doubt",
+    "is_doubtful",
     "keep",
     "loaded_of",
+    "resolve",
     "settle",
     "stored",
     "track",
@@ -148,6 +151,28 @@ def loaded_of(frame: Any) -> Any:
     """Return what a frame remembers of its load, None when nothing."""
     state = getattr(frame, "_state", None)
     return state[0].loaded if type(state) is list else state
+
+
+#: Stands among the names that were assigned; no field has it.
+_DOUBT = ""
+
+
+def doubt(frame: Any) -> None:
+    """Note that a new frame was sent, and that it is not known whether it is stored."""
+    track(frame)[_DOUBT] = False
+
+
+def is_doubtful(frame: Any) -> bool:
+    """Tell whether a frame was sent and it is not known whether it is stored."""
+    tracked = tracked_of(frame)
+    return tracked is not None and _DOUBT in tracked
+
+
+def resolve(frame: Any) -> None:
+    """Note that a frame is stored after all."""
+    tracked = tracked_of(frame)
+    if tracked is not None:
+        tracked.pop(_DOUBT, None)
 
 
 def keep(frame: Any, name: str, value: Any) -> None:

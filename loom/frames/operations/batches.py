@@ -16,7 +16,7 @@ from ..port import Port
 from ..requests import Batch
 from ..tracking import loaded_of, tracked_of
 from ..values import SCALARS
-from .guards import acknowledged, forget, inserted, paths_of
+from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
 from .outcomes import Guards, bulk_error, reasons_of, send
 from .reading import Options, listed
 from .writing import (
@@ -79,9 +79,8 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
     else:
         for i in outcome.done():
             inserted(frames[i], sent[i]["_id"])
-        # Who inserts such a frame again is told by its `_id` that it was there.
         for i in outcome.unknown:
-            frames[i]._document["_id"] = sent[i]["_id"]
+            perhaps_inserted(frames[i], sent[i]["_id"])
     failure = outcome.failure(f"{cls.__name__}.insert_many", frames)
     await after_event(port, "inserted", cls, outcome.of(frames), failure, session=session)
     return frames

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo.errors import (
-    ConnectionFailure,
     NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
     ServerSelectionTimeoutError,
 )
 
-from ...errors import Conflict, Gone
+from ...errors import Conflict, Duplicate, Gone
 from ..document import wrap_one
 from ..events import add_note
 from ..port import Port
-from ..tracking import settle, stored
+from ..tracking import doubt, settle, stored
 from .reading import Options, compiled_filter, gone, id_filter, shared_options
 
 __all__ = [
@@ -23,11 +24,17 @@ __all__ = [
     "acknowledged",
     "forget",
     "inserted",
+    "leaves_open",
     "paths_of",
+    "perhaps_inserted",
     "tell_unknown",
 ]
 
 
+#: Codes of servers that ended a command in its midst: MaxTimeMSExpired, ExceededTimeLimit,
+#: ShutdownInProgress, PrimarySteppedDown, Interrupted, InterruptedAtShutdown,
+#: InterruptedDueToReplStateChange.
+_INTERRUPTED = frozenset({50, 262, 91, 189, 11600, 11601, 11602})
 #: NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary: refused before it began.
 _NOT_BEGUN = frozenset({10107, 13435, 13436})
 
@@ -116,17 +123,47 @@ def acknowledged(frame: Any, change: Mapping[str, Any]) -> None:
     settle(frame, paths_of([change]))
 
 
-def tell_unknown(error: ConnectionFailure, cls: Any, operation: str, id: Any) -> bool:
-    """Say on a lost connection that the write may have been done; return whether it may."""
-    if isinstance(error, ServerSelectionTimeoutError):
-        return False  # nothing was sent
-    said = error.details if isinstance(error, NotPrimaryError) else None
-    if isinstance(said, Mapping) and said.get("code") in _NOT_BEGUN:
+def leaves_open(error: BaseException) -> bool:
+    """Tell whether a write may have been done by the attempt that raised an error."""
+    if isinstance(error, (ServerSelectionTimeoutError, Duplicate)):
+        return False  # nothing was sent, or something else is there
+    if isinstance(error, NotPrimaryError) and isinstance(error.details, Mapping):
+        return error.details.get("code") not in _NOT_BEGUN
+    return (
+        not isinstance(error, OperationFailure)
+        or error.code in _INTERRUPTED
+        or error.has_error_label("RetryableWriteError")
+    )
+
+
+def _before(error: BaseException) -> BaseException | None:
+    """Return why the driver had to send a write again, None when it did not.
+
+    It raises what the last attempt met, which may be a refusal of what the first one has done. The
+    only one that knows is the driver's loop, in a frame of the traceback.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_name == "run" and code.co_filename.endswith("mongo_client.py"):
+            found = getattr(trace.tb_frame.f_locals.get("self"), "_last_error", None)
+            return found if isinstance(found, BaseException) and found is not error else None
+        trace = trace.tb_next
+    return None
+
+
+def tell_unknown(error: PyMongoError, cls: Any, operation: str, id: Any = None) -> bool:
+    """Say on an error that the write may have been done; return whether it may."""
+    if isinstance(error, Duplicate):
         return False
+    first = _before(error)
+    if not leaves_open(error) and (first is None or not leaves_open(first)):
+        return False
+    which = "a document" if id is None else f"the document with _id={id!r}"
     add_note(
         error,
-        f"{cls.__name__}.{operation}: it is not known whether the document with _id={id!r} was "
-        "written; the server's answer was lost",
+        f"{cls.__name__}.{operation}: it is not known whether {which} was written; the server's "
+        "answer was lost",
     )
     return True
 
@@ -135,6 +172,16 @@ def inserted(frame: Any, id: Any) -> None:
     """Give a frame the `_id` that it was stored under."""
     frame._document["_id"] = id
     stored(frame)
+
+
+def perhaps_inserted(frame: Any, id: Any) -> None:
+    """Give a frame the `_id` that it may be stored under.
+
+    Who inserts it again is told by the `_id` that it was there; `save` asks by inserting it.
+    """
+    if frame._document.get("_id") is None:  # nobody else can have stored it
+        inserted(frame, id)
+        doubt(frame)
 
 
 def forget(frame: Any, fields: Iterable[str]) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bson import ObjectId
-from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...errors import BulkError
 from ..events import add_note
 from ..ids import id_keys
 from ..port import Port
 from ..requests import Batch, Part
-from .guards import Guard
+from .guards import Guard, leaves_open
 from .reading import Options, id_filter, shared_options
 
 __all__ = ["Guards", "Outcome", "bulk_error", "reasons_of", "send"]
@@ -21,12 +21,6 @@ __all__ = ["Guards", "Outcome", "bulk_error", "reasons_of", "send"]
 #: Ids that a filter takes as they are, exactly.
 _SIMPLE_IDS = frozenset({ObjectId, str, int})
 
-#: Codes of servers that ended a command in its midst: MaxTimeMSExpired, ExceededTimeLimit,
-#: ShutdownInProgress, PrimarySteppedDown, Interrupted, InterruptedAtShutdown,
-#: InterruptedDueToReplStateChange.
-_INTERRUPTED = frozenset({50, 262, 91, 189, 11600, 11601, 11602})
-#: NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary: refused before it began.
-_NOT_BEGUN = frozenset({10107, 13435, 13436})
 _NOT_TRIED = "not tried after an earlier failure"
 
 
@@ -192,17 +186,7 @@ def _broken_off(batch: Batch, error: BaseException) -> Outcome:
 
 def _may_be_done(part: Part) -> bool:
     """Tell whether the server may have done what it did not acknowledge."""
-    return not part.errors or any(map(_leaves_open, part.errors))
-
-
-def _leaves_open(error: BaseException) -> bool:
-    if isinstance(error, NotPrimaryError) and isinstance(error.details, Mapping):
-        return error.details.get("code") not in _NOT_BEGUN
-    return (
-        not isinstance(error, OperationFailure)
-        or error.code in _INTERRUPTED
-        or error.has_error_label("RetryableWriteError")
-    )
+    return not part.errors or any(map(leaves_open, part.errors))
 
 
 class Guards:

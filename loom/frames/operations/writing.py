@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pymongo.errors import ConnectionFailure, WriteConcernError
+from pymongo.errors import PyMongoError, WriteConcernError
 
 from ...errors import Conflict, Duplicate, FieldError, Gone, QueryError
 from ..changes import (
@@ -23,12 +23,14 @@ from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from ..stamping import stamp_updated
 from ..texts import normalise
+from ..tracking import is_doubtful, resolve
 from .guards import (
     Guard,
     acknowledged,
     forget,
     inserted,
     paths_of,
+    perhaps_inserted,
     tell_unknown,
 )
 from .reading import Options, id_filter, shared_options
@@ -72,10 +74,9 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
         await port.write(cls, "insert_one", document, document, **options)
     except WriteConcernError as error:  # the write stands
         concern = error
-    except ConnectionFailure as error:
+    except PyMongoError as error:
         if tell_unknown(error, cls, "insert", document["_id"]):
-            # Who inserts the frame again is told by its `_id` that it was there.
-            frame._document["_id"] = document["_id"]
+            perhaps_inserted(frame, document["_id"])
         raise
     inserted(frame, document["_id"])
     await after_event(port, "inserted", cls, [frame], concern, session=session)
@@ -140,6 +141,14 @@ async def save(
         frame._document.pop("_id", None)
         await insert(port, frame, without_update_options(options))
         return
+    if is_doubtful(frame):
+        try:
+            await insert(port, frame, without_update_options(options))
+            return
+        except Duplicate as error:
+            if not _is_of_id(error):
+                raise
+            resolve(frame)  # it was stored
     if fields:
         await update(port, frame, fields, where, options)
         return
@@ -200,7 +209,7 @@ async def _write(
             raise await guard.refusal(port, operation, options)
     except WriteConcernError as error:  # the write stands
         concern = error
-    except ConnectionFailure as error:
+    except PyMongoError as error:
         tell_unknown(error, cls, operation, guard.id)
         raise
     forget(frame, removed)
@@ -305,8 +314,12 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         try:
             return await insert(port, frame, to_insert)
         except Duplicate as error:
-            if error.fields != ("_id",) and error.index != "_id_":
+            if not _is_of_id(error):
                 raise
+
+
+def _is_of_id(error: Duplicate) -> bool:
+    return error.fields == ("_id",) or error.index == "_id_"
 
 
 async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
@@ -329,7 +342,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
                 raise refusal
     except WriteConcernError as error:  # the delete stands
         concern = error
-    except ConnectionFailure as error:
+    except PyMongoError as error:
         tell_unknown(error, cls, "delete", id)
         raise
     await after_event(port, "deleted", cls, [frame], concern, session=session)
