@@ -125,6 +125,7 @@ def test_only_known_words_on_delete() -> None:
         (tuple[Lair, ...], FieldMarks((), Lair, "list")),
         (Box[int], FieldMarks((), Box, "one")),
         (list, FieldMarks((), list, "one")),
+        (tuple[()], FieldMarks((), None, "one")),
         (IncrCounter | str, FieldMarks((Counter(),), None, "one")),
     ],
 )
@@ -381,6 +382,7 @@ def test_type_aliases_and_type_parameters(
         (tuple[StrLower, str], "expected text of one case, got StrLower and str; .* own"),
         (dict[str, StrLower] | dict[str, str], "expected text of one case"),
         (dict[StrLower, int], "expected marks on a value, .* keys are stored as they are"),
+        (dict[type["StrLower"], int], "expected marks on a value"),
         (type[StrLower], "expected marks on a value"),
         (Annotated[Literal["A"], Lower()], "expected 'a' under StrLower, got 'A'"),
         (Annotated[str, InsertTime()], "one datetime, got it str"),
@@ -415,6 +417,13 @@ def test_time_stamps(annotation: Any) -> None:
     """A time stamp may be optional."""
     assert ("field",) == marked(class_with(annotation)).inserted
     assert () == marked(class_with(annotation)).updated
+
+
+def test_time_stamps_around_an_optional_time() -> None:
+    """A mark may stand around None, too."""
+    annotation = Annotated[datetime | None, InsertTime(), "a note"]
+
+    assert ("field",) == marked(class_with(annotation)).inserted
 
 
 def test_both_time_stamps_in_one_field() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from enum import Enum
 from pathlib import PurePosixPath
@@ -9,11 +10,14 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import loom
 from loom import Frame, Gone, Q, QueryError, StrLower, StrUpper, SubFrame, default, muted
 from loom.frames import events
 from loom.frames.marks import Lower
+from loom.frames.normalising import normalise_changes
 from loom.frames.texts import normalise
 
 from .conftest import Commands, Runtime
@@ -296,6 +300,16 @@ async def test_named_fields(
     assert {k: v for k, v in before.items() if k != root} == {
         k: v for k, v in held(user).items() if k != root
     }
+
+
+async def test_an_item_of_a_tuple(call: Runtime) -> None:
+    """What cannot be changed in place is replaced."""
+    put(1, tags=["x", "y"])
+    user = User(_id=1, tags=("A", "B"))
+    await call(user).update("tags.1")
+
+    assert {"tags": ["x", "b"]} == stored()
+    assert ("a", "b") == user.tags
 
 
 async def test_what_is_not_named_stays_as_others_stored_it(call: Runtime) -> None:
@@ -629,3 +643,69 @@ async def test_a_failed_update(call: Runtime, operation: str) -> None:
     await getattr(call(user), operation)()
 
     assert {"email": "ann"} == stored()
+
+
+# Any document
+
+ANY_TEXT = st.text("aAßİΣς", max_size=3) | st.none() | st.integers(0, 3)
+
+
+def documents(depth: int = 2) -> Any:
+    """Return a strategy of documents like those of a lair."""
+    optional: dict[str, Any] = {"code": ANY_TEXT, "name": ANY_TEXT, "other": ANY_TEXT}
+    if depth:
+        optional["annexes"] = st.lists(documents(depth - 1), max_size=2)
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+ANY = st.fixed_dictionaries(
+    {},
+    optional={
+        "email": ANY_TEXT,
+        "code": ANY_TEXT,
+        "plain": ANY_TEXT,
+        "tags": st.lists(ANY_TEXT, max_size=3),
+        "rows": st.lists(st.lists(ANY_TEXT, max_size=2), max_size=2),
+        "words": st.dictionaries(st.sampled_from(["K", "l"]), ANY_TEXT),
+        "lair": documents(),
+        "lairs": st.lists(documents(1), max_size=2),
+        "rooms": st.dictionaries(st.sampled_from(["K", "l"]), documents(0)),
+    },
+)
+
+
+def modelled(value: Any, name: str = "") -> Any:
+    """Return what a model stores: here the names of fields decide, wherever they are."""
+    if isinstance(value, dict):
+        return {k: modelled(v, name if name == "words" else k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [modelled(member, name) for member in value]
+    if not isinstance(value, str):
+        return value
+    return {"code": value.upper(), "name": value, "other": value, "plain": value}.get(
+        name, value.lower()
+    )
+
+
+def with_sub_frames(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy with a sub-frame and with one in a list."""
+    copied = copy.deepcopy(document)
+    if "lair" in copied:
+        copied["lair"] = Lair(copied["lair"])
+    copied["lairs"] = [Lair(member) for member in copied.get("lairs", [])]
+    return copied
+
+
+@given(ANY)
+def test_any_document(document: dict[str, Any]) -> None:
+    """Whatever a document holds: all marked text in it is given its case, and nothing else."""
+    expected = modelled(document)
+    plain = User(copy.deepcopy(document))
+    user = User(with_sub_frames(document))
+    for _ in range(2):  # the second time nothing changes
+        normalise(User, [plain, user])
+
+        assert expected == held(plain)
+        assert expected | {"lairs": expected.get("lairs", [])} == held(user)
+
+    assert {"$set": expected} == normalise_changes(User, {"$set": document})

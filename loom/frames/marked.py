@@ -144,10 +144,7 @@ def _bindings_of(cls: Any, arguments: tuple[Any, ...]) -> dict[type, Bindings]:
     return found
 
 
-def _owner(cls: Any, name: str) -> type:
+def _owner(cls: Any, name: str) -> Any:
     """Return the class that wrote an annotation."""
-    for one in cls.__mro__:
-        definition = one.__dict__.get("_definition")
-        if definition is not None and name in definition.own.annotations:
-            return one  # type: ignore[no-any-return]
-    return cls  # type: ignore[no-any-return]
+    written = (c for c in cls.__mro__ if "_definition" in vars(c))
+    return next(c for c in written if name in c._definition.own.annotations)

@@ -118,6 +118,8 @@ def _settle_path(document: dict[str, Any], path: str, texts: dict[str, Rule]) ->
             holder[last] = settled
         elif isinstance(holder, list):
             holder[int(last)] = settled
+        else:  # a tuple is replaced, with what is around it
+            _settle_fields(document, {first: rule})
 
 
 def _settled(value: Any, rules: Rules) -> Any:
