@@ -14,6 +14,7 @@ from ...errors import QueryError
 from ..changes import id_or_error
 from ..collations import add_collation
 from ..events import add_note, emit, listeners
+from ..normalising import with_array_filters
 from ..paths import MISSING, lookup
 from ..port import Port
 from ..projections import Projection, plan_for
@@ -50,6 +51,7 @@ async def _change(
     port.check_writable(cls, operation)
     id_or_error(frame, operation)
     sent = compiled_changes(cls, changes, port.naive(cls), operation)
+    options = with_array_filters(cls, sent, options)
     session = port.session(cls, options)
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
@@ -176,6 +178,7 @@ async def take(
     port.check_writable(cls, "take")
     query = compiled_filter(port, cls, filter)
     sent = compiled_changes(cls, changes, port.naive(cls), "take")
+    options = with_array_filters(cls, sent, options)
     plan = plan_for(cls, projection)
     if sort is not None:
         options["sort"] = to_sort(sort)
