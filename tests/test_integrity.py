@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from bson import ObjectId
 
 import loom
-from loom import BulkError, FieldError, Frame, MissingId, Q
+from loom import BulkError, FieldError, Frame, MissingId, Q, Ref, Restricted
 from loom.frames import events
+from loom.frames.integrity import keep_references_whole
+from loom.frames.port import ASYNC, SYNC
 
 from .conftest import Commands, Runtime, Server
 from .zoo import Dragon, Item
@@ -401,3 +404,33 @@ async def test_many_ids_go_in_chunks(
         if name == ("find" if with_listener else "update") and "limit" not in body
     ]
     assert sizes[:8] == [10, 10, 10, 5] * 2
+
+
+async def test_a_delete_in_batches_is_checked_as_a_whole(call: Runtime) -> None:
+    """What sends `delete` batch by batch can ask before; then its own documents forbid nothing."""
+
+    class Part(Frame):
+        name: str
+        whole: Annotated[Part | None, Ref("restrict")]
+
+    async def prepared(batches: list[list[Any]]) -> Any:
+        port = ASYNC if call.is_async else SYNC
+
+        async def ids() -> AsyncGenerator[list[Any], None]:
+            for batch in batches:
+                yield batch
+
+        return await keep_references_whole.prepare(port, Part, ids(), {}, "Part.all")  # type: ignore[attr-defined]
+
+    (first,) = await call(Part).insert_many([{"name": "a"}])
+    parts = [first, *await call(Part).insert_many([{"name": n, "whole": first} for n in "bcd"])]
+    with pytest.raises(Restricted, match=r"^Part\.all: .* 1 by Part\.whole") as caught:
+        await prepared([[parts[0]._id, parts[1]._id], [parts[2]._id]])
+    assert {"Part.whole": 1} == caught.value.counts
+    permitted = await prepared([[part._id for part in parts[:2]], [part._id for part in parts[2:]]])
+    with permitted([first._id]):
+        with pytest.raises(Restricted):
+            await call(Part).delete_many([first, Part(_id=ObjectId(), name="other")])
+        await call(first).delete()
+
+    assert ["b", "c", "d"] == names(Part)

@@ -17,7 +17,7 @@ from .port import Port
 from .projections import plan_for
 from .trees import pack
 
-__all__ = ["Doomed", "being_deleted", "guarded", "undone"]
+__all__ = ["Doomed", "being_deleted", "guarded", "is_permitted", "permitted", "undone"]
 
 #: What is being deleted around a call, by collection: listeners may ask for it again.
 _deleting: ContextVar[frozenset[tuple[str, bytes]]] = ContextVar(
@@ -52,6 +52,37 @@ def undone(port: Port, cls: Any, ids: Iterable[Any]) -> list[Any]:
     collection = port.collection(cls)
     name, codecs = collection.full_name, collection.codec_options
     return [id for id in ids if (name, pack(id, codecs)) not in deleting]
+
+
+#: What may be deleted, because all that goes with it was checked before.
+_permitted: ContextVar[frozenset[tuple[str, bytes]]] = ContextVar(
+    "loom.permitted", default=frozenset()
+)
+
+
+@contextmanager
+def permitted(port: Port, cls: Any, ids: Iterable[Any]) -> Iterator[None]:
+    """Let documents be deleted inside the block without a look at what restricts it.
+
+    For a delete in batches, whose documents may refer to each other, and which was checked as a
+    whole with `Clearing.check`.
+    """
+    collection = port.collection(cls)
+    name, codecs = collection.full_name, collection.codec_options
+    token = _permitted.set(frozenset((name, pack(id, codecs)) for id in ids))
+    try:
+        yield
+    finally:
+        _permitted.reset(token)
+
+
+def is_permitted(port: Port, cls: Any, packed: Iterable[bytes]) -> bool:
+    """Tell whether all of some documents were checked before."""
+    allowed = _permitted.get()
+    if not allowed:
+        return False
+    name = port.collection(cls).full_name
+    return all((name, id) in allowed for id in packed)
 
 
 class Doomed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FieldError
@@ -39,6 +40,37 @@ async def keep_references_whole(sender: Any, frames: list[Any], session: Any) ->
         options = {} if session is None else {"session": session}
         place = f"{sender.__name__}.delete"
         await Clearing(port, sender, ids, options, place, keep_references_whole).run()
+
+
+async def _prepare(
+    port: Port, cls: Any, batches: AsyncIterable[list[Any]], options: dict[str, Any], place: str
+) -> Callable[[list[Any]], AbstractContextManager[None]]:
+    """Check a delete that is going to be done in batches, as a whole; hold no ids in memory.
+
+    Args:
+        port: of the operation.
+        cls: the class of the documents.
+        batches: their ids.
+        options: of every command: session and comment.
+        place: of the operation, for errors.
+
+    Returns:
+        What makes the block in which a batch of ids may be deleted: what refers to them may be
+        in another batch.
+
+    Raises:
+        DefinitionError: a declared `Ref` is not understood.
+        Restricted: a reference forbids the delete; nothing was deleted.
+    """
+    from .doomed import permitted
+    from .on_delete import Clearing
+
+    await Clearing(port, cls, (), options, place, keep_references_whole).check(batches)
+    return partial(permitted, port, cls)
+
+
+#: For operations that send `delete` batch by batch.
+keep_references_whole.prepare = _prepare  # type: ignore[attr-defined]  # functions take attributes
 
 
 def _declare(cls: Any) -> list[tuple[str, Any]]:
@@ -129,8 +161,8 @@ async def cascade(
 
 def _values(frame: Any, field: str) -> Iterable[Any]:
     """Return what a frame holds at a path, through lists and declared maps."""
-    from .links import MAP, Link
     from .declared_links import steps_of
+    from .links import MAP, Link
 
     steps = steps_of(type(frame), field)
     if MAP in steps[:-1]:
@@ -175,8 +207,8 @@ async def nullify(
     options: dict[str, Any],
 ) -> None:
     """Set `field` to None where a document of `ref_cls` points to one of the frames."""
-    from .links import Link
     from .declared_links import steps_of
+    from .links import Link
 
     ids = _own_ids(cls, ref_cls, field, frames, "nullify")
     link = Link(ref_cls, steps_of(ref_cls, field), "nullify", cls)
@@ -193,8 +225,8 @@ async def pull(
     options: dict[str, Any],
 ) -> None:
     """Take the frames out of the list or map `field` of the documents of `ref_cls`."""
-    from .links import LIST, Link
     from .declared_links import steps_of
+    from .links import LIST, Link
 
     ids = _own_ids(cls, ref_cls, field, frames, "pull")
     steps = steps_of(ref_cls, field)

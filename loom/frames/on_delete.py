@@ -9,13 +9,13 @@ referrers, and the next delete of the same documents finds the rest.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import DefinitionError, Restricted
 from . import operations
-from .doomed import Doomed, being_deleted, guarded
+from .doomed import Doomed, being_deleted, guarded, is_permitted
 from .events import add_note, listeners
 from .links import Holder, Link
 from .port import Port
@@ -72,15 +72,22 @@ class Clearing:
         self.deleted = 0
         self.changed = 0
 
-    async def check(self) -> None:
+    async def check(self, more: AsyncIterable[list[Any]] | None = None) -> None:
         """Find out what goes, and whether it may.
+
+        Args:
+            more: further ids, which are not held in memory.
 
         Raises:
             DefinitionError: a declared `Ref` is not understood.
             Restricted: what is to go is referred to by something that is not, and forbids it.
         """
         try:
-            await self._check()
+            if self._links(self.root):
+                if more is not None:
+                    async for ids in more:
+                        self.tree.plant(ids)
+                await self._check()
         finally:
             self.tree.close()
 
@@ -105,7 +112,8 @@ class Clearing:
     async def _check(self) -> None:
         if self._links(self.root):
             await self._grow()
-            await self._check_restricted()
+            if not is_permitted(self.port, self.cls, self.tree.roots):
+                await self._check_restricted()
 
     def _say(self, error: BaseException) -> None:
         if self.deleted or self.changed:
@@ -272,7 +280,7 @@ class Clearing:
         """Return how many documents refer by a link and are not to be deleted themselves."""
         link, tree = applied.link, self.tree
         is_single = not any(isinstance(step, Holder) for step in link.steps)
-        is_one_query = not tree.size and len(tree.roots) <= self.port.reference_chunk(link.cls)
+        is_one_query = not tree.size and tree.width <= self.port.reference_chunk(link.cls)
         options = self._options(link.cls)
         count = 0
         elsewhere = self._elsewhere(applied.place)

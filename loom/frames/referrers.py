@@ -11,20 +11,17 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import Annotated, Any, NamedTuple, TypeAlias
-from weakref import ReferenceType, WeakKeyDictionary
-from weakref import ref as ref_to
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 from .. import epoch
 from ..errors import DefinitionError
-from .annotations import Annotation, evaluated, failure_of, resolved_annotations
-from .document import Document
+from .annotations import Annotation, failure_of, resolved_annotations
 from .declared_links import is_final, links_of
+from .document import Document
 from .links import Link
 from .marks import Ref
-from .paths import split
 
 __all__ = ["Referrers", "current", "referrers"]
 

@@ -145,10 +145,12 @@ class Tree:
     of which at most `CACHE` KiB are in memory.
     """
 
-    def __init__(self, root: Place, ids: Iterable[Any]) -> None:
+    def __init__(self, root: Place, ids: Iterable[Any] = ()) -> None:
         self.root = root
         self.places: dict[int, Place] = {root.number: root}
         self.roots = {pack(id, root.codecs): id for id in ids}
+        #: how many roots there are
+        self.width = len(self.roots)
         self.links: list[Link] = []
         self.size = 0
         self._db: sqlite3.Connection | None = None
@@ -165,13 +167,20 @@ class Tree:
             self._db = _temporary()
             self._db.executescript(_TABLES)
             self._db.execute("BEGIN")
-            number = self.root.number
-            rows = ((number, id, 0, 1) for id in self.roots)
-            self._db.executemany(_ADD_NODE, rows)
-            self._ends[0] = len(self.roots)
+            self._plant(self._db, self.roots)
         return self._db
 
+    def _plant(self, db: sqlite3.Connection, packed: Iterable[bytes]) -> None:
+        rows = ((self.root.number, id, 0, 1) for id in packed)
+        db.executemany(_ADD_NODE, rows)
+        (self.width,) = db.execute("SELECT count(*) FROM node").fetchone()
+        self._ends[0] = self.width
+
     # Growing
+
+    def plant(self, ids: Iterable[Any]) -> None:
+        """Add roots, of which none is held in memory; before anything grows on them."""
+        self._plant(self._opened(), [pack(id, self.root.codecs) for id in ids])
 
     def add(
         self, link: Link, place: Place, target: Place, found: Sequence[tuple[bytes, list[bytes]]]
@@ -207,7 +216,7 @@ class Tree:
         if self._db is None:
             return False
         (last,) = self._db.execute("SELECT max(number) FROM node").fetchone()
-        self.size = last - len(self.roots)
+        self.size = last - self.width
         if last == self._ends[-1]:
             return False
         self._ends.append(last)
