@@ -1230,3 +1230,88 @@ def test_interrupted_at_the_commit(db: str, heard: list[Any], monkeypatch: Any) 
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+async def test_a_client_of_the_drivers(call: Runtime, server: Server, db: str) -> None:
+    """A ready client may be given, and so may a class that has one."""
+    client: Any = server.aio if call.is_async else server.client
+
+    class Bare(Frame):
+        name: str
+
+    Bare._client, Bare._db = client, db
+    for given in (client, Bare):
+        async with aborted(call, given):
+            await call(Bare(name="x")).insert()
+            assert 1 == await call(Bare).count()
+
+    assert 0 == server.client[db].Bare.count_documents({})
+
+
+async def test_what_cannot_be_sent_ends_nothing(call: Runtime) -> None:
+    """What the driver refuses to send leaves the transaction as it is."""
+    async with begun(call):
+        await call(Dragon(name="a")).insert()
+        with pytest.raises(loom.EncodeError, match="at most 16 MB"):
+            await call(Dragon(name="x" * 17_000_000)).insert()
+        assert 1 == await call(Dragon).count()
+
+    assert ["a"] == names()
+
+
+async def test_a_function_that_raises(call: Runtime, heard: list[Any]) -> None:
+    """Its exception reaches the caller, whatever it is, and nothing is stored or told."""
+    undone: list[int] = []
+    port = loom.frames.port.ASYNC if call.is_async else loom.frames.port.SYNC
+    for error in (Stop(), WriteConcernError("made up", 64), KeyboardInterrupt(), OSError()):
+
+        async def work(error: BaseException = error) -> None:
+            port.on_rollback(Dragon, {}, lambda: undone.append(1))
+            await call(Dragon(name="a")).insert()
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            await retried(call, work)
+        assert error is caught.value
+        assert not hasattr(error, "__notes__")
+
+    assert ([], [], [1] * 4) == (names(), heard, undone)
+
+
+async def test_everything_fails_after_the_commit(call: Runtime, fail: Faults) -> None:
+    """The write concern's error reaches the caller, with a note of the listener's."""
+
+    @Dragon.listen("committed")
+    def complain() -> None:
+        raise LookupError("lost")
+
+    concern = {"code": 64, "errmsg": "waiting for replication timed out"}
+    with (
+        fail("commitTransaction", writeConcernError=concern),
+        pytest.raises(WriteConcernError) as caught,
+    ):
+        await within(call, call(Dragon(name="a")).insert)
+
+    assert caught.value.__notes__ == [
+        "the transaction is committed, its write concern failed",
+        "a listener of 'committed' failed too: LookupError('lost')",
+    ]
+
+
+async def test_taking_back_before_another_attempt_that_fails(call: Runtime, fail: Faults) -> None:
+    """There is no other attempt on what could not be put back."""
+    attempts = []
+    port = loom.frames.port.ASYNC if call.is_async else loom.frames.port.SYNC
+
+    def fails() -> None:
+        raise LookupError("lost")
+
+    async def work() -> None:
+        attempts.append(1)
+        port.on_rollback(Dragon, {}, fails)
+        await call(Dragon(name="a")).insert()
+
+    with fail("insert", errorCode=112, **TRANSIENT), pytest.raises(LookupError):
+        await retried(call, work)
+
+    assert ([1], []) == (attempts, names())
