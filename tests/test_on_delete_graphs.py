@@ -169,6 +169,20 @@ class Model:
             place = f"Graph{name}.{WAYS[way][0]}_{WAYS[way][1]}"
             self.counts[place] = self.counts.get(place, 0) + 1
 
+    def reached(self, key: Key) -> set[Key]:
+        """Return what a document refers to by cascades, at any depth."""
+        found: set[Key] = set()
+        while (
+            new := {
+                target
+                for source, way, target in self.edges
+                if WAYS[way][0] == "cascade" and source in {key, *found} and target in self.graph
+            }
+            - found
+        ):
+            found |= new
+        return found
+
     def before(self, key: Key) -> dict[str, Any]:
         """Return a document as it was."""
         return document(key, self.graph[key])
@@ -335,12 +349,14 @@ def failing(server: Server, skip: int, data: dict[str, Any]) -> Iterator[None]:
         admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
+#: The write was applied; only its acknowledgement is not what was asked for.
+CONCERN = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
 FAULTS = st.sampled_from(
     [
         {"errorCode": 8000},
         {"errorCode": 10107, "errorLabels": []},
         {"closeConnection": True},
-        {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}},
+        CONCERN,
     ]
 )
 
@@ -362,7 +378,7 @@ def test_failures_outside_a_transaction(
     fault: dict[str, Any],
     is_listening: bool,
 ) -> None:
-    """The roots are there, nothing else was touched than what had to, and again finishes it."""
+    """The roots are there, what stays refers to nothing that is gone, and again finishes it."""
     model = Model(graph, roots := data.draw(roots_of(graph)))
     if model.counts:
         return
@@ -373,22 +389,39 @@ def test_failures_outside_a_transaction(
             failed = False
         except PyMongoError:
             failed = True
-    now = found_now()
-    for name in "AB":
-        there = [document["_id"] for document in now[name]]
-        for key in graph:
-            if key[0] != name:
-                continue
-            id = KEYS[key[1]]
-            if key not in model.doomed:
-                assert id in there
-        for document in now[name]:
-            key = (name, number_of(document["_id"]))
-            if key not in model.doomed:
-                assert is_between(document, model.before(key), model.after(key))
+    now = {
+        (name, number_of(document["_id"])): document
+        for name, documents in found_now().items()
+        for document in documents
+    }
+    gone = graph.keys() - now.keys()
+    assert gone <= model.doomed
+    assert not (failed and gone & {*roots}) or fault == CONCERN
+    for key, document in now.items():
+        if key not in model.doomed:
+            assert is_between(document, model.before(key), model.after(key))
+    for source, way, target in model.edges:
+        if source in now and target in gone:
+            if source not in model.doomed:
+                assert not refers(now[source], way, KEYS[target[1]])
+            elif WAYS[way][0] == "cascade":
+                assert target in model.reached(source)
+                assert source in model.reached(target)
     if failed:
         run(call, server, delete(call, roots))
     assert {n: in_order(d) for n, d in model.left().items()} == found_now()
+
+
+def refers(document: dict[str, Any], way: int, id: Any) -> bool:
+    """Tell whether a stored document refers to an id by a way."""
+    act, shape = WAYS[way]
+    field = f"{act}_{shape}"
+    if shape == "subs":
+        return any(sub.get(field) == id for sub in document["subs"])
+    value = document[field]
+    if shape == "one":
+        return bool(value == id)
+    return id in (value if shape == "list" else value.values())
 
 
 def is_between(document: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> bool:
