@@ -427,3 +427,24 @@ async def test_bulk(call: Runtime, clock: list[datetime]) -> None:
 
     assert {"_id", "title", *stamps(EARLY)} == stored(1).keys() == stored(2).keys()
     assert {"_id", "created", *stamps(EARLY)} == stored(3).keys() == stored(4).keys()
+
+
+async def test_an_upsert_that_comes_second(call: Runtime) -> None:
+    """What an insert that was not to be has filled in is not written over what is stored."""
+
+    class Visit(Frame):
+        name: str
+        created: TimeInserted
+        kind: str = "new"
+
+    then = datetime(2020, 1, 1, tzinfo=timezone.utc)
+
+    def be_quicker(sender: Any, frames: Any) -> None:
+        Visit.get_collection().insert_one({"_id": 1, "created": then, "kind": "old"})
+        Visit.stop_listening("insert", be_quicker)
+
+    Visit.listen("insert", be_quicker)
+    await call(Visit(_id=1, name="Burt")).upsert()
+
+    found = Visit.get_collection().find_one({"_id": 1})
+    assert {"_id": 1, "name": "Burt", "created": then, "kind": "old"} == found

@@ -311,11 +311,16 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
                 return await update(port, frame, fields, None, options)
             except Gone:
                 continue
+        before = {**frame._document}
         try:
             return await insert(port, frame, to_insert)
         except Duplicate as error:
             if not _is_of_id(error):
                 raise
+            # Defaults and time stamps of an insert that was not to be: no update writes them.
+            before["_id"] = frame._document["_id"]
+            frame._document.clear()
+            frame._document.update(before)
 
 
 def _is_of_id(error: Duplicate) -> bool:
