@@ -51,6 +51,8 @@ ENTRIES = {
     "Self": "typing.Self",
     "Filter": "loom.frames.conditions.Filter",
     "Projection": "loom.frames.projections.Projection",
+    "Changes": "loom.frames.updates.Changes",
+    "operations.Progress": "loom.frames.operations.matching.Progress",
     "Aio": "loom.frames.aio.AwaitedClass",
     "AnyClient": "loom.Connection",
     "ReadConcern": "pymongo.read_concern.ReadConcern",
