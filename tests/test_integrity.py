@@ -10,7 +10,7 @@ import pytest
 from bson import ObjectId
 
 import loom
-from loom import BulkError, FieldError, Frame, MissingId, Q, Ref, Restricted
+from loom import BulkError, FieldError, Frame, MissingId, Q, Ref, Restricted, SubFrame
 from loom.frames import events
 from loom.frames.integrity import keep_references_whole
 from loom.frames.port import ASYNC, SYNC
@@ -434,3 +434,74 @@ async def test_a_delete_in_batches_is_checked_as_a_whole(call: Runtime) -> None:
         await call(first).delete()
 
     assert ["b", "c", "d"] == names(Part)
+
+
+class Seat(SubFrame):
+    """Of a person."""
+
+    person: Person
+    guests: list[Person]
+
+
+class Hall(Frame):
+    """Refers to persons in every way."""
+
+    name: str
+    known: dict[str, Person]
+    seats: list[Seat]
+    rows: dict[str, Seat]
+    grid: list[list[Person]]
+
+
+@pytest.mark.parametrize("with_listener", [False, True])
+async def test_declared_lists_and_maps(call: Runtime, with_listener: bool) -> None:
+    """Where annotations tell of lists and maps, single references become null or are pulled."""
+    if with_listener:
+        Hall.listen("updated", lambda: None)
+    a, b = await people(call, "a", "b")
+    seats = [{"person": a._id, "guests": [a._id, b._id]}, {"person": b._id}]
+    hall = Hall(
+        name="h",
+        known={"x": a, "y.z": b},
+        seats=[Seat(dict(seat)) for seat in seats],
+        rows={"front": Seat(dict(seats[0])), "back": Seat(dict(seats[1]))},
+        grid=[[a, b], [a], []],
+    )
+    await call(hall).insert()
+    for field in ("known", "seats.person", "rows.person"):
+        await call(Person).nullify(Hall, field, [a])
+    for field in ("seats.guests", "rows.guests", "grid"):
+        await call(Person).pull(Hall, field, [a])
+    found = Hall.get_collection().find_one()
+    left = [{"person": None, "guests": [b._id]}, {"person": b._id}]
+
+    assert found is not None
+    assert {"x": None, "y.z": b._id} == found["known"]
+    assert left == found["seats"]
+    assert {"front": left[0], "back": left[1]} == found["rows"]
+    assert [[b._id], [], []] == found["grid"]
+    await call(Person).pull(Hall, "known", [b])
+    assert {"x": None} == Hall.get_collection().find_one()["known"]
+
+
+async def test_cascade_through_declared_maps(call: Runtime) -> None:
+    """References in the sub-frames of a map are followed."""
+    a, b, *_ = await people(call, *"abc")
+    hall = Hall(name="h", rows={"front": Seat(person=a), "back": Seat(guests=[b])})
+    await call(hall).insert()
+    await call(Hall).cascade(Person, "rows.person", [hall])
+    assert ["b", "c"] == names(Person)
+    await call(Hall).cascade(Person, "rows.guests", [hall])
+    assert ["c"] == names(Person)
+
+
+async def test_ids_that_look_like_object_ids(call: Runtime) -> None:
+    """A cascade deletes the text that is an id, not the ObjectId that it could mean."""
+    text = "0123456789abcdef01234567"
+    await call(Person).insert_many(
+        [{"_id": text, "name": "a"}, {"_id": ObjectId(text), "name": "b"}]
+    )
+    Person.listen("deleted", lambda: None)
+    await call(Person).cascade(Person, "spouse", [Person(name="x", spouse=text)])
+
+    assert ["b"] == names(Person)

@@ -190,7 +190,8 @@ class Writing(Reading):
     def delete(self, *, where: Filter = None, **options: Any) -> None:
         """Delete the document of this frame; one that is gone already is no error.
 
-        Sends `delete` and `deleted`.
+        Sends `delete` and `deleted`. Before, what `Ref(on_delete=...)` declares is done with
+        the documents that refer to it.
 
         Args:
             where: as for `update`.
@@ -200,6 +201,8 @@ class Writing(Reading):
             MissingId: the frame has no `_id`.
             Conflict: the document is there, but not as `where` expects it, or its `_version` is
                 another one than the frame's.
+            Restricted: a reference to it forbids the delete; nothing was deleted.
+            DefinitionError: a declared `Ref` cannot be followed; nothing was deleted.
         """
         complete(operations.delete(blocking(), self, where, options))
 
@@ -269,6 +272,7 @@ class Writing(Reading):
         Raises:
             MissingId: a frame has no `_id`; nothing was sent.
             BulkError: some were not deleted; it says which, and why.
+            Restricted: a reference to one of them forbids the delete; nothing was deleted.
         """
         return complete(operations.delete_many(blocking(), cls, documents, options))
 
@@ -415,7 +419,8 @@ class Writing(Reading):
             ref_cls: the class of what is deleted.
             field: a path in the frames: an id, a frame, or a list or map of them.
             frames: those whose references are followed.
-            events: send `delete` and `deleted` for what is deleted, which loads it first.
+            events: send `delete` and `deleted` for what is deleted, which loads it first. What
+                `Ref(on_delete=...)` declares for it is done in either case.
             options: session and comment.
 
         >>> from loom import Frame
@@ -443,7 +448,8 @@ class Writing(Reading):
 
         Args:
             ref_cls: the class of what points here.
-            field: a path in `ref_cls` that holds one id.
+            field: a path in `ref_cls` that holds an id; of a list or map, if the annotation tells
+                of one, the members that point to a frame become None.
             frames: of this class.
             events: send `update` and `updated` for what changes, which loads it first.
             options: session and comment.
@@ -463,11 +469,11 @@ class Writing(Reading):
         events: bool = True,
         **options: Any,
     ) -> None:
-        """Take the frames out of the list `field` of the documents of `ref_cls`.
+        """Take the frames out of the list or map `field` of the documents of `ref_cls`.
 
         Args:
             ref_cls: the class of what points here.
-            field: a path in `ref_cls` that holds a list of ids.
+            field: a path in `ref_cls` that holds a list of ids, or a map if the annotation says so.
             frames: of this class.
             events: send `update` and `updated` for what changes, which loads it first.
             options: session and comment.
