@@ -33,6 +33,7 @@ from loom import (
     EncodeError,
     FieldError,
     Frame,
+    IncrCounter,
     Q,
     QueryError,
     ReadOnly,
@@ -64,6 +65,7 @@ class Counted(Frame):
 
     name: str
     gold: int
+    visits: IncrCounter
 
 
 class Account(Frame):
@@ -555,6 +557,24 @@ async def test_what_listeners_assign_joins(call: Runtime) -> None:
     assert {"_id": 2, "age": 2, "tags": ["a"], "lair": {"name": "Cave"}, "secret": "s"} == (
         stored()[2]
     )
+
+
+async def test_what_listeners_count_joins(call: Runtime) -> None:
+    """What a listener adds to a counter is added on the server, in operators and in stages."""
+    Counted.get_collection().insert_many([{"_id": n, "_v": 1, "visits": n} for n in range(3)])
+
+    @Counted.listen("update")
+    def count(frames: Any) -> None:
+        for frame in frames:
+            Counted.get_collection().update_one({"_id": frame._id}, {"$inc": {"visits": 100}})
+            frame.visits += 1
+
+    await call(Counted).update_where(Q._id < 2, {"$inc": {"gold": 5}})
+    await call(Counted).update_where(Q._id < 2, [{"$set": {"name": "x"}}])
+
+    assert [
+        {"_id": n, "_v": 3, "visits": n + 202, "gold": 5, "name": "x"} for n in range(2)
+    ] == stored(Counted)[:2]
 
 
 async def test_the_changes_win(call: Runtime) -> None:
