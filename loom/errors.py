@@ -33,8 +33,6 @@ from typing import Any
 
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
-from .duplicate_keys import duplicate_key
-
 __all__ = [
     "BulkError",
     "Conflict",
@@ -187,6 +185,8 @@ class Duplicate(LoomError, DuplicateKeyError):
         advice: str = "change it or update that document",
     ) -> None:
         details = details or {}
+        from .duplicate_keys import duplicate_key  # when a key is refused
+
         key = duplicate_key(details, error, written)
         self.index, self.fields, self.values = key.name, key.fields, key.values
         taken = ", ".join(f"{path}={value!r}" for path, value in self.values.items())

@@ -86,6 +86,7 @@ ORDER = """
     loom.frames.aio
     loom.frames.frame_reading
     loom.frames.frame_writing
+    loom.frames.views
     loom.frames.frame
     loom.frames.ledger
     loom.frames.history

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 import loom
-from loom import Frame, Q, ReadOnly
+from loom import Frame, Q, ReadOnly, Ref
 from loom.frames.ledger import LedgerFrame
 from tests.conftest import Commands, Runtime
 
@@ -96,6 +96,16 @@ async def test_nothing_is_changed(call: Runtime, commands: Commands, write: Any)
 
     assert [] == heard
     assert [1.0] == [document["amount"] for document in stored()]
+
+
+async def test_references_in_what_is_never_changed(call: Runtime) -> None:
+    """A `Ref` that would change or delete a ledger's documents is refused."""
+
+    class Entry(LedgerFrame):
+        shop: Annotated[Shop, Ref(on_delete="cascade")]
+
+    with pytest.raises(loom.DefinitionError, match="Entry.shop: expected on_delete='restrict'"):
+        await call(Shop(_id=1)).delete()
 
 
 async def test_inserting_many(call: Runtime) -> None:

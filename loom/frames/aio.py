@@ -24,20 +24,9 @@ if TYPE_CHECKING:
     from .frame import Frame
     from .updates import Changes
 
-__all__ = ["Aio", "AwaitedClass", "AwaitedFrame"]
+__all__ = ["AwaitedClass", "AwaitedFrame"]
 
 F = TypeVar("F", bound="Frame")
-
-
-class Aio:
-    """The attribute `aio`: of a class it gives its awaited class methods, of a frame its own."""
-
-    @overload
-    def __get__(self, frame: None, owner: type[F]) -> AwaitedClass[F]: ...
-    @overload
-    def __get__(self, frame: F, owner: type[F]) -> AwaitedFrame[F]: ...
-    def __get__(self, frame: Any, owner: Any) -> Any:
-        return AwaitedClass(owner) if frame is None else AwaitedFrame(frame)
 
 
 class AwaitedClass(Generic[F]):

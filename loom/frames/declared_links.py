@@ -12,6 +12,7 @@ from weakref import ref as ref_to
 
 from ..errors import DefinitionError
 from .annotations import Annotation, evaluated, resolved_annotations
+from .definitions import Default
 from .links import LIST, MAP, Link, Step
 from .marks import Ref
 from .paths import split
@@ -34,9 +35,23 @@ def links_of(cls: Any) -> tuple[Link, ...]:
     if known is None:
         holders: list[Any] = []
         known = tuple(_links(cls, cls, (), (), holders))
+        for link in known:
+            if cls._append_only and link.act != "restrict":
+                raise DefinitionError(
+                    f"{cls.__name__}.{link.path}: expected on_delete='restrict' or none, for these "
+                    f"documents are only added, got {link.act!r}, which would change them"
+                )
         if all(map(is_final, holders)):
             _final[cls] = known
     return known
+
+
+def _is_frame(target: Any) -> bool:
+    return isinstance(target, type) and getattr(target, "_is_frame", False)
+
+
+def _is_subframe(target: Any) -> bool:
+    return isinstance(target, type) and getattr(target, "_is_subframe", False)
 
 
 class _Reference(NamedTuple):
@@ -93,9 +108,13 @@ def _links(
     definition = holder._definition
     resolved = resolved_annotations(definition)
     for field, annotation in resolved.items():
-        for inner, refs, target in _references(annotation, (), (), definition.annotations[field]):
+        found = [*_references(annotation, (), (), definition.annotations[field])]
+        if any(_is_frame(reference.target) for reference in found):
+            # `Company | ObjectId`: what is stored is the same.
+            found = [r for r in found if _is_frame(r.target) or _is_subframe(r.target)]
+        for inner, refs, target in found:
             steps = (*way, field, *inner)
-            if getattr(target, "_is_subframe", False):
+            if _is_subframe(target):
                 if target not in above and target is not holder:
                     yield from _links(cls, target, steps, (*above, holder), holders)
                 elif _refers(target, ()):
@@ -113,11 +132,7 @@ def _refers(cls: Any, above: tuple[Any, ...]) -> bool:
     """Tell whether a class of embedded documents holds a link at any depth."""
     return any(
         any(ref.on_delete for ref in refs)
-        or (
-            getattr(target, "_is_subframe", False)
-            and target not in (*above, cls)
-            and _refers(target, (*above, cls))
-        )
+        or (_is_subframe(target) and target not in (*above, cls) and _refers(target, (*above, cls)))
         for field, annotation in resolved_annotations(cls._definition).items()
         for _, refs, target in _references(annotation, (), (), cls._definition.annotations[field])
     )
@@ -173,7 +188,7 @@ def _link(
         shown = " and ".join(sorted(map(repr, acts)))
         raise DefinitionError(f"{place}: expected one on_delete, got {shown}; leave one")
     (ref,) = acts
-    if not (isinstance(target, type) and getattr(target, "_is_frame", False)):
+    if not _is_frame(target):
         raise DefinitionError(
             f"{place}: expected a Frame class that {ref!r} refers to, got "
             f"{getattr(target, '__name__', target)}; annotate the field with the class"
@@ -189,7 +204,7 @@ def _link(
             f"{place}: expected on_delete='cascade' or 'restrict' for an _id, which cannot change, "
             f"got {act!r}"
         )
-    new_default = None
+    new_default, is_made_anew = None, False
     if act == "default":
         if field not in holder._definition.defaults:
             raise DefinitionError(
@@ -198,7 +213,9 @@ def _link(
             )
 
         new_default = partial(_new_default, ref_to(holder), field)
-    return Link(cls, steps, act, target, ref.events, new_default)
+        default = holder._definition.defaults[field]
+        is_made_anew = isinstance(default, Default) and not isinstance(default.factory, type)
+    return Link(cls, steps, act, target, ref.events, new_default, is_made_anew)
 
 
 def _new_default(holder: ReferenceType[Any], field: str) -> Any:

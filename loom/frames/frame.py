@@ -15,10 +15,10 @@ from pymongo.database import Database
 
 from ..clients import AnyClient
 from ..connection import find_client, find_collection, find_database, with_options
-from . import behaviours, events, stamping, texts
-from .aio import Aio
+from . import behaviours, events
 from .annotations import resolved_annotations
 from .frame_writing import Writing
+from .views import Aio
 
 if TYPE_CHECKING:
     from .index import Index
@@ -28,7 +28,16 @@ __all__ = ["Frame"]
 L = TypeVar("L", bound=Callable[..., Any])
 
 # Defaults, which listen from the beginning, come before them, and the case of text at the end.
-events.declaring += [stamping.stamping, texts.normalising]
+
+
+def _declared(cls: type) -> list[tuple[str, Callable[..., Any]]]:
+    """Return the listeners that annotations of plain values declare."""
+    from . import stamping, texts  # when a class first writes
+
+    return [*stamping.stamping(cls), *texts.normalising(cls)]
+
+
+events.declaring.append(_declared)
 
 
 class Frame(Writing):

@@ -13,10 +13,11 @@ from .operations import everyday
 from .port import blocking, complete
 from .projections import Projection
 from .queries import Filter
-from .streams import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .streams import Stream
 
 __all__ = ["Reading"]
 
@@ -108,6 +109,8 @@ class Reading(Document):
             projection: as for `one`.
             options: as for `Collection.find`.
         """
+        from .streams import Stream  # when it is used
+
         return Stream(operations.each(blocking(), cls, filter, projection, options))
 
     @overload

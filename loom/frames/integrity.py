@@ -13,7 +13,6 @@ from .events import declaring, running
 from .paths import lookup_all, split
 from .port import Port, awaited
 from .queries import to_refs
-from .referrers import referrers
 
 if TYPE_CHECKING:
     from .links import Link
@@ -77,6 +76,8 @@ def _declare(cls: Any) -> list[tuple[str, Any]]:
     """Return the listener of a class that a declared reference may lead to."""
     if not getattr(cls, "_is_frame", False):
         return []
+    from .referrers import referrers  # when a class first writes
+
     known = referrers()
     names = {parent._collection for parent in cls.__mro__ if getattr(parent, "_is_frame", False)}
     targets = [link.target for link in known.links]
@@ -143,6 +144,7 @@ async def cascade(
     frames = list(frames)
     for frame in frames:
         _check_field(cls, ref_cls, field, type(frame), "cascade")
+    port.check_writable(ref_cls, "cascade")
     await _check_restricted(port, frames, options)
     values = [value for frame in frames for value in _values(frame, field)]
     targets = undone(port, ref_cls, map(to_refs, _flat(values)))
@@ -185,6 +187,8 @@ async def _check_restricted(port: Port, frames: list[Any], options: dict[str, An
     current = running()
     if current is None or current.event != "delete":
         return
+    from .referrers import referrers
+
     if not any(link.act in ("restrict", "default") for link in referrers().links):
         return
     from .doomed import undone
@@ -211,6 +215,7 @@ async def nullify(
     from .links import Link
 
     ids = _own_ids(cls, ref_cls, field, frames, "nullify")
+    port.check_writable(ref_cls, "nullify")
     link = Link(ref_cls, steps_of(ref_cls, field), "nullify", cls)
     await _release(port, cls, link, ids, events, options)
 
@@ -229,6 +234,7 @@ async def pull(
     from .links import LIST, Link
 
     ids = _own_ids(cls, ref_cls, field, frames, "pull")
+    port.check_writable(ref_cls, "pull")
     steps = steps_of(ref_cls, field)
     if isinstance(steps[-1], str):
         steps = (*steps, LIST)

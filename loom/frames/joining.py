@@ -14,7 +14,6 @@ from ..clients import Connection
 from ..connection import connection_of, overrides
 from ..errors import ReadOnly
 from .events import Committed
-from .undoing import remembered
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,6 +103,8 @@ class Joining:
         """
         found = self.transaction(cls, options)
         if found is not None:
+            from .undoing import remembered  # in a transaction only
+
             paths = [*paths]
             for frame in frames:
                 found.on_rollback(remembered(frame, paths))

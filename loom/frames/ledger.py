@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from . import operations
-from .aio import Aio, AwaitedClass
+from .aio import AwaitedClass
 from .frame import Frame
 from .marks import TimeInserted
 from .port import Port, awaited, blocking, complete
 from .projections import Projection
 from .queries import Filter
+from .views import Aio
 
 if TYPE_CHECKING:
     from typing_extensions import Self
