@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -51,6 +52,7 @@ class Transaction:
             )
         self._port = port
         self._connection, self._client = _connected(client, port.is_async, place)
+        self._process = os.getpid()
         self._thread = threading.get_ident()
         self._task = current_task()
         self._failure: PyMongoError | None = None
@@ -97,14 +99,18 @@ class Transaction:
         return True
 
     def _is_here(self) -> bool:
-        return self._thread == threading.get_ident() and self._task is current_task()
+        return (
+            self._thread == threading.get_ident()
+            and self._task is current_task()
+            and self._process == os.getpid()
+        )
 
     def _check_here(self, place: str) -> None:
         if not self._is_here():
             raise TransactionError(
                 f"{place}: expected calls in the task and thread that began the transaction, got "
                 "one in another that inherited it; a transaction takes one call at a time: make "
-                "the call in the block itself, or start the task or thread before the block"
+                "the call in the block itself, or start the task, thread or process before the block"
             )
 
     def check(self, cls: Any) -> None:
@@ -173,6 +179,7 @@ class Transaction:
         token = overrides.set(override._replace(transaction=self))
         try:
             yield
+            self._check_here(place)
             self._check(place)
         finally:
             try:
@@ -194,6 +201,8 @@ class Transaction:
     async def roll_back(self, error: BaseException) -> None:
         """Abort the transaction and take back what was noted in objects."""
         self._is_over = True
+        if self._process != os.getpid():
+            return  # it is the parent's to end
         try:
             if self.session.in_transaction:
                 await self._port.call(self.session.abort_transaction)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,6 +413,43 @@ def test_other_threads(db: str) -> None:
     context.run(work)  # in the thread of the transaction, but after it
     assert "expected a transaction that is running, got one that has ended" in str(refused[-1])
     assert 6 == len(refused)
+
+
+def test_other_processes(server: Server, db: str) -> None:
+    """A forked process is refused, and leaves the transaction to its parent."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    code = f"""
+import os, loom
+from pymongo import MongoClient
+loom.connect(MongoClient({server.uri!r}), db={db!r})
+class Dragon(loom.Frame):
+    name: str
+refused = []
+with loom.transaction():
+    Dragon(name="a").insert()
+    pid = os.fork()
+    if not pid:
+        try:
+            Dragon(name="b").insert()
+        except loom.TransactionError:
+            refused.append(1)
+    else:
+        os.waitpid(pid, 0)
+print(Dragon.count({{}}), [d.name for d in Dragon.many()])
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(loom.__file__).parents[1])},
+    )
+
+    assert "1 ['a']" == done.stdout.strip()
+    assert "expected calls in the task and thread that began the transaction" in done.stderr
+    assert ["a"] == names()
 
 
 async def test_other_tasks(db: str) -> None:

@@ -146,7 +146,7 @@ class Frame(Writing):
         awaits only Loom.
 
         Args:
-            event: `insert`, `inserted`, `update`, `updated`, `delete` or `deleted`.
+            event: `insert`, `inserted`, `update`, `updated`, `delete`, `deleted` or `committed`.
             func: gets what its parameters are named after: `sender` (the class), `frames`
                 (a list), `fields` (paths), `changes` (update documents), `session`. A first
                 parameter of another name, without a default, gets the sender.
