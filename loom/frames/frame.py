@@ -148,8 +148,8 @@ class Frame(Writing):
         Args:
             event: `insert`, `inserted`, `update`, `updated`, `delete`, `deleted` or `committed`.
             func: gets what its parameters are named after: `sender` (the class), `frames`
-                (a list), `fields` (paths), `changes` (update documents), `session`. A first
-                parameter of another name, without a default, gets the sender.
+                (a list), `fields` (paths), `changes` (update documents), `session`, `event`. A
+                first parameter of another name, without a default, gets the sender.
 
         Raises:
             ListenerError: no such event, or a parameter that nothing is passed for.

@@ -22,6 +22,7 @@ from loom import (
 )
 from loom.frames import And, Condition, ElemMatch, Group, SortBy
 from loom.frames.streams import AsyncStream, Stream
+from loom.running_transactions import Transaction
 
 T = TypeVar("T")
 
@@ -141,6 +142,20 @@ async def awaiting(burt: Dragon) -> None:
         assert_type(dragon, Dragon)
     await burt.aio.update("name")
     assert_type(await Dragon.aio.insert_many([burt]), list[Dragon])
+
+
+async def transacting(burt: Dragon) -> None:
+    """A transaction gives its object; `with_transaction` gives what the function returns."""
+    with loom.transaction(Dragon) as found:
+        assert_type(found, Transaction)
+    async with loom.aio.transaction() as found:
+        assert_type(found, Transaction)
+    assert_type(loom.with_transaction(lambda: len("a")), int)
+
+    async def count() -> int:
+        return await Dragon.aio.count()
+
+    assert_type(await loom.aio.with_transaction(count), int)
 
 
 def conditions() -> None:
