@@ -54,6 +54,10 @@ ENTRIES = {
     "Changes": "loom.frames.updates.Changes",
     "operations.Progress": "loom.frames.operations.matching.Progress",
     "Aio": "loom.frames.aio.AwaitedClass",
+    "AwaitedBulk": "loom.frames.bulk.AwaitedBulk",
+    "Document": "loom.Frame",
+    "F": "loom.frames.aio.F",
+    "loom.frames.port.Port": "loom.Frame",
     "AnyClient": "loom.Connection",
     "ReadConcern": "pymongo.read_concern.ReadConcern",
     "ReadPreference": "pymongo.read_preferences.ReadPreference",
@@ -65,6 +69,8 @@ ENTRIES = {
 }
 nitpick_ignore = [
     ("py:class", "loom.frames.document.Document"),  # the private base of Frame and SubFrame
+    ("py:class", "Operation"),  # words, told in the text of BulkResult
+    ("py:class", "State"),
 ]
 
 PYMONGO = "https://pymongo.readthedocs.io/en/stable/api"

@@ -112,7 +112,7 @@ class Connection:
 
     @property
     def naive(self) -> Naive:
-        """What datetimes without zone mean: `"utc"`, `"refuse"` or a zone."""
+        """The meaning of datetimes without zone; `"utc"`, `"refuse"` or a zone."""
         return self._naive
 
     @naive.setter
