@@ -91,6 +91,7 @@ def test_shapes() -> None:
         seat: Seat
         seats: list[Seat] | None
         rooms: dict[str, Seat]
+        either: Annotated[Company | ObjectId, Ref("nullify")]
         nothing: Annotated[Company, Ref()]
         plain: Company
 
@@ -104,6 +105,7 @@ def test_shapes() -> None:
         "mapped": (("mapped", M), "pull"),
         "deep": (("deep", M, L), "pull"),
         "pair": (("pair", L), "nullify"),
+        "either": (("either",), "nullify"),
         "seat.owner": (("seat", "owner"), "nullify"),
         "seats.owner": (("seats", L, "owner"), "nullify"),
         "rooms.owner": (("rooms", M, "owner"), "nullify"),

@@ -44,9 +44,19 @@ class Link:
         act: what a delete does there.
         is_heard: whether that sends events.
         new_default: makes the value that `"default"` sets.
+        is_made_anew: whether that is another one for every document.
     """
 
-    __slots__ = ("_cls", "_target", "act", "is_heard", "new_default", "path", "steps")
+    __slots__ = (
+        "_cls",
+        "_target",
+        "act",
+        "is_heard",
+        "is_made_anew",
+        "new_default",
+        "path",
+        "steps",
+    )
 
     def __init__(
         self,
@@ -56,6 +66,7 @@ class Link:
         target: Any,
         is_heard: bool = True,
         new_default: Callable[[], Any] | None = None,
+        is_made_anew: bool = False,
     ) -> None:
         # What is known of classes does not keep them.
         self._cls = ref(cls)
@@ -64,6 +75,7 @@ class Link:
         self._target = ref(target)
         self.is_heard = is_heard
         self.new_default = new_default
+        self.is_made_anew = is_made_anew
         self.path = ".".join(step for step in steps if isinstance(step, str))
 
     def __repr__(self) -> str:

@@ -9,14 +9,17 @@ referrers, and the next delete of the same documents finds the rest.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
+
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from ..errors import DefinitionError, Restricted
 from . import operations
 from .doomed import Doomed, being_deleted, guarded, is_permitted
-from .events import add_note, listeners
+from .events import add_note, listeners, running
 from .links import Holder, Link
 from .port import Port
 from .referrers import current, referrers
@@ -106,6 +109,8 @@ class Clearing:
                 except BaseException as error:
                     self._say(error)
                     raise
+            if not with_roots:
+                self._leave_word()
         finally:
             self.tree.close()
 
@@ -116,13 +121,25 @@ class Clearing:
                 await self._check_restricted()
 
     def _say(self, error: BaseException) -> None:
-        if self.deleted or self.changed:
-            add_note(
-                error,
-                f"{self.place}: {self.deleted} documents were deleted and {self.changed} "
-                "changed before, which stand unless a transaction is rolled back; delete again to "
-                "finish",
-            )
+        note = self._done
+        if isinstance(error, PyMongoError) and not isinstance(error, ServerSelectionTimeoutError):
+            note = f"{note}, and perhaps some of those that were being written"
+        elif not self.deleted and not self.changed:
+            return
+        add_note(error, f"{note}; delete again to finish")
+
+    def _leave_word(self) -> None:
+        """Have an error of the operation that goes on say what is done already."""
+        current = running()
+        if current is not None and (self.deleted or self.changed):
+            current.done.append(f"{self._done}; delete again to finish")
+
+    @property
+    def _done(self) -> str:
+        return (
+            f"{self.place}: {self.deleted} documents were deleted and {self.changed} "
+            "changed before, which stand unless a transaction is rolled back"
+        )
 
     # Links
 
@@ -187,18 +204,14 @@ class Clearing:
             return False if is_related or (_is_imported(cls) and _is_imported(target)) else None
         return True if is_child else None
 
-    async def _chunks(
-        self, place: Place, applied: Applied, *, newest: bool = False
-    ) -> AsyncGenerator[list[Any], None]:
-        """Yield the ids of a place that a link can refer to, as many as a query takes."""
-        size = self.port.reference_chunk(applied.link.cls)
-        for ids in self.tree.ids(place, size, newest=newest):
-            meant = await self._meant(applied, ids) if applied.is_foreign else ids
-            if meant:
-                yield meant
+    def _chunks(self, place: Place, link: Link, *, newest: bool = False) -> Iterator[list[Any]]:
+        """Yield the ids of a place, as many as a query of a link takes."""
+        yield from self.tree.ids(place, self.port.reference_chunk(link.cls), newest=newest)
 
     async def _meant(self, applied: Applied, ids: list[Any]) -> list[Any]:
-        """Return the ids without those that the target's own collection has."""
+        """Return the ids that a link can mean: none that its target's own collection has."""
+        if not applied.is_foreign:
+            return ids
         target = applied.link.target
         codecs = self.port.collection(target).codec_options
         query = {"_id": {"$in": ids}}
@@ -213,8 +226,8 @@ class Clearing:
             for place in list(self.tree.places.values()):
                 for applied in self._links(place):
                     if applied.link.act == "cascade":
-                        async for ids in self._chunks(place, applied, newest=True):
-                            await self._follow(place, applied, ids)
+                        for ids in self._chunks(place, applied.link, newest=True):
+                            await self._follow(place, applied, await self._meant(applied, ids))
             if not self.tree.deepen():
                 return
 
@@ -223,14 +236,15 @@ class Clearing:
         link, codecs = applied.link, applied.place.codecs
         wanted = {pack(id, codecs) for id in ids}
         elsewhere = self._elsewhere(applied.place)
-        async for documents in self._referring(link, ids, link.projection):
-            found = []
-            for document in documents:
-                id = pack(document["_id"], codecs)
-                if id not in elsewhere:
-                    values = {pack(value, codecs) for value in link.values(document)}
-                    found.append((id, [*values & wanted]))
-            self.tree.add(link, applied.place, place, found)
+        async with aclosing(self._referring(link, ids, link.projection)) as batches:
+            async for documents in batches:
+                found = []
+                for document in documents:
+                    id = pack(document["_id"], codecs)
+                    if id not in elsewhere:
+                        values = {pack(value, codecs) for value in link.values(document)}
+                        found.append((id, [*values & wanted]))
+                self.tree.add(link, applied.place, place, found)
 
     def _elsewhere(self, place: Place) -> frozenset[bytes]:
         """Return what a delete around this one deletes."""
@@ -286,19 +300,22 @@ class Clearing:
         elsewhere = self._elsewhere(applied.place)
         is_free = not tree.holds_any(applied.place) and not elsewhere
         if is_free and (is_single or is_one_query):
-            async for ids in self._chunks(place, applied):
-                count += await self.port.count(link.cls, link.filter(ids), options)
+            for ids in self._chunks(place, link):
+                query = link.filter(await self._meant(applied, ids))
+                count += await self.port.count(link.cls, query, options)
             return count
         tree.forget_counted()
-        async for ids in self._chunks(place, applied):
-            async for documents in self._referring(link, ids, {"_id": True}):
-                packed = [pack(document["_id"], applied.place.codecs) for document in documents]
-                goes = tree.holds(applied.place, packed)
-                count += tree.count_once(
-                    id
-                    for id, gone in zip(packed, goes, strict=True)
-                    if not gone and id not in elsewhere
-                )
+        for ids in self._chunks(place, link):
+            referring = self._referring(link, await self._meant(applied, ids), {"_id": True})
+            async with aclosing(referring) as batches:
+                async for documents in batches:
+                    packed = [pack(document["_id"], applied.place.codecs) for document in documents]
+                    goes = tree.holds(applied.place, packed)
+                    count += tree.count_once(
+                        id
+                        for id, gone in zip(packed, goes, strict=True)
+                        if not gone and id not in elsewhere
+                    )
         return count
 
     # Doing it
@@ -327,7 +344,7 @@ class Clearing:
             link = applied.link
             if link.act in ("cascade", "restrict"):
                 continue
-            meant = await self._meant(applied, ids) if applied.is_foreign else ids
+            meant = await self._meant(applied, ids)
             skip = partial(self._go_too, applied.place)
             self.changed += await release(
                 self.port,

@@ -54,8 +54,9 @@ async def release(
     changed = 0
     for start in range(0, len(ids), size):
         gone = ids[start : start + size]
-        if is_heard:
-            changed += await _told(port, link, gone, options, place, skip)
+        if is_heard or link.is_made_anew:
+            way = _Way(port, link, options, place, is_heard)
+            changed += await way.release(gone, skip)
             continue
         change = with_version(cls, link.change(gone, link.default()))
         content = {"change": change}
@@ -64,91 +65,88 @@ async def release(
     return changed
 
 
-async def _told(
-    port: Port,
-    link: Link,
-    gone: Sequence[Any],
-    options: dict[str, Any],
-    place: str,
-    skip: Skip | None,
-) -> int:
-    """Load what refers, in batches, and write it with its events."""
-    codecs = port.collection(link.cls).codec_options
-    packed = {pack(id, codecs) for id in gone}
+class _Way:
+    """How documents are released one by one: loaded, and each with a change of its own."""
 
-    def is_gone(id: Any) -> bool:
-        return pack(id, codecs) in packed
+    def __init__(
+        self, port: Port, link: Link, options: dict[str, Any], place: str, events: bool
+    ) -> None:
+        self.port = port
+        self.link = link
+        self.options = options
+        self.place = place
+        self.events = events
 
-    changed = 0
-    batches: AsyncGenerator[list[Any], None] = operations.each(
-        port, link.cls, link.filter(gone), None, dict(options)
-    )
-    try:
-        async for frames in batches:
-            if skip is not None:
-                skipped = skip(frames)
-                frames = [f for f, leave in zip(frames, skipped, strict=True) if not leave]
-            if frames:
-                changed += await _write(port, link, frames, gone, is_gone, options, place)
-    finally:
-        await batches.aclose()
-    return changed
+    async def release(self, gone: Sequence[Any], skip: Skip | None) -> int:
+        """Load what refers, in batches, and write it with its events."""
+        port, link = self.port, self.link
+        codecs = port.collection(link.cls).codec_options
+        packed = {pack(id, codecs) for id in gone}
 
+        def is_gone(id: Any) -> bool:
+            return pack(id, codecs) in packed
 
-async def _write(
-    port: Port,
-    link: Link,
-    frames: list[Any],
-    gone: Sequence[Any],
-    is_gone: Callable[[Any], bool],
-    options: dict[str, Any],
-    place: str,
-) -> int:
-    cls = link.cls
-    payload: dict[str, Any] = {"fields": (link.path,), "session": options.get("session")}
-    new = [link.default() for _ in frames]
-    for frame, default in zip(frames, new, strict=True):
-        link.release(frame._document, is_gone, default)
-    snapshots: list[Snapshot | None] = [None] * len(frames)
-    if listeners("update", cls):
-        codecs = port.collection(cls).codec_options
-        snapshots = [Snapshot(frame, codecs) for frame in frames]
-        await emit(port, "update", cls, frames, payload)
-    changes = [
-        with_version(cls, _change(port, link, frame, snapshot, link.change(gone, default)))
-        for frame, snapshot, default in zip(frames, snapshots, new, strict=True)
-    ]
-    # Only where it still refers: what changed meanwhile is somebody else's.
-    condition = link.filter(gone)
-    requests = [
-        UpdateOne({"$and": [operations.id_filter(frame._document["_id"]), condition]}, change)
-        for frame, change in zip(frames, changes, strict=True)
-    ]
-    contents = [c if isinstance(c, dict) else {"stages": c} for c in changes]
-    port.check(cls, contents)
-    reasons: dict[int, str] = {}
-    failed: BulkWriteError | None = None
-    try:
-        result = await port.write(cls, "bulk_write", contents, requests, **options)
-        number = result.matched_count if result.acknowledged else len(frames)
-    except BulkWriteError as error:
-        failed = error
-        reasons = operations.reasons_of(error, len(frames), True)
-        number = (error.details or {}).get("nMatched", 0)
-    written = [i for i in range(len(frames)) if i not in reasons]
-    if number < len(written):
-        written = await _written(port, link, frames, written, options)
-    for i in written:
-        acknowledged(frames[i], changes[i] if isinstance(changes[i], dict) else {})
-    payload["changes"] = [changes[i] for i in written]
-    payload["fields"] = tuple(dict.fromkeys(p for i in written for p in paths_in(changes[i])))
-    failure: Exception | None = None
-    if failed is not None:
-        failure = operations.bulk_error(place, frames, reasons, failed)
-        failure.__cause__ = failed
-    told = [frames[i] for i in written]
-    await after_event(port, "updated", cls, told, failure, **payload)
-    return len(written)
+        changed = 0
+        batches: AsyncGenerator[list[Any], None] = operations.each(
+            port, link.cls, link.filter(gone), None, dict(self.options)
+        )
+        try:
+            async for frames in batches:
+                if skip is not None:
+                    skipped = skip(frames)
+                    frames = [f for f, leave in zip(frames, skipped, strict=True) if not leave]
+                if frames:
+                    changed += await self._write(frames, gone, is_gone)
+        finally:
+            await batches.aclose()
+        return changed
+
+    async def _write(
+        self, frames: list[Any], gone: Sequence[Any], is_gone: Callable[[Any], bool]
+    ) -> int:
+        port, link, cls = self.port, self.link, self.link.cls
+        session = self.options.get("session")
+        payload: dict[str, Any] = {"fields": (link.path,), "session": session}
+        new = [link.default() for _ in frames]
+        for frame, default in zip(frames, new, strict=True):
+            link.release(frame._document, is_gone, default)
+        snapshots: list[Snapshot | None] = [None] * len(frames)
+        if self.events and listeners("update", cls):
+            codecs = port.collection(cls).codec_options
+            snapshots = [Snapshot(frame, codecs) for frame in frames]
+            await emit(port, "update", cls, frames, payload)
+        changes = [
+            with_version(cls, _change(port, link, frame, snapshot, link.change(gone, default)))
+            for frame, snapshot, default in zip(frames, snapshots, new, strict=True)
+        ]
+        # Only where it still refers: what changed meanwhile is somebody else's.
+        condition = link.filter(gone)
+        requests = [
+            UpdateOne({"$and": [operations.id_filter(frame._document["_id"]), condition]}, change)
+            for frame, change in zip(frames, changes, strict=True)
+        ]
+        contents = [c if isinstance(c, dict) else {"stages": c} for c in changes]
+        port.check(cls, contents)
+        reasons: dict[int, str] = {}
+        failure: Exception | None = None
+        try:
+            result = await port.write(cls, "bulk_write", contents, requests, **self.options)
+            number = result.matched_count if result.acknowledged else len(frames)
+        except BulkWriteError as error:
+            reasons = operations.reasons_of(error, len(frames), True)
+            failure = operations.bulk_error(self.place, frames, reasons, error)
+            failure.__cause__ = error
+            number = (error.details or {}).get("nMatched", 0)
+        written = [i for i in range(len(frames)) if i not in reasons]
+        if number < len(written):
+            written = await _written(port, link, frames, written, self.options)
+        for i in written:
+            acknowledged(frames[i], changes[i] if isinstance(changes[i], dict) else {})
+        payload["changes"] = [changes[i] for i in written]
+        payload["fields"] = tuple(dict.fromkeys(p for i in written for p in paths_in(changes[i])))
+        told = [frames[i] for i in written] if self.events else []
+        await after_event(port, "updated", cls, told, failure, **payload)
+        return len(written)
 
 
 def _change(port: Port, link: Link, frame: Any, snapshot: Snapshot | None, change: Any) -> Any:
