@@ -260,7 +260,7 @@ def muted(*what: str | Callable[..., Any], sender: type | None = None) -> Iterat
 class Running:
     """A listener's call: the port its Loom calls use, and work it hands back."""
 
-    __slots__ = ("active", "deferred", "event", "port", "session", "task", "thread")
+    __slots__ = ("active", "deferred", "done", "event", "port", "session", "task", "thread")
 
     def __init__(self, event: str, port: Any, session: Any) -> None:
         self.event = event
@@ -270,6 +270,8 @@ class Running:
         self.task = current_task()
         self.active = True
         self.deferred: list[Callable[[Any], Coroutine[Any, Any, Any]]] = []
+        #: what the listener has written, to be said when the operation itself fails
+        self.done: list[str] = []
 
     def is_here(self) -> bool:
         """True in the very task and thread of the event, while its listener runs.
@@ -302,10 +304,13 @@ def add_note(error: BaseException, note: str) -> None:
 
 async def emit(
     port: Any, event: str, sender: type, frames: list[Any], payload: dict[str, Any]
-) -> None:
+) -> list[str]:
     """Call the listeners of an event, and do what they handed back.
 
     After an after-event `committed` is sent; in a transaction that waits for its end.
+
+    Returns:
+        What the listeners say that they have done, for the error of an operation that fails.
 
     Raises:
         ListenerError: an async listener suspended in a blocking call.
@@ -314,7 +319,8 @@ async def emit(
     payload = {"fields": (), "changes": (), "event": event, **payload, "session": session}
     found = listeners(event, sender)
     own = [listener for listener in found if listener.event == event]
-    failures = await call(port, event, sender, own, frames, payload)
+    done: list[str] = []
+    failures = await call(port, event, sender, own, frames, payload, done)
     for failure in failures:
         add_note(failure, f"raised by a listener of {event!r}: the write was done")
     if len(own) < len(found):
@@ -322,6 +328,7 @@ async def emit(
         if not port.postpone(waiting):
             failures += await waiting.send(port, "the write stands")
     raise_first(failures, event)
+    return done
 
 
 class Committed:
@@ -357,6 +364,7 @@ async def call(
     found: Sequence[Listener],
     frames: list[Any],
     payload: dict[str, Any],
+    done: list[str] | None = None,
 ) -> list[Exception]:
     """Call listeners one after the other; return what they raised, of a before-event raise it."""
     failures: list[Exception] = []
@@ -370,6 +378,8 @@ async def call(
                 await port.listener(result, event, _name(listener.receiver))
             for work in current.deferred:
                 await work(port)
+            if done is not None:
+                done += current.done
         except Exception as error:
             if event in BEFORE:
                 raise

@@ -25,6 +25,7 @@ from .writing import (
     check_unset,
     foreseen,
     removals,
+    tell_done,
     unset_change,
 )
 
@@ -259,7 +260,7 @@ async def delete_many(port: Port, cls: Any, documents: Any, options: Options) ->
     if not frames:
         return given
     session = port.session(cls, options)
-    await before_event(port, "delete", cls, frames, session=session)
+    done = await before_event(port, "delete", cls, frames, session=session)
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
     guards = Guards(port, cls, frames, is_delete=True)
 
@@ -270,5 +271,6 @@ async def delete_many(port: Port, cls: Any, documents: Any, options: Options) ->
     outcome = await send(port, cls, batch, contents, _of_batch(options), "nRemoved")
     await guards.explain(outcome, options)
     failure = outcome.failure(f"{cls.__name__}.delete_many", frames)
+    tell_done(failure, done)
     await after_event(port, "deleted", cls, outcome.of(frames), failure, session=session)
     return given

@@ -23,7 +23,7 @@ from ..updates import Changes, compiled_changes, paths_in, with_joined, with_ver
 from ..values import plain
 from .matching import Matching, Way
 from .reading import Options
-from .writing import joined_changes, snapshot_of
+from .writing import joined_changes, snapshot_of, tell_done
 
 __all__ = ["delete_where", "update_where"]
 
@@ -181,14 +181,16 @@ async def _delete(matching: Matching, ids: list[Any]) -> None:
         ids = [ids[position] for position in positions]
         if not ids:
             return
+    done = []
     if listeners("delete", cls):
-        await emit(matching.port, "delete", cls, frames, {"session": matching.session})
+        done = await emit(matching.port, "delete", cls, frames, {"session": matching.session})
 
     def contents() -> list[Any]:
         return [{"_id": id} for id in ids]
 
     outcome, number = await matching.send(DeleteOne, ids, [], contents, "nRemoved")
     failure = matching.failure(outcome, frames)
+    tell_done(failure, done)
     written = outcome.done()
     if number < len(written):
         with matching.asking(failure):

@@ -36,9 +36,19 @@ from .guards import (
 from .reading import Options, id_filter, shared_options
 
 
-async def before_event(port: Port, event: str, cls: Any, frames: list[Any], **payload: Any) -> None:
+async def before_event(
+    port: Port, event: str, cls: Any, frames: list[Any], **payload: Any
+) -> list[str]:
+    """Send a before-event; return what listeners have done, for an error after it."""
     if listeners(event, cls):
-        await emit(port, event, cls, frames, payload)
+        return await emit(port, event, cls, frames, payload)
+    return []
+
+
+def tell_done(error: BaseException | None, done: list[str]) -> None:
+    """Say on an error what listeners have done before it."""
+    for note in done if error is not None else ():
+        add_note(error, note)
 
 
 async def after_event(
@@ -336,7 +346,14 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     guard = Guard(port, frame, where)
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
-    await before_event(port, "delete", cls, [frame], session=session)
+    if guard.is_conditional and listeners("delete", cls):
+        # Nothing goes with a document that does not go itself.
+        shared = shared_options(options)
+        if await port.find_one(cls, guard.filter(), {"_id": True}, shared) is None:
+            refusal = await guard.refusal(port, "delete", options)
+            if isinstance(refusal, Conflict):
+                raise refusal
+    done = await before_event(port, "delete", cls, [frame], session=session)
     concern = None
     try:
         result = await port.write(cls, "delete_one", {"_id": id}, guard.filter(), **options)
@@ -344,10 +361,12 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
         if guard.is_conditional and found and not found["n"]:
             refusal = await guard.refusal(port, "delete", options)
             if isinstance(refusal, Conflict):
+                tell_done(refusal, done)
                 raise refusal
     except WriteConcernError as error:  # the delete stands
         concern = error
     except PyMongoError as error:
         tell_unknown(error, cls, "delete", id)
+        tell_done(error, done)
         raise
     await after_event(port, "deleted", cls, [frame], concern, session=session)
