@@ -193,7 +193,6 @@ def clients(server: Server, uri: str, **options: Any) -> Iterator[tuple[Any, Any
         "serverSelectionTimeoutMS": 5_000,
         "heartbeatFrequencyMS": 500,
         "serverMonitoringMode": "poll",
-        "event_listeners": [server.commands],
         **options,
     }
 

@@ -7,20 +7,33 @@ documents, and `problems` compares what was said with what is there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from copy import deepcopy
 from typing import Annotated, Any, ClassVar, NamedTuple
 
+import pymongo
 import pytest
 from pymongo.errors import PyMongoError, WriteConcernError
 
 import loom
-from loom import BulkError, Conflict, Duplicate, Frame, IncrCounter, Q, Ref, SubFrame
+from loom import (
+    BulkError,
+    Conflict,
+    Duplicate,
+    Frame,
+    IncrCounter,
+    Q,
+    Ref,
+    SubFrame,
+    running_transactions,
+)
 from loom.frames import history
+from loom.frames.counters import counter_cache
 from loom.frames.ledger import LedgerFrame
 
 from .conftest import Runtime, Server
-from .faults import Faulty, Plan, clients, free
+from .faults import Faulty, Plan, clients, fault, free
 
 # The world: two kinds of everything, in collections of their own.
 
@@ -534,6 +547,18 @@ PLANS = [
 SLOW_PLANS = [Plan("late", ("late",)), Plan("late always", (), "late")]
 
 
+AWAITED = [p for p in PLANS if p.name in ("lost after", "lost after, always", "write concern")]
+AWAITED += [p for p in PLANS if p.name == "lost after, then refused"]
+#: Of these every command is tried.
+STEPWISE = ("cascade", "bulk", "logged", "counter")
+OF_STEPS = [p for p in PLANS if p.name in ("lost after, always", "refused always", "write concern")]
+_IN_TRANSACTION = ("lost before, always", "lost after", "lost after, always", "stopped always")
+IN_TRANSACTION = [p for p in PLANS if p.name in (*_IN_TRANSACTION, "refused")]
+IN_TRANSACTION_AWAITED = [p for p in PLANS if p.name in ("lost after", "lost after, then before")]
+#: Writes of each kind, for what takes time.
+PATIENCE = ["insert without _id", "save versioned", "inc", "delete", "insert_many", "cascade"]
+
+
 # What is stored
 
 
@@ -609,13 +634,16 @@ def told(error: Exception | None) -> str:
     """Return what the caller knows: done, nothing, lists, part or unknown."""
     if error is None:
         return "done"
+    text = notes(error)
+    if "nothing of it is stored" in text:
+        return "nothing"
     if isinstance(error, BulkError):
         return "lists"
-    text = notes(error)
     if "not known" in text or "may have been written" in text or "perhaps some" in text:
         return "unknown"
     if (
         "stand" in text
+        or "were deleted and" in text
         or "the write was done" in text
         or "documents were written" in text
         or "see results" in text
@@ -656,7 +684,7 @@ def _lists(error: BulkError, touched: set[Any], applied: set[Any]) -> Iterator[s
         yield f"told failed, done: {failed & applied}"
     of_frames = {key for key in touched if len(key) == 2}
     others = of_frames - written - failed - unknown
-    told_otherwise = "the write was done", "documents were written"
+    told_otherwise = "were deleted and", "the write was done", "documents were written"
     if others & applied and not any(text in notes(error) for text in told_otherwise):
         yield f"not told of: {others & applied}"
 
@@ -693,8 +721,22 @@ async def clean(world: World, call: Runtime, operation: Operation) -> tuple[Stat
     return before, world.state(operation.stored), len(world.proxy.names)
 
 
+def wait_for(condition: Callable[[], bool], seconds: float = 0.5) -> None:
+    """Wait until something holds, but not for ever."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 async def run(
-    world: World, call: Runtime, operation: Operation, plans: list[Plan], *, whole: bool = False
+    world: World,
+    call: Runtime,
+    operation: Operation,
+    plans: list[Plan],
+    *,
+    whole: bool = False,
+    every: bool = False,
+    seconds: float | None = None,
 ) -> list[str]:
     """Run an operation under faults; return what went wrong."""
     if operation.listens is not None:
@@ -703,10 +745,10 @@ async def run(
     assert before != after, "the operation does nothing"
     wrong = []
     for plan in plans:
-        for position in sorted({0, count // 2, count - 1}):
+        for position in range(count) if every else sorted({0, count // 2, count - 1}):
             world.reset(operation.stored)
             act = operation.make(call)
-            with world.proxy.failing(position, plan):
+            with world.proxy.failing(position, plan), pymongo.timeout(seconds):
                 error = await attempt(act)
             world.faults += world.proxy.injected
             if whole:
@@ -731,6 +773,154 @@ async def run(
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
 async def test_every_write(call: Runtime, world: World, operation: Operation) -> None:
     """What a caller is told is what is stored, once; calling again ends as without a fault."""
-    wrong = await run(world, call, operation, PLANS)
+    wrong = await run(world, call, operation, AWAITED if call.is_async else PLANS)
 
     assert not wrong, "\n".join(["", *wrong])
+
+
+@pytest.mark.parametrize(
+    "operation", [o for o in OPERATIONS if o.name.startswith(STEPWISE)], ids=lambda o: o.name
+)
+async def test_every_step(call: Runtime, world: World, operation: Operation) -> None:
+    """Where documents go with others it holds at every single command."""
+    wrong = await run(world, call, operation, OF_STEPS, every=True)
+
+    assert not wrong, "\n".join(["", *wrong])
+
+
+@pytest.mark.parametrize("operation", IN_TRANSACTIONS, ids=lambda o: o.name)
+async def test_transactions(
+    call: Runtime, world: World, monkeypatch: pytest.MonkeyPatch, operation: Operation
+) -> None:
+    """Of a transaction all is stored or nothing, as the caller is told."""
+    plans = IN_TRANSACTION_AWAITED if call.is_async else IN_TRANSACTION
+    if "again" in operation.name:  # it would be tried for two minutes
+        plans = [plan for plan in plans if plan.rest == "pass"]
+    # So is a commit whose result is not known.
+    monkeypatch.setattr(running_transactions, "COMMIT_SECONDS", 0.05)
+    wrong = await run(world, call, operation, plans, whole=True)
+
+    assert not wrong, "\n".join(["", *wrong])
+
+
+@pytest.mark.parametrize("name", PATIENCE)
+async def test_timeouts(call: Runtime, world: World, name: str) -> None:
+    """A write that the server does when the client has gone is not lost, and not done twice."""
+    (operation,) = [o for o in OPERATIONS if o.name == name]
+    wrong = await run(world, call, operation, SLOW_PLANS, seconds=0.1)
+
+    assert not wrong, "\n".join(["", *wrong])
+
+
+@pytest.mark.parametrize("name", ["insert", "update", "inc", "delete", "update_many", "take"])
+async def test_blocked_by_the_server(
+    call: Runtime, world: World, server: Server, name: str
+) -> None:
+    """The same when the server itself holds a command back."""
+    (operation,) = [o for o in OPERATIONS if o.name == name]
+    before, after, _ = await clean(world, call, operation)
+    world.reset(operation.stored)
+    act = operation.make(call)
+    writes = ["insert", "update", "delete", "findAndModify"]
+    with (
+        fault(server, writes, times=1, blockConnection=True, blockTimeMS=200),
+        pymongo.timeout(0.08),
+    ):
+        error = await attempt(act)
+    # What was held back is done before what comes after it.
+    wait_for(lambda: world.state(operation.stored) == after)
+    stored = world.state(operation.stored)
+
+    assert isinstance(error, PyMongoError)
+    assert error.timeout
+    assert [] == [*problems(error, before, after, stored)]
+
+
+async def test_a_refused_delete_takes_nothing_along(call: Runtime, world: World) -> None:
+    """A condition that fails is found before what goes with the document is deleted."""
+    world.reset(TREE)
+    before = world.state(TREE)
+    (company,) = of(Company, TREE, 1)
+    with pytest.raises(Conflict):
+        await call(company).delete(where=Q.name == "Other")
+
+    assert before == world.state(TREE)
+
+
+# Counter caches
+
+
+class Post(Frame):
+    """Counts its comments."""
+
+    _collection = "faults.post"
+    comments: int = 0
+
+
+class Comment(Frame):
+    """Is counted."""
+
+    _collection = "faults.comment"
+    post: Post
+
+
+COMMENTS: Documents = {
+    "faults.post": [{"_id": 1, "comments": 3}, {"_id": 2, "comments": 1}],
+    "faults.comment": [{"_id": n, "post": 1 + n // 3} for n in range(4)],
+}
+
+
+def comment(call: Call) -> Act:
+    one = Comment(_id=50, post=1)
+    return lambda: call(one).insert()
+
+
+def comment_many(call: Call) -> Act:
+    frames = [Comment(_id=50 + n, post=1 + n % 2) for n in range(5)]
+    return lambda: call(Comment).insert_many(frames)
+
+
+def move_comment(call: Call) -> Act:
+    one = Comment(dict(COMMENTS["faults.comment"][0]))
+    one.post = 2
+    return lambda: call(one).save()
+
+
+def delete_comments(call: Call) -> Act:
+    frames = of(Comment, COMMENTS)
+    return lambda: call(Comment).delete_many(frames)
+
+
+def is_counted(stored: State) -> bool:
+    """Tell whether every number is right."""
+    posts = [d["post"] for (name, _), d in stored.items() if name == "faults.comment"]
+    return all(
+        posts.count(id) == d["comments"]
+        for (name, id), d in stored.items()
+        if name == "faults.post"
+    )
+
+
+@pytest.mark.parametrize("make", [comment, comment_many, move_comment, delete_comments])
+async def test_counter_caches(call: Runtime, world: World, make: Callable[[Call], Act]) -> None:
+    """Numbers are right after what returned, and when an error said nothing; else recount is."""
+    cache = counter_cache(Post, "comments", of=Comment, by="post")
+    try:
+        operation = Operation("comments", COMMENTS, make)
+        _, after, count = await clean(world, call, operation)
+        assert is_counted(after)
+        for plan in PLANS if not call.is_async else AWAITED:
+            for position in range(count):
+                world.reset(COMMENTS)
+                with world.proxy.failing(position, plan):
+                    error = await attempt(make(call))
+                stored = world.state(COMMENTS)
+                text = f"{plan.name} at {position}: {error!r} {stored}"
+                if told(error) in ("done", "nothing"):
+                    assert is_counted(stored), text
+                if error is None:
+                    assert stored == after, text
+                cache.recount()
+                assert is_counted(world.state(COMMENTS)), text
+    finally:
+        cache.stop()
