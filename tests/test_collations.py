@@ -109,7 +109,7 @@ def test_what_carries_the_collation(filter: Any) -> None:
         (Q.email == None) & (Q.role == "admin"),  # noqa: E711
         Q.slug == "a",
         (Q.tenant == 5) & (Q.role == "admin"),
-        Q._id == ObjectId(),
+        Q._id == ObjectId("65f000000000000000000001"),
         {"$expr": {"$eq": ["$email", "a"]}},
         {"email.0": "a"},
     ],
