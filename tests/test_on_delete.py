@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 from bson import ObjectId
+from pymongo.errors import OperationFailure
 
 import loom
 from loom import (
@@ -663,6 +664,29 @@ async def test_a_before_listener_stops_it(call: Runtime) -> None:
     assert "Company.delete: 1 documents were deleted and 1 changed before" in str(
         caught.value.__notes__  # type: ignore[attr-defined]
     )
+
+
+async def test_a_root_that_cannot_be_deleted(call: Runtime, server: Server) -> None:
+    """When only the delete of the root fails, the error says what was done before it."""
+    c, *_ = await world(call)
+    point = {"configureFailPoint": "failCommand", "mode": {"skip": 1}}
+    data = {"failCommands": ["delete"], "errorCode": 8000}
+    try:
+        server.client.admin.command({**point, "data": data})
+    except OperationFailure as error:
+        pytest.skip(f"this deployment has no fail points: {error}")
+    try:
+        with pytest.raises(OperationFailure) as caught:
+            await call(c).delete()
+    finally:
+        server.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+    assert (["o"], ["c", "d"]) == (names(User), names(Company))
+    assert "Company.delete: 2 documents were deleted and 1 changed before" in str(
+        caught.value.__notes__  # type: ignore[attr-defined]
+    )
+    await call(c).delete()
+    assert ["d"] == names(Company)
 
 
 async def test_what_points_elsewhere_meanwhile_stays(call: Runtime) -> None:
