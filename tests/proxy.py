@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -41,6 +41,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._command = ""
         self._plan: list[str] = []
+        self._before: tuple[str, Callable[[], object] | None] = ("", None)
         #: how many commands of the plan's name came
         self.seen = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -55,6 +56,17 @@ class Proxy:
         finally:
             with self._lock:
                 self._command, self._plan = "", []
+
+    @contextmanager
+    def first(self, command: str, action: Callable[[], object]) -> Iterator[None]:
+        """Call a function before the next command of a name is passed on."""
+        with self._lock:
+            self._before = command, action
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._before = "", None
 
     def close(self) -> None:
         """Close all connections."""
@@ -88,6 +100,10 @@ class Proxy:
 
     def _step(self, message: bytes) -> str:
         with self._lock:
+            command, action = self._before
+            if action is not None and _name(message) == command:
+                self._before = "", None
+                action()
             if not self._command or _name(message) != self._command:
                 return "pass"
             self.seen += 1

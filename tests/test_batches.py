@@ -6,19 +6,21 @@ import asyncio
 import copy
 import os
 import pickle
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import bson
 import pytest
 from bson import ObjectId
-from bson.codec_options import CodecOptions, TypeRegistry
+from bson.codec_options import CodecOptions, TypeEncoder, TypeRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient, InsertOne, MongoClient, WriteConcern
@@ -212,9 +214,12 @@ hoards = st.lists(
 )
 
 
-def encoded(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document as it is stored, without its id."""
-    return bson.decode(bson.encode(document, codec_options=codec_options(CodecOptions())))
+OPTIONS = codec_options(CodecOptions())
+
+
+def encoded(document: Any) -> dict[str, Any]:
+    """Return a document as it is stored."""
+    return bson.decode(bson.encode(document, codec_options=OPTIONS))
 
 
 @settings(deadline=None, max_examples=300)
@@ -222,7 +227,7 @@ def encoded(document: dict[str, Any]) -> dict[str, Any]:
 def test_many_are_prepared_as_one(documents: list[dict[str, Any]], naive: Any) -> None:
     """A batch sends, and leaves in its frames, what an insert of each frame would."""
     frames = [Hoard(copy.deepcopy(document)) for document in documents]
-    sent = inserts_of(frames, naive).documents
+    sent = inserts_of(frames, naive, OPTIONS).documents
     for frame, document, one in zip(frames, documents, sent, strict=True):
         expected = Hoard(copy.deepcopy(document))
         of_one = document_to_insert(expected, naive)
@@ -235,11 +240,28 @@ def test_many_are_prepared_as_one(documents: list[dict[str, Any]], naive: Any) -
         )
 
 
+@settings(deadline=None, max_examples=50)
+@given(hoards, st.integers(0, 250))
+def test_large_batches_are_prepared_as_small_ones(
+    documents: list[dict[str, Any]], plain: int
+) -> None:
+    """A batch that is looked through in several steps comes out as one."""
+    frames = [Hoard(name=n) for n in range(plain)]
+    frames += [Hoard(copy.deepcopy(document)) for document in documents * 40]
+    of_one = [document_to_insert(Hoard(copy.deepcopy(f._document)), "utc") for f in frames]
+    sent, ids, containers = inserts_of(frames, "utc", OPTIONS)
+
+    assert containers is not None
+    for expected, document, id in zip(of_one, sent, ids, strict=True):
+        expected["_id"] = id
+        assert encoded(expected) == encoded(document)
+
+
 def test_refused_datetimes_are_named() -> None:
     """The error for a datetime without zone names the way to it, as for one frame."""
     frames = [Hoard(name="a"), Hoard(loot=[Loot(what="b", worth=datetime(2024, 1, 1))])]
     with pytest.raises(EncodeError, match=r"^Hoard\.loot\.0\.worth: expected a datetime with"):
-        inserts_of(frames, "refuse")
+        inserts_of(frames, "refuse", OPTIONS)
 
 
 def test_the_containers_of_a_frame_stay_its_own() -> None:
@@ -247,30 +269,49 @@ def test_the_containers_of_a_frame_stay_its_own() -> None:
     ring = Loot(what="ring", worth=datetime(2024, 1, 1, microsecond=1_234, tzinfo=UTC))
     loot = [ring]
     frames = [Hoard(loot=loot, owner=ring), Hoard(loot=None, owner=None)]
-    sent, is_plain = inserts_of(frames, "utc")
+    sent, _, containers = inserts_of(frames, "utc", OPTIONS)
 
     assert frames[0].loot is loot
     assert loot[0] is ring is frames[0].owner
     assert {"microsecond": 1_000} == {"microsecond": ring.worth.microsecond}
     assert ([ring._document], ring._document) == (sent[0]["loot"], sent[0]["owner"])
     assert sent[0]["loot"][0] is ring._document
-    assert not is_plain
+    assert {"loot", "owner"} == containers
 
 
-def test_whether_frames_are_plain() -> None:
-    """Frames of plain values, datetimes and references need no copy to tell edits by."""
-    assert inserts_of([Hoard(when=datetime(2024, 1, 1, microsecond=5))], "utc").is_plain
-    assert inserts_of([Hoard(name="a"), Hoard(owner=Dragon(_id=1))], "utc").is_plain
-    assert not inserts_of([Hoard(name="a"), Hoard(loot=[])], "utc").is_plain
-    assert not inserts_of([Hoard(name=Kind.SMALL)], "utc").is_plain
+def test_which_fields_can_be_edited_in_place() -> None:
+    """Those are named of which a frame must remember what was stored; None asks each frame."""
+    when = datetime(2024, 1, 1, microsecond=5)
+    assigned = Hoard(name="a")
+    assigned.loot = [1]
+    for hoards, containers in (
+        ([Hoard(when=when)], set()),
+        ([Hoard(name="a"), Hoard(owner=Dragon(_id=1))], set()),
+        ([Hoard(name="a"), Hoard(loot=[])], {"loot"}),
+        ([Hoard(name=Kind.SMALL), Hoard(name={}, loot=None)], {"name"}),
+        ([Hoard(name="a"), assigned], None),
+        ([Versioned(note="a")], None),
+    ):
+        assert containers == inserts_of(hoards, "utc", OPTIONS).containers
+
+
+class LootCodec(TypeEncoder):
+    """The client's own form of a sub-frame."""
+
+    python_type = Loot
+
+    def transform_python(self, value: Any) -> str:
+        """Return what is stored."""
+        return f"loot: {value.what}"
 
 
 def test_codecs_of_the_client_come_first() -> None:
     """A sub-frame that a codec of the client's encodes is left to it."""
     frame = Hoard(loot=Loot(what="ring"))
+    theirs = codec_options(CodecOptions(type_registry=TypeRegistry([LootCodec()])))
 
-    assert frame.loot is inserts_of([frame], "utc", {Loot}).documents[0]["loot"]
-    assert frame.loot._document is inserts_of([frame], "utc").documents[0]["loot"]
+    assert frame.loot is inserts_of([frame], "utc", theirs).documents[0]["loot"]
+    assert frame.loot._document is inserts_of([frame], "utc", OPTIONS).documents[0]["loot"]
 
 
 def test_documents_that_hold_themselves_end() -> None:
@@ -282,7 +323,7 @@ def test_documents_that_hold_themselves_end() -> None:
     sub = Loot(what="ring")
     sub.worth = [sub, sub]
     for value in (circle, many, sub, [circle, circle], {"x": many}):
-        inserts_of([Hoard(loot=value)], "utc")
+        inserts_of([Hoard(loot=value)], "utc", OPTIONS)
 
 
 async def test_datetimes_of_a_batch_are_read_back_as_set(call: Runtime) -> None:
@@ -848,16 +889,112 @@ async def test_written_fields_are_no_longer_unsaved(call: Runtime, commands: Com
     assert [] == commands.names
 
 
-async def test_containers_edited_after_a_batch_are_saved(call: Runtime, commands: Commands) -> None:
-    """A list that was inserted in a batch, and edited by who made it, is written by `save`."""
-    loot = ["ring"]
-    (burt, ray) = await call(Dragon).insert_many([{"name": "Burt", "loot": loot}, {"loot": [1]}])
-    loot.append("crown")
+Edit = Callable[[Any], Any]
+
+EDITS: dict[str, tuple[Edit, dict[str, Any]]] = {
+    "nothing": (lambda d: None, {}),
+    "read": (lambda d: [d.loot, d.lair, d.name], {}),
+    "a list": (lambda d: d._document["loot"].append("crown"), {"loot": ["ring", "crown"]}),
+    "a sub-frame": (lambda d: setattr(d._document["lair"], "name", "Den"), {"lair.name": "Den"}),
+    "deep": (
+        lambda d: d._document["lair"].inventory.update(gold=2),
+        {"lair.inventory.gold": 2},
+    ),
+    "read, then edited": (lambda d: d.loot.clear(), {"loot": []}),
+    "edited, then read": (
+        lambda d: [d._document["loot"].append("crown"), d.loot],
+        {"loot": ["ring", "crown"]},
+    ),
+    "assigned": (lambda d: setattr(d, "loot", ["ring"]), {"loot": ["ring"]}),
+    "plain": (lambda d: setattr(d, "name", "Ray"), {"name": "Ray"}),
+    "copied": (lambda d: copy.copy(d), {}),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+@pytest.mark.parametrize("way", ["itself", "copied", "deep copied", "pickled"])
+async def test_what_is_saved_after_a_batch(
+    call: Runtime, commands: Commands, case: str, way: str
+) -> None:
+    """A frame that was inserted in a batch is saved as one that was inserted alone."""
+    edit, expected = EDITS[case]
+    ways: dict[str, Edit] = {
+        "itself": lambda d: d,
+        "copied": copy.copy,
+        "deep copied": copy.deepcopy,
+        "pickled": lambda d: pickle.loads(pickle.dumps(d)),
+    }
+    for insert_alone in (False, True):
+        lair = Lair(name="Cave", inventory={"gold": 1})
+        burt = Dragon(name="Burt", loot=["ring"], lair=lair, created=datetime(2024, 1, 1))
+        if insert_alone:
+            await call(burt).insert()
+        else:
+            await call(Dragon).insert_many([burt, {"name": "Fang", "loot": [1, {}]}])
+        burt = ways[way](burt)
+        edit(burt)
+        commands.clear()
+        await call(burt).save()
+        sent = commands.bodies[0]["updates"][0]["u"]["$set"] if commands.bodies else {}
+        assert expected == sent
+        commands.clear()
+        await call(burt).save()
+        assert [] == commands.names
+
+
+async def test_values_of_every_type_are_unchanged_after_a_batch(
+    call: Runtime, commands: Commands
+) -> None:
+    """What is stored in another form than it was given in is not taken as edited."""
+    inside = [Decimal("1.5"), Kind.SMALL, {3, 1}, uuid4(), re.compile("a"), 2**40, b"x", None, (1,)]
+    made = await call(Hoard).insert_many(
+        [{"loot": inside, "owner": {"when": datetime(2024, 1, 1, tzinfo=ZONE)}}]
+    )
     commands.clear()
-    await call(ray).save()
+    await call(made[0]).save()
+
     assert [] == commands.names
-    await call(burt).save()
-    assert {"$set": {"loot": ["ring", "crown"]}} == commands.bodies[0]["updates"][0]["u"]
+
+
+async def test_a_batch_in_parts_remembers_what_was_sent(
+    call: Runtime, proxy: Proxy, commands: Commands
+) -> None:
+    """Each frame remembers its own document, whichever message it went in; failed ones none."""
+    Token.get_collection().create_index("note.0", unique=True)
+    frames = [Token(note=[note]) for note in ("a", "b", "a", "c", "d", "b", "e")]
+    with pytest.raises(BulkError) as caught:
+        await call(Token).insert_many(frames, ordered=False)
+    for frame in caught.value.frames_written:
+        commands.clear()
+        await call(frame).save()
+        assert [] == commands.names
+        frame.note.append("!")
+        await call(frame).save()
+    assert [["a", "!"], ["b", "!"], ["c", "!"], ["d", "!"], ["e", "!"]] == sorted(
+        d["note"] for d in stored(Token)
+    )
+    assert [None, None] == [getattr(f, "_state", None) for f, _ in caught.value.frames_failed]
+
+
+async def test_a_batch_that_is_rolled_back(call: Runtime, server: Server, db: str) -> None:
+    """Frames of a batch in a transaction that is not committed are new again."""
+    frames = [Dragon(name="a", loot=[1]), Dragon(name="b")]
+
+    async def roll_back() -> None:
+        if call.is_async:
+            async with loom.aio.transaction():
+                await call(Dragon).insert_many(frames)
+                raise ZeroDivisionError
+        with loom.transaction():
+            await call(Dragon).insert_many(frames)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await roll_back()
+
+    assert not any("_id" in f for f in frames)
+    await call(Dragon).insert_many(frames)
+    assert ["a", "b"] == names_stored(server, db)
 
 
 async def test_sessions_reach_every_command(call: Runtime, server: Server, db: str) -> None:
@@ -918,7 +1055,24 @@ async def test_a_batch_tells_conflict_from_gone(call: Runtime, commands: Command
 
 
 async def test_a_version_that_others_counted_to(call: Runtime) -> None:
-    """Two writers that count to the same number cannot be told apart: the error says so."""
+    """Of two writers that count to the same number, what is stored tells whose it is."""
+    made = await call(Versioned).insert_many([{"note": note} for note in "abc"])
+    collection = Versioned.get_collection()
+    collection.update_one({"_id": made[0]._id}, {"$set": {"note": "theirs"}, "$inc": {"_v": 1}})
+    for frame in made:
+        frame.note += "!"
+    with pytest.raises(BulkError) as caught:
+        await call(Versioned).update_many(made, "note")
+    error = caught.value
+
+    assert made[1:] == error.frames_written
+    assert [made[0]] == [f for f, _ in error.frames_failed]
+    assert error.frames_failed[0][1].endswith("expected _v=1, found 2")
+    assert [1, 2, 2] == [f["_v"] for f in made]
+
+
+async def test_others_wrote_the_same(call: Runtime) -> None:
+    """Whose write it was cannot be told when both wrote the same: the error says so."""
     made = await call(Versioned).insert_many([{"note": "a"}, {"note": "b"}])
     others = await call(Versioned).many()
     await call(Versioned).update_many([f for f in others if f.note == "a"], "note")
@@ -928,7 +1082,60 @@ async def test_a_version_that_others_counted_to(call: Runtime) -> None:
 
     assert ([], []) == (error.frames_written, error.frames_failed)
     assert made == [f for f, _ in error.frames_unknown]
-    assert "only 1 of 2 documents had the expected version" in error.frames_unknown[0][1]
+    assert "1 documents had the version that was expected" in error.frames_unknown[0][1]
+    assert [1, 1] == [f["_v"] for f in made]
+
+
+async def test_others_were_faster_and_slower(
+    call: Runtime, proxy: Proxy, server: Server, db: str
+) -> None:
+    """What a batch has written, and others have changed before the question, may be its own."""
+    made = await call(Versioned).insert_many([{"note": note} for note in "abc"])
+    collection = server.client[db].Versioned
+    collection.update_one({"_id": made[0]._id}, {"$set": {"note": "theirs"}, "$inc": {"_v": 1}})
+
+    def then() -> None:
+        collection.update_one({"_id": made[1]._id}, {"$set": {"note": "x"}, "$inc": {"_v": 1}})
+
+    for frame in made:
+        frame.note += "!"
+    with proxy.first("find", then), pytest.raises(BulkError) as caught:
+        await call(Versioned).update_many(made, "note")
+    error = caught.value
+
+    assert [made[2]] == error.frames_written
+    assert [made[1]] == [f for f, _ in error.frames_unknown]
+    assert [made[0]] == [f for f, _ in error.frames_failed]
+
+
+async def test_removals_and_deeper_paths_of_a_stale_batch(call: Runtime) -> None:
+    """Removed fields and paths in embedded documents are compared as well; list positions not."""
+    collection = Versioned.get_collection()
+    for fields, theirs in (
+        (("note",), {"$set": {"note": {"a": [1, 2], "b": 5}}}),
+        (("note.b",), {"$set": {"note.b": 5}}),
+        (("note.a.1",), {"$set": {"note.b": 5}}),
+    ):
+        made = await call(Versioned).insert_many(
+            [{"note": {"a": [1, 2], "b": 1}}, {"note": {"a": [1, 2], "b": 1}}]
+        )
+        collection.update_one({"_id": made[0]._id}, {**theirs, "$inc": {"_v": 1}})
+        with pytest.raises(BulkError) as caught:
+            await call(Versioned).update_many(made, *fields)
+        error = caught.value
+        if fields == ("note.a.1",):
+            assert made == [f for f, _ in error.frames_unknown]
+        else:
+            assert ([made[1]], [made[0]]) == (
+                error.frames_written,
+                [f for f, _ in error.frames_failed],
+            )
+    made = await call(Versioned).insert_many([{"note": "a"}, {"note": "b"}])
+    collection.update_one({"_id": made[0]._id}, {"$inc": {"_v": 1}})
+    with pytest.raises(BulkError) as caught:
+        await call(Versioned).unset_many(made, "note")
+    assert [made[1]] == caught.value.frames_written
+    assert ["note" in f for f in made] == [True, False]
 
 
 async def test_all_of_a_batch_are_stale(call: Runtime) -> None:

@@ -70,7 +70,7 @@ ORDER = """
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port
-    loom.frames.inserts loom.frames.requests
+    loom.frames.inserts loom.frames.requests loom.frames.sent
     loom.frames.slots loom.frames.streams loom.frames.index_targets
     loom.frames.indexes
     loom.frames.references

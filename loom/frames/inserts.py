@@ -13,6 +13,7 @@ from itertools import chain, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
+from bson.codec_options import CodecOptions
 from bson.tz_util import utc
 
 from ..encoding import PLAIN, Naive, settle_datetimes
@@ -35,18 +36,19 @@ _TIMELESS = SCALARS - {datetime}
 #: So deep documents are looked into together; what is deeper, one by one.
 _DEPTH = 3
 #: So many documents stay in the processor's cache while they are looked through.
-_AT_ONCE = 250
+_AT_ONCE = 100
 
 
 class Inserts(NamedTuple):
     """What is sent for new frames."""
 
     documents: list[Document]
-    #: whether the frames hold and remember nothing that can be edited in place
-    is_plain: bool
+    ids: list[Any]
+    #: the fields in which frames hold what can be edited in place, None when that is not known
+    containers: frozenset[Any] | None
 
 
-def inserts_of(frames: list[Any], naive: Naive, encoded: Container[type] = ()) -> Inserts:
+def inserts_of(frames: list[Any], naive: Naive, options: CodecOptions[Any]) -> Inserts:
     """Return the documents to send for new frames: copies, with an `_id` where they have none.
 
     The frames' own datetimes are cut to milliseconds: what they hold is what is stored.
@@ -54,7 +56,7 @@ def inserts_of(frames: list[Any], naive: Naive, encoded: Container[type] = ()) -
     Args:
         frames: at least one, each with a document of its own.
         naive: what a datetime without zone means.
-        encoded: types that the client's own codecs encode.
+        options: of the collection.
 
     Raises:
         EncodeError: a naive datetime, and `naive` is `"refuse"`.
@@ -67,15 +69,15 @@ def inserts_of(frames: list[Any], naive: Naive, encoded: Container[type] = ()) -
         or any(kind._version is not None for kind in kinds)
         or {*map(type, documents)} != {dict}
     ):
-        return Inserts([document_to_insert(frame, naive) for frame in frames], is_plain=False)
-    is_plain = states.count(None) == len(states)
-    settled = _Settled(type(frames[0]).__name__, naive, encoded)
+        sent = [document_to_insert(frame, naive) for frame in frames]
+        return Inserts(sent, [document["_id"] for document in sent], None)
+    fields = _Fields(type(frames[0]).__name__, naive, options.type_registry._encoder_map)
     copies: list[Document] = []
     for start in range(0, len(documents), _AT_ONCE):
         some = documents[start : start + _AT_ONCE]
-        replaced = settled.columns(some)
+        unwrapped = fields.look(some)
         copied = [*map(dict.copy, some)]
-        for name, values in replaced.items():
+        for name, values in unwrapped.items():
             for copy, value in zip(copied, values, strict=True):
                 if name in copy:
                     copy[name] = value
@@ -83,10 +85,12 @@ def inserts_of(frames: list[Any], naive: Naive, encoded: Container[type] = ()) -
     new = [copy for copy in copies if copy.get("_id") is None]
     for copy, id in zip(new, new_ids(len(new)), strict=True):
         copy["_id"] = id
-    return Inserts(copies, is_plain and not settled.found_containers)
+    ids = [copy["_id"] for copy in copies]
+    is_new = states.count(None) == len(states)
+    return Inserts(copies, ids, frozenset(fields.containers) if is_new else None)
 
 
-class _Settled:
+class _Fields:
     """Looks through documents, field by field.
 
     Args:
@@ -95,16 +99,16 @@ class _Settled:
         encoded: types that the client's own codecs encode.
 
     Attributes:
-        found_containers: whether there were values that can be edited in place.
+        containers: the fields in which there were values that can be edited in place.
     """
 
     def __init__(self, place: str, naive: Naive, encoded: Container[type]) -> None:
         self.place = place
         self.naive: Naive = naive
         self.encoded = encoded
-        self.found_containers = False
+        self.containers: set[Any] = set()
 
-    def columns(self, documents: list[Document], depth: int = 1) -> dict[Any, list[Any]]:
+    def look(self, documents: list[Document], depth: int = 1) -> dict[Any, list[Any]]:
         """Cut datetimes in place; return the fields of sub-frames with documents in their place."""
         unwrapped = {}
         for name, values in _columns(documents).items():
@@ -113,7 +117,8 @@ class _Settled:
                 continue
             kind = kinds.pop()
             if kind is not datetime or kinds:
-                self.found_containers = True
+                if depth == 1:
+                    self.containers.add(name)
             elif self.naive == "utc" and _are_whole(v for v in values if type(v) is datetime):
                 continue
             found = None
@@ -124,7 +129,7 @@ class _Settled:
                 continue
             of_members, inner = found
             if inner:
-                self.columns(inner, depth + 1)
+                self.look(inner, depth + 1)
             is_ours = getattr(of_members, "_is_subframe", False) and of_members not in self.encoded
             if is_ours and depth == 1:
                 unwrapped[name] = _unwrapped(kind, values, inner)
@@ -174,25 +179,23 @@ def _are_whole(values: Iterable[datetime]) -> bool:
     return _EVEN_ZONES.issuperset(map(_zone_of, values))
 
 
-def _embedded(kind: Any, values: Iterable[Any]) -> tuple[Any, list[Document]] | None:
+def _embedded(kind: Any, values: list[Any]) -> tuple[Any, list[Document]] | None:
     """Return the documents that a field's values are or hold, and the type that they have there.
 
     None when they are, or hold, something else, too.
     """
-    held: list[Any] = [value for value in values if type(value) is kind]
+    held = values if {*map(type, values)} == {kind} else [v for v in values if type(v) is kind]
     if kind is list:
         held = [*chain.from_iterable(held)]
-        kinds = _kinds_of(held)
-        if not kinds:
-            return None, []
-        kind = kinds.pop()
-        if kinds or {*map(type, held)} != {kind}:
-            return None
+        members: set[Any] = {*map(type, held)}
+        if len(members) != 1:
+            return None if _kinds_of(held) else (None, [])
+        kind = members.pop()
+    if kind is dict:
+        return kind, held
     if getattr(kind, "_is_subframe", False):
-        held = [*map(document_of, held)]
-    elif kind is not dict:
-        return None
-    return (kind, held) if {*map(type, held)} == {dict} else None
+        return kind, [*map(document_of, held)]
+    return None if _kinds_of(held) else (None, [])
 
 
 def _unwrapped(kind: type, values: list[Any], documents: list[Document]) -> list[Any]:

@@ -13,6 +13,8 @@ the whole batch is checked before it is sent, and nothing is known when a connec
 
 from __future__ import annotations
 
+import struct
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
@@ -28,6 +30,7 @@ _STEPS = frozenset({"batch_command", "write_command"})
 LARGEST = 16 * 1024 * 1024
 #: Where the number stands that tells a message from a compressed one, and what it is.
 _CODE = slice(12, 16)
+_size_at = struct.Struct("<i").unpack_from
 _OP_MSG = (2013).to_bytes(4, "little")
 #: Behind the header and the flags: the kind of the first section, then the command.
 _COMMAND = 21
@@ -60,9 +63,24 @@ class Batch:
         columns: its arguments, each as a list with one value per operation.
         options: the arguments that all operations share.
         check: raises when a value cannot be stored; called before a batch is sent in parts.
+        keeps: whether the BSON of the operations is wanted.
+
+    Attributes:
+        parts: what was sent, in its order.
+        encoded: the BSON of the first operations that were acknowledged, if it is wanted: of
+            all, unless it was compressed.
     """
 
-    __slots__ = ("_check", "_columns", "_kind", "_operations", "_options", "parts")
+    __slots__ = (
+        "_check",
+        "_columns",
+        "_keeps",
+        "_kind",
+        "_operations",
+        "_options",
+        "encoded",
+        "parts",
+    )
 
     def __init__(
         self,
@@ -70,14 +88,17 @@ class Batch:
         columns: Sequence[Sequence[Any]],
         options: Mapping[str, Any],
         check: Callable[[], None],
+        *,
+        keeps: bool = False,
     ) -> None:
         self._kind: Any = kind
         self._columns = columns
         self._options = options
         self._check = check
+        self._keeps = keeps
         self._operations: list[Any] = []
-        #: what was sent, in its order
         self.parts: list[Part] = []
+        self.encoded: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -102,14 +123,14 @@ class Batch:
         if type(operations) is not list or len(operations) != 1:
             return None
         first = operations[0]
-        if type(first) is not tuple or len(first) != 2 or type(first[1]) is not dict:
+        if type(first) is not tuple or len(first) != 2:
             return None
         code, made = first
         if self._kind is InsertOne:
             (documents,) = self._columns
-            if made is not documents[0]:
-                return None
-            return zip(repeat(code), documents[1:])
+            return zip(repeat(code), documents[1:]) if made is documents[0] else None
+        if type(made) is not dict:
+            return None
         names = [name for name in made if any(made[name] is c[0] for c in self._columns)]
         if names == ["q"] and len(self._columns) == 1:
             return ((code, {**made, "q": filter}) for filter in self._columns[0][1:])
@@ -135,16 +156,17 @@ class Batch:
             self._check()
             return
         self._operations = bulk.ops
-        send = bulk.write_command
+        send = type(bulk).write_command
+        here = weakref.ref(bulk)  # that holds this: a circle would outlive the call
 
         def blocking(context: Any, command: Any, id: Any, message: bytes, *rest: Any) -> Any:
             with self._leaving(message, rest[0]) as part:
-                part.reply = reply = send(context, command, id, message, *rest)
+                part.reply = reply = send(here(), context, command, id, message, *rest)
             return reply
 
         async def awaited(context: Any, command: Any, id: Any, message: bytes, *rest: Any) -> Any:
             with self._leaving(message, rest[0]) as part:
-                part.reply = reply = await send(context, command, id, message, *rest)
+                part.reply = reply = await send(here(), context, command, id, message, *rest)
             return reply
 
         is_async = bool(code.co_flags & _IS_COROUTINE)
@@ -166,24 +188,31 @@ class Batch:
         except BaseException as error:
             part.errors.append(error)
             raise
+        if self._keeps and len(self.encoded) == part.start and not _is_compressed(message):
+            self.encoded += (message[start:stop] for start, stop in _places(message))
 
 
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module is not needed for more
+
+
+def _is_compressed(message: bytes) -> bool:
+    return message[_CODE] != _OP_MSG
 
 
 def _holds_too_large(message: bytes) -> bool:
     """Tell whether a message may hold a document that is larger than a server takes."""
     if len(message) <= LARGEST:
         return False
-    if message[_CODE] != _OP_MSG:
-        return True  # compressed
+    return _is_compressed(message) or any(b - a > LARGEST for a, b in _places(message))
+
+
+def _places(message: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the operations in a message start and stop."""
     # The command, then the kind and the size of the second section, then its name.
-    position = _COMMAND + int.from_bytes(message[_COMMAND : _COMMAND + 4], "little") + 5
+    position = _COMMAND + _size_at(message, _COMMAND)[0] + 5
     position = message.index(b"\0", position) + 1
     end = len(message)
     while position < end:
-        size = int.from_bytes(message[position : position + 4], "little")
-        if size > LARGEST:
-            return True
-        position += size
-    return False
+        start = position
+        position += _size_at(message, start)[0]
+        yield start, position

@@ -11,13 +11,15 @@ from ...encoding import PLAIN, Naive, settle_datetimes
 from ...errors import FieldError
 from ..changes import Snapshot, check_fields, id_or_error, update_of
 from ..events import emit, listeners
-from ..inserts import document_of, inserts_of
+from ..inserts import Inserts, document_of, inserts_of
 from ..port import Port
 from ..requests import Batch
+from ..sent import keep_sent
 from ..tracking import loaded_of, tracked_of
 from ..values import SCALARS
+from .batch_guards import Guards
 from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
-from .outcomes import Guards, bulk_error, reasons_of, send
+from .outcomes import Outcome, bulk_error, reasons_of, send
 from .reading import Options, listed
 from .writing import (
     after_event,
@@ -69,22 +71,36 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
         )
     session = port.session(cls, options)
     await before_event(port, "insert", cls, frames, session=session)
-    encoded = port.collection(cls).codec_options.type_registry._encoder_map
-    sent, is_plain = inserts_of(frames, port.naive(cls), encoded)
-    batch = Batch(InsertOne, [sent], {}, lambda: port.check(cls, sent))
+    inserts = inserts_of(frames, port.naive(cls), port.collection(cls).codec_options)
+    sent = inserts.documents
+    keeps = bool(inserts.containers)
+    batch = Batch(InsertOne, [sent], {}, lambda: port.check(cls, sent), keeps=keeps)
     port.remember(cls, options, frames)
     outcome = await send(port, cls, batch, lambda: sent, options)
-    if is_plain and outcome.is_whole:
-        for frame, document in zip(frames, sent, strict=True):
-            frame._document["_id"] = document["_id"]
-    else:
-        for i in outcome.done():
-            inserted(frames[i], sent[i]["_id"])
-        for i in outcome.unknown:
-            perhaps_inserted(frames[i], sent[i]["_id"])
+    _note_inserted(frames, inserts, outcome, batch.encoded)
     failure = outcome.failure(f"{cls.__name__}.insert_many", frames)
     await after_event(port, "inserted", cls, outcome.of(frames), failure, session=session)
     return frames
+
+
+def _note_inserted(
+    frames: list[Any], inserts: Inserts, outcome: Outcome, encoded: list[bytes]
+) -> None:
+    """Give frames the ids that they were stored under."""
+    _, ids, containers = inserts
+    stored, of_stored = outcome.of(frames), outcome.of(ids)
+    if containers is None:
+        for frame, id in zip(stored, of_stored, strict=True):
+            inserted(frame, id)
+    else:
+        for frame, id in zip(stored, of_stored, strict=True):
+            frame._document["_id"] = id
+        if containers:
+            sent = [encoded[i] for i in outcome.done() if i < len(encoded)]
+            for i in keep_sent(stored, sent, containers):
+                inserted(stored[i], of_stored[i])
+    for i in outcome.unknown:
+        perhaps_inserted(frames[i], ids[i])
 
 
 # Of stored frames
@@ -226,7 +242,7 @@ async def _send_updates(
             port.remember(cls, options, [frame], change.get("$unset", ()))
     outcome = await send(port, cls, batch, contents, _of_batch(options))
     if not options.get("upsert"):
-        await guards.explain(outcome, options)
+        await guards.explain(outcome, options, sent)
     written = outcome.of(frames)
     if operation == "unset_many":
         for frame, change in zip(written, outcome.of(changes), strict=True):

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bson import ObjectId
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...errors import BulkError
 from ..events import add_note
-from ..ids import id_keys
 from ..port import Port
 from ..requests import Batch, Part
-from .guards import Guard, leaves_open
-from .reading import Options, id_filter, shared_options
+from .guards import leaves_open
+from .reading import Options
 
-__all__ = ["Guards", "Outcome", "bulk_error", "reasons_of", "send"]
-
-#: Ids that a filter takes as they are, exactly.
-_SIMPLE_IDS = frozenset({ObjectId, str, int})
+__all__ = ["Outcome", "bulk_error", "reasons_of", "send"]
 
 _NOT_TRIED = "not tried after an earlier failure"
 
@@ -187,98 +182,3 @@ def _broken_off(batch: Batch, error: BaseException) -> Outcome:
 def _may_be_done(part: Part) -> bool:
     """Tell whether the server may have done what it did not acknowledge."""
     return not part.errors or any(map(leaves_open, part.errors))
-
-
-class Guards:
-    """The conditions of a batch: for each frame its `_id`, and its version if the class has one.
-
-    Args:
-        port: calls the driver.
-        cls: the class.
-        frames: of the batch, with ids.
-        is_delete: whether what is not there is as wanted.
-    """
-
-    def __init__(self, port: Port, cls: Any, frames: list[Any], *, is_delete: bool = False) -> None:
-        self.port = port
-        self.cls = cls
-        self.frames = frames
-        self.is_delete = is_delete
-        self.ids = [frame._document["_id"] for frame in frames]
-        self.version: str | None = cls._version
-        self._guards: list[Guard] = []
-        if self.version is not None:
-            self._guards = [Guard(port, frame) for frame in frames]
-            for guard in self._guards:
-                if is_delete and self.version not in guard.frame._document:
-                    guard.version = None  # made of an _id alone: it was never read
-
-    def filters(self) -> list[dict[str, Any]]:
-        """Return the filter of each operation."""
-        if self._guards:
-            return [guard.filter() for guard in self._guards]
-        if _SIMPLE_IDS.issuperset(map(type, self.ids)):
-            return [{"_id": id} for id in self.ids]
-        return [id_filter(id) for id in self.ids]
-
-    def counting(self, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return changes that count the version."""
-        if not self._guards:
-            return changes
-        return [g.counting(change) for g, change in zip(self._guards, changes, strict=True)]
-
-    async def explain(self, outcome: Outcome, options: Options) -> None:
-        """Ask once for the documents of a batch in which some were not found; note which."""
-        tried = outcome.done()
-        if outcome.matched >= len(tried) or (self.is_delete and self.version is None):
-            return
-        if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
-            return  # who does not answer is not asked
-        try:
-            found = await self._found([self.ids[i] for i in tried], options)
-        except PyMongoError as error:
-            why = f"{outcome.matched} of {len(tried)} were found, and asking which failed: {error}"
-            outcome.unknown.update(dict.fromkeys(tried, why))
-            outcome.error = outcome.error or error
-            return
-        for i, document in zip(tried, found, strict=True):
-            guard = self._guards[i] if self._guards else None
-            if document is None:
-                if not self.is_delete:
-                    outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
-            elif guard is not None and guard.version is not None:
-                seen = self.frames[i]._document.get(guard.version)
-                stored = document.get(guard.version)
-                if self.is_delete or stored != (seen or 0) + 1:
-                    outcome.failed[i] = (
-                        f"the document with _id={self.ids[i]!r} was changed in between: expected "
-                        f"{guard.version}={seen!r}, found {stored!r}"
-                    )
-        left = outcome.done()
-        if not self.is_delete and outcome.matched < len(left):
-            # Others have counted to the same number in between: it is theirs, or ours.
-            why = (
-                f"only {outcome.matched} of {len(left)} documents had the expected version, the "
-                "others were changed in between, to the same number; reload the frames"
-            )
-            outcome.unknown.update(dict.fromkeys(left, why))
-
-    async def _found(self, ids: list[Any], options: Options) -> list[dict[str, Any] | None]:
-        """Return what is stored of each id."""
-        port, cls = self.port, self.cls
-        codecs = port.collection(cls).codec_options
-        keys = id_keys(ids, codecs)
-        distinct = [*dict(zip(keys, ids, strict=True)).values()]
-        fields = dict.fromkeys(("_id", *(() if self.version is None else (self.version,))), True)
-        size = port.reference_chunk(cls)
-        shared = shared_options(options)
-        found = await port.all(
-            [
-                port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)
-                for i in range(0, len(distinct), size)
-            ],
-            ordered=options.get("session") is not None,
-        )
-        documents = [document for part in found for document in part]
-        by_key = dict(zip(id_keys([d["_id"] for d in documents], codecs), documents, strict=True))
-        return [by_key.get(key) for key in keys]

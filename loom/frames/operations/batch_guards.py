@@ -1,0 +1,198 @@
+"""The conditions of a batch, and who was meant when fewer documents met them than were sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bson import ObjectId
+from bson.codec_options import CodecOptions
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from ...encoding import ENCODING_ERRORS, encode
+from ..ids import id_keys
+from ..paths import MISSING, lookup, without_descendants
+from ..port import Port
+from .guards import Guard, paths_of
+from .outcomes import Outcome
+from .reading import Options, id_filter, shared_options
+
+__all__ = ["Guards"]
+
+Document = dict[str, Any]
+
+#: Ids that a filter takes as they are, exactly.
+_SIMPLE_IDS = frozenset({ObjectId, str, int})
+
+
+class Guards:
+    """The conditions of a batch: for each frame its `_id`, and its version if the class has one.
+
+    Args:
+        port: calls the driver.
+        cls: the class.
+        frames: of the batch, with ids.
+        is_delete: whether what is not there is as wanted.
+    """
+
+    def __init__(self, port: Port, cls: Any, frames: list[Any], *, is_delete: bool = False) -> None:
+        self.port = port
+        self.cls = cls
+        self.frames = frames
+        self.is_delete = is_delete
+        self.ids = [frame._document["_id"] for frame in frames]
+        self.version: str | None = cls._version
+        self._guards: list[Guard] = []
+        if self.version is not None:
+            self._guards = [Guard(port, frame) for frame in frames]
+            for guard in self._guards:
+                if is_delete and self.version not in guard.frame._document:
+                    guard.version = None  # made of an _id alone: it was never read
+
+    def filters(self) -> list[Document]:
+        """Return the filter of each operation."""
+        if self._guards:
+            return [guard.filter() for guard in self._guards]
+        if _SIMPLE_IDS.issuperset(map(type, self.ids)):
+            return [{"_id": id} for id in self.ids]
+        return [id_filter(id) for id in self.ids]
+
+    def counting(self, changes: list[Document]) -> list[Document]:
+        """Return changes that count the version."""
+        if not self._guards:
+            return changes
+        return [g.counting(change) for g, change in zip(self._guards, changes, strict=True)]
+
+    async def explain(
+        self, outcome: Outcome, options: Options, changes: Sequence[Document] = ()
+    ) -> None:
+        """Ask once for the documents of a batch of which some were not found; note which.
+
+        The server says how many there were, not which. Without versions those are meant that
+        are not there. With versions also those that are not as this batch has left them.
+
+        Args:
+            outcome: of the batch; what was not done is added to it.
+            options: of the call.
+            changes: what was sent, for every frame.
+        """
+        tried = outcome.done()
+        if outcome.matched >= len(tried) or (self.is_delete and self.version is None):
+            return
+        if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
+            return  # who does not answer is not asked
+        paths = _comparable(changes) if self.version is not None else ()
+        try:
+            found = await self._found([self.ids[i] for i in tried], paths, options)
+        except PyMongoError as error:
+            why = f"{outcome.matched} of {len(tried)} were found, and asking which failed: {error}"
+            outcome.unknown.update(dict.fromkeys(tried, why))
+            outcome.error = outcome.error or error
+            return
+        documents = dict(zip(tried, found, strict=True))
+        for i, document in documents.items():
+            if document is None and not self.is_delete:
+                outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
+        if self.version is None:
+            return
+        there = {i: document for i, document in documents.items() if document is not None}
+        if self.is_delete:
+            for i, document in there.items():
+                if self._guards[i].version is not None:
+                    outcome.failed[i] = self._changed(i, document)
+        else:
+            self._tell_apart(outcome, there, paths, changes)
+
+    def _tell_apart(
+        self,
+        outcome: Outcome,
+        there: Mapping[int, Document],
+        paths: Iterable[str],
+        changes: Sequence[Document],
+    ) -> None:
+        """Note which of the documents that are there were changed by others."""
+        codecs = self.port.collection(self.cls).codec_options
+        version = str(self.version)
+        ours: list[int] = []
+        later: list[int] = []
+        for i, document in there.items():
+            next_one = (self.frames[i]._document.get(version) or 0) + 1
+            stored = document.get(version)
+            if stored == next_one and _is_written(document, changes[i], paths, codecs):
+                ours.append(i)
+                continue
+            outcome.failed[i] = self._changed(i, document)
+            if isinstance(stored, int) and stored > next_one:
+                later.append(i)
+        doubtful: list[int] = []
+        if outcome.matched < len(ours):
+            doubtful = ours  # others have written the same
+        elif outcome.matched > len(ours):
+            doubtful = later  # others have changed what was written just now
+        for i in doubtful:
+            outcome.failed.pop(i, None)
+            outcome.unknown[i] = (
+                f"{outcome.matched} documents had the version that was expected, and the one with "
+                f"_id={self.ids[i]!r} may be among them, or was changed in between; reload the frame"
+            )
+
+    def _changed(self, i: int, document: Document) -> str:
+        version = str(self.version)
+        return (
+            f"the document with _id={self.ids[i]!r} was changed in between: expected "
+            f"{version}={self.frames[i]._document.get(version)!r}, found {document.get(version)!r}"
+        )
+
+    async def _found(
+        self, ids: list[Any], paths: Iterable[str], options: Options
+    ) -> list[Document | None]:
+        """Return what is stored of each id."""
+        port, cls = self.port, self.cls
+        codecs = port.collection(cls).codec_options
+        keys = id_keys(ids, codecs)
+        distinct = [*dict(zip(keys, ids, strict=True)).values()]
+        size = port.reference_chunk(cls)
+        shared = shared_options(options)
+        fields = dict.fromkeys(("_id", *paths), True)
+        if self.version is not None:
+            fields[self.version] = True
+        found = await port.all(
+            [
+                port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)
+                for i in range(0, len(distinct), size)
+            ],
+            ordered=options.get("session") is not None,
+        )
+        documents = [document for part in found for document in part]
+        by_key = dict(zip(id_keys([d["_id"] for d in documents], codecs), documents, strict=True))
+        return [by_key.get(key) for key in keys]
+
+
+def _comparable(changes: Iterable[Document]) -> list[str]:
+    """Return the paths that changes set or remove, and that a document can be asked for."""
+    paths = paths_of({k: v for k, v in c.items() if k in ("$set", "$unset")} for c in changes)
+    named = {
+        path for path in paths if not any(n.isdigit() or n[:1] == "$" for n in path.split("."))
+    }
+    return [*without_descendants(sorted(named))]
+
+
+def _is_written(
+    document: Document, change: Document, paths: Iterable[str], codecs: CodecOptions[Any]
+) -> bool:
+    """Tell whether a document holds what a change would leave at some paths."""
+    assigned, removed = change.get("$set", {}), change.get("$unset", {})
+    for path in paths:
+        stored = lookup(document, path)
+        if path in removed and stored is not MISSING:
+            return False
+        if path in assigned and not _is_same(stored, assigned[path], codecs):
+            return False
+    return True
+
+
+def _is_same(stored: Any, sent: Any, codecs: CodecOptions[Any]) -> bool:
+    try:
+        return stored is not MISSING and encode({"": stored}, codecs) == encode({"": sent}, codecs)
+    except ENCODING_ERRORS:
+        return True  # of that nothing can be said
