@@ -909,7 +909,7 @@ async def test_counter_caches(call: Runtime, world: World, make: Callable[[Call]
         operation = Operation("comments", COMMENTS, make)
         _, after, count = await clean(world, call, operation)
         assert is_counted(after)
-        for plan in PLANS if not call.is_async else AWAITED:
+        for plan in OF_STEPS:
             for position in range(count):
                 world.reset(COMMENTS)
                 with world.proxy.failing(position, plan):

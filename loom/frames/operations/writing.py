@@ -47,8 +47,9 @@ async def before_event(
 
 def tell_done(error: BaseException | None, done: list[str]) -> None:
     """Say on an error what listeners have done before it."""
-    for note in done if error is not None else ():
-        add_note(error, note)
+    if error is not None:
+        for note in done:
+            add_note(error, note)
 
 
 async def after_event(
