@@ -27,7 +27,7 @@ from pymongo import AsyncMongoClient, InsertOne, MongoClient, WriteConcern
 from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure
 
 import loom
-from loom import BulkError, EncodeError, FieldError, Frame, SubFrame
+from loom import BulkError, EncodeError, FieldError, Frame, IncrCounter, SubFrame
 from loom.encoding import codec_options
 from loom.frames import ids as ids_module
 from loom.frames import requests
@@ -875,6 +875,57 @@ async def test_updates_of_plain_values_are_those_of_others(
     assert when - timedelta(microseconds=456) == made[0].created
 
 
+class Counted(Frame):
+    """A frame with a counter."""
+
+    name: str
+    visits: IncrCounter
+
+
+async def test_counters_and_parts_in_a_batch(call: Runtime, commands: Commands) -> None:
+    """What is added is sent once, and of values that were fetched in part only what was changed."""
+    made = await call(Counted).insert_many([{"name": "a", "visits": 1}, {"visits": 5}])
+    for frame in made:
+        frame.visits += 2
+    await call(Counted).update_many([*made, made[0]], "visits")
+    await call(Counted).update_many(made, "visits")
+    assert [3, 7] == [d["visits"] for d in stored(Counted)] == [f.visits for f in made]
+
+    await call(Dragon).insert_many([{"lair": {"name": "Cave", "inventory": {"gold": 1}}}])
+    parts = await call(Dragon).many(projection={"lair": {"$sub": Lair, "name": True}})
+    parts[0].lair.name = "Den"
+    commands.clear()
+    await call(Dragon).update_many(parts, "lair")
+    assert {"$set": {"lair.name": "Den"}} == commands.bodies[0]["updates"][0]["u"]
+
+
+async def test_updates_that_are_rolled_back(call: Runtime) -> None:
+    """What a batch wrote in a transaction that is not committed is saved by the next `save`."""
+    made = await call(Dragon).insert_many([{"name": "a", "age": 1}, {"name": "b", "age": 1}])
+    for frame in made:
+        frame.age = 2
+
+    async def roll_back() -> None:
+        if call.is_async:
+            async with loom.aio.transaction():
+                await call(Dragon).update_many(made, "age")
+                await call(Dragon).unset_many(made, "name")
+                raise ZeroDivisionError
+        with loom.transaction():
+            await call(Dragon).update_many(made, "age")
+            await call(Dragon).unset_many(made, "name")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await roll_back()
+
+    assert ["a", "b"] == [f.name for f in made]
+    assert [1, 1] == [d["age"] for d in stored(Dragon)]
+    for frame in made:
+        await call(frame).save()
+    assert [("a", 2), ("b", 2)] == [(d["name"], d["age"]) for d in stored(Dragon)]
+
+
 async def test_written_fields_are_no_longer_unsaved(call: Runtime, commands: Commands) -> None:
     """`save` after a batch sends nothing of what the batch wrote, and all of what it did not."""
     made = await call(Dragon).insert_many([{"name": "a", "age": 1}, {"name": "b", "age": 1}])
@@ -954,6 +1005,24 @@ async def test_values_of_every_type_are_unchanged_after_a_batch(
     await call(made[0]).save()
 
     assert [] == commands.names
+
+
+@pytest.mark.parametrize("way", ["compressed", "large"])
+def test_what_is_not_kept_is_copied(server: Server, db: str, commands: Commands, way: str) -> None:
+    """Messages that were compressed, and large documents, are not kept: copies tell of edits."""
+    options: dict[str, Any] = {"compressors": "zlib"} if way == "compressed" else {}
+    client: MongoClient[Any] = MongoClient(server.uri, event_listeners=[commands], **options)
+    loom.connect(client, db=db)
+    text = "x" * (20_000 if way == "large" else 1)
+    with client:
+        frames = Hoard.insert_many([{"name": text, "loot": [n]} for n in range(3)])
+        frames[1]._document["loot"].append("crown")
+        commands.clear()
+        for frame in frames:
+            frame.save()
+        assert [{"$set": {"loot": [1, "crown"]}}] == [
+            b["updates"][0]["u"] for b in commands.bodies if "update" in b
+        ]
 
 
 async def test_a_batch_in_parts_remembers_what_was_sent(
