@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 import loom
 from loom import (
@@ -36,6 +36,7 @@ from loom.frames import events
 from loom.frames.counters import CounterCache, Recount, counter_cache
 
 from .conftest import Commands, Runtime, Server
+from .faults import Faulty, Plan, clients
 
 
 class Post(Frame):
@@ -771,6 +772,21 @@ async def test_owners_are_told_when_asked(call: Runtime) -> None:
     assert ({"a": 2, "b": 1}, 2) == (held(), len(heard))
 
 
+async def test_an_owner_whose_number_is_no_number(call: Runtime) -> None:
+    """The server refuses to add to it: the caller is told, others are counted, and told of."""
+    kept = cache(events=True)
+    a, b = await posts(call)
+    Post.get_collection().update_one({"_id": a._id}, {"$set": {"comment_count": "many"}})
+    heard: list[Any] = []
+    Post.listen("updated", lambda frames: heard.extend(frame.title for frame in frames))
+    with pytest.raises(BulkWriteError) as raised:
+        await call(Comment).insert_many([{"post": a}, {"post": b}])
+    assert "recount() corrects it" in str(raised.value.__notes__)
+    assert ({"a": "many", "b": 1}, ["b"]) == (held(), heard)
+    assert Recount(2, 1, 0) == await recounted(call, kept)
+    assert {"a": 1, "b": 1} == held()
+
+
 # The number in the owner
 
 
@@ -1198,6 +1214,65 @@ async def test_faults_at_each_step(
     # write concern that is not met leaves everything applied.
     after = {"pipeline": 2, "update_where": 2}.get(write, 1)
     assert wrong == (0 if fault == "write concern" else after)
+
+
+@pytest.fixture(scope="module")
+def faulty(server: Server) -> Iterator[tuple[Faulty, Any]]:
+    """A server that loses connections when it is told to, and its clients."""
+    if not server.is_embedded:
+        pytest.skip("needs a server of its own")
+    proxy = Faulty(server, batch=100)
+    with clients(server, f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true") as made:
+        yield proxy, made
+    proxy.close()
+
+
+LOSSES = {
+    "once before": (("before",), "pass", 0),
+    "once after": (("after",), "pass", 0),
+    "for good before": ((), "before", 1),
+    "for good after": ((), "after", 1),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("write", ["insert_many", "update", "pipeline", "delete", "delete_many"])
+async def test_connections_lost_at_each_step(
+    call: Runtime, db: str, faulty: tuple[Faulty, Any], write: str, loss: str
+) -> None:
+    """A lost connection is made up for, and nothing is counted twice.
+
+    One that stays lost is told, and a recount finds all that is wrong.
+    """
+    proxy, (client, aio) = faulty
+    loom.connect(client, aio=aio, db=db, reference_chunk=25)
+    kept = cache()
+    steps, rest, expected = LOSSES[loss]
+
+    async def run(position: int, plan: Plan | None) -> tuple[list[str], int]:
+        for cls in (Post, Comment):
+            cls.get_collection().delete_many({})
+        a, b = await posts(call)
+        one = Comment(_id=1, post=a)
+        await call(one).insert()
+        failed = 0
+        with proxy.failing(position, plan):
+            try:
+                await WRITES[write](call, one, b)
+            except (PyMongoError, BulkError):
+                failed = 1
+        return list(proxy.names), failed
+
+    names, _ = await run(0, None)
+    for position, name in enumerate(names):
+        _, failed = await run(position, Plan(loss, steps, rest))
+        truth = {p.title: await call(Comment).count(Q.post == p) for p in await call(Post).many()}
+        wrong = {title: count for title, count in held().items() if count != truth[title]}
+        assert failed == expected, (position, name)
+        if not failed:
+            assert {} == wrong, (position, name)
+        assert len(wrong) == (await recounted(call, kept)).wrong
+        assert truth == held()
 
 
 # Anything in any order

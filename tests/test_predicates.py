@@ -34,7 +34,19 @@ MOMENT = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
 IDS = [ObjectId("65f000000000000000000001"), ObjectId("65f000000000000000000002")]
 VALUES = [
     *(None, True, False, 0, 1, 2, -1, 1.0, 1.5, Int64(2), Decimal128("1"), Decimal128("1.5")),
-    *("", "a", "b", "B", "é", "1", MOMENT, MOMENT.replace(year=2025), *IDS, b"x", Binary(b"x", 4)),
+    *(
+        "",
+        "a",
+        "b",
+        "B",
+        "é",
+        "1",
+        MOMENT,
+        MOMENT.replace(year=2025),
+        *IDS,
+        b"x" * 16,
+        Binary(b"x" * 16, 4),
+    ),
     *(2**53, float(2**53), 2**53 + 1, float("inf"), Decimal128("NaN"), float("nan")),
 ]
 # The first ones often, so that they meet.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,15 +11,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import WriteError
 
-from loom import Frame
+from loom import BulkError, Frame
 from loom.encoding import DEFAULT_CODEC_OPTIONS
 from loom.frames import transitions
+from loom.frames.counters import counter_cache
 from loom.frames.paths import lookup_all
-from loom.frames.transitions import are_touched
+from loom.frames.transitions import UNKNOWN, are_touched, changed_part, touched_by
+
+from .conftest import Runtime
 
 
 class Thing(Frame):
     """Holds anything."""
+
+
+class Owner(Frame):
+    """Holds a number."""
+
+    number: int
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,42 @@ def test_it_is_what_the_server_makes_of_it(
         return
     after = collection.find_one({"_id": 1}, projection)
 
-    found = transitions._changed(before, change, wanted, DEFAULT_CODEC_OPTIONS)
-    if found is not transitions._UNKNOWN:
+    touched = touched_by([change], wanted)
+    found = changed_part(before, change, touched, DEFAULT_CODEC_OPTIONS)
+    if found is not UNKNOWN:
         expected = {path: lookup_all(after, path) for path in wanted}
         assert expected == {path: lookup_all(found, path) for path in wanted}
+
+
+async def test_failed_writes_keep_no_frames(call: Runtime) -> None:
+    """What is remembered of a write that failed does not keep its frames alive."""
+    counter_cache(Owner, "number", of=Thing, by="owner")
+    things = [Thing(_id=n, owner=1) for n in range(3)]
+    with pytest.raises(BulkError):
+        await call(Thing).update_many(things)
+    alive = [weakref.ref(thing) for thing in things]
+    del things
+    gc.collect()
+
+    assert [None] * 3 == [thing() for thing in alive]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([1] * 5, 5),
+        ([1] * 150, 100),
+        ([30_000] * 5, 5),
+        ([30_000] * 20, 8),
+        ([9_000] * 20, 10),
+        ([30_000, *[1] * 10], 10),
+    ],
+)
+def test_how_many_failed_writes_are_remembered(sizes: list[int], expected: int) -> None:
+    """The last ones always, more as long as they are small."""
+    writes = [
+        transitions.Transition("update", "db.things", [], dict.fromkeys(range(size)), True)
+        for size in sizes
+    ]
+
+    assert writes[-expected:] == [*transitions._kept(writes)]

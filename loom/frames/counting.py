@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
 
 from ..errors import FieldError, ListenerError
 from . import operations, recounting
@@ -26,7 +27,7 @@ from .predicates import as_compared, check_predicate, matches
 from .queries import Filter
 from .recounting import Recount
 from .stamping import stamp_updated
-from .transitions import are_touched, read_before, taken
+from .transitions import are_touched, read_before, taken, touched_by
 
 __all__ = ["AwaitedCounterCache", "CounterCache", "caches"]
 
@@ -155,7 +156,7 @@ class CounterCache:
         with self._noting(sender):
             found = await taken(port, self, sender, "update", frames, changes, paths, session)
         if found is None or not found.is_read:
-            if any(map(self._is_changed, changes or [None])):
+            if self._is_changed(changes):
                 raise self._unheard("update", "updated")
             return
         codecs = port.collection(sender).codec_options
@@ -193,15 +194,10 @@ class CounterCache:
         """Tell whether documents of a class are stored where those of `of` are."""
         return sender is self.of or port.collection(sender) == port.collection(self.of)
 
-    def _is_changed(self, change: Any) -> bool:
-        if not isinstance(change, Mapping):
-            return True  # the stages of a pipeline, or nothing that is known
-        named = (
-            path
-            for operator, paths in change.items()
-            for path in (*paths, *(paths.values() if operator == "$rename" else ()))
-        )
-        return are_touched(self._paths, named)
+    def _is_changed(self, changes: Sequence[Any]) -> bool:
+        """Tell whether update documents may change who is counted for."""
+        is_known = changes and all(isinstance(change, Mapping) for change in changes)
+        return not is_known or bool(touched_by(changes, self._paths))
 
     def _unheard(self, before: str, after: str) -> ListenerError:
         return ListenerError(
@@ -277,12 +273,24 @@ class CounterCache:
             UpdateOne(id_filter(frame._document["_id"]), change)
             for frame, change in zip(frames, changes, strict=True)
         ]
-        await port.write(owner, "bulk_write", contents, requests, ordered=False, **options)
-        for frame, one in zip(frames, added, strict=True):
-            held = frame._document.get(field)
-            frame._document[field] = (held if isinstance(held, int) else 0) + one["$inc"][field]
-        if listeners("updated", owner):
-            await emit(port, "updated", owner, frames, {**payload, "changes": changes})
+        failed: BulkWriteError | None = None
+        reasons: Mapping[int, str] = {}
+        try:
+            await port.write(owner, "bulk_write", contents, requests, ordered=False, **options)
+        except BulkWriteError as error:
+            failed = error
+            reasons = operations.reasons_of(error, len(frames), False)
+        written = [position for position in range(len(frames)) if position not in reasons]
+        for position in written:
+            document = frames[position]._document
+            held = document.get(field)
+            number = added[position]["$inc"][field]
+            document[field] = number + (held if isinstance(held, int) else 0)
+        if written and listeners("updated", owner):
+            told = {**payload, "changes": [changes[position] for position in written]}
+            await emit(port, "updated", owner, [frames[position] for position in written], told)
+        if failed is not None:
+            raise failed
 
 
 class AwaitedCounterCache:

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from copy import deepcopy
-from operator import is_
 from typing import Any
+from weakref import ref
 
 from bson.codec_options import CodecOptions
 from pymongo import ReadPreference
@@ -24,14 +23,26 @@ from .ids import id_keys
 from .paths import is_ancestor, split, without_descendants
 from .port import Port
 from .predicates import as_compared
+from .tracking import copied
 
-__all__ = ["Transition", "are_touched", "on_primary", "read_before", "taken"]
+__all__ = [
+    "UNKNOWN",
+    "Transition",
+    "are_touched",
+    "changed_part",
+    "on_primary",
+    "read_before",
+    "taken",
+    "touched_by",
+]
 
 #: The fields of a stored document that matter, by their paths; None for one that is not there.
 Part = dict[str, Any] | None
 
 #: How many writes are remembered at most: those around each other, and those that failed.
 _DEPTH = 100
+#: How many are remembered whatever their size, and how many documents of all the others.
+_NEAR, _DOCUMENTS = 8, 20_000
 
 
 class Transition:
@@ -56,8 +67,8 @@ class Transition:
         self.is_read = is_read
         self.after: dict[Any, Part] | None = None
         #: the frames of the events before and after it, which are the same for all that listen
-        self.heard = heard
-        self.told: list[Any] | None = None
+        self.heard = _refs(heard)
+        self.told: list[ref[Any]] | None = None
         self.waiting: set[Any] = set()
 
 
@@ -87,8 +98,26 @@ def _keys(port: Port, cls: Any, frames: Iterable[Any]) -> list[Any]:
     return id_keys([frame._document["_id"] for frame in frames], _codecs(port, cls))
 
 
-def _are_same(frames: list[Any], others: list[Any]) -> bool:
-    return len(frames) == len(others) and all(map(is_, frames, others))
+def _refs(frames: Iterable[Any]) -> list[ref[Any]]:
+    """Return references that do not keep the frames of a failed write alive."""
+    return [*map(ref, frames)]
+
+
+def _are_same(refs: Sequence[ref[Any]], frames: Sequence[Any]) -> bool:
+    return len(refs) == len(frames) and all(
+        one() is frame for one, frame in zip(refs, frames, strict=True)
+    )
+
+
+def _kept(pending: Sequence[Transition]) -> Sequence[Transition]:
+    """Return the writes that are remembered beside a new one: a failed one is never taken."""
+    start, documents = len(pending) - _NEAR, 0
+    while start > max(0, len(pending) - _DEPTH):
+        documents += len(pending[start - 1].before)
+        if documents > _DOCUMENTS:
+            break
+        start -= 1
+    return pending[max(0, start) :]
 
 
 async def _stored(
@@ -153,7 +182,7 @@ async def read_before(
         before = await _stored(port, cls, ids, paths, session)
     transition = Transition(event, _place(port, cls), frames, before, paths is not None)
     transition.waiting.add(who)
-    _pending.set((*_pending.get()[1 - _DEPTH :], transition))
+    _pending.set((*_kept(_pending.get()), transition))
 
 
 async def taken(
@@ -194,7 +223,7 @@ async def taken(
             break
     else:
         return None
-    found.told = frames
+    found.told = _refs(frames)
     found.waiting.discard(who)
     # What was begun after it has failed, or it would have been taken before.
     others = [t for t in pending[position + 1 :] if t.told is not None]
@@ -228,7 +257,7 @@ def _replace(before: dict[Any, Part], inner: Transition) -> None:
 # What an update document makes of a document
 
 #: Stands for what an update document alone does not tell.
-_UNKNOWN: Any = object()
+UNKNOWN: Any = object()
 
 
 async def _after(
@@ -246,11 +275,12 @@ async def _after(
     if len(changes) == 1 < len(keys):
         changes = [*changes] * len(keys)
     if len(changes) != len(keys):
-        after = dict.fromkeys(keys, _UNKNOWN)
+        after = dict.fromkeys(keys, UNKNOWN)
         changes = [{}] * len(keys)
+    touched = touched_by(changes, paths)
     for key, change in zip(keys, changes, strict=True):
-        after[key] = _changed(after[key], change, paths, codecs)
-    unknown = {key: id for key, id in ids.items() if after[key] is _UNKNOWN}
+        after[key] = changed_part(after[key], change, touched, codecs)
+    unknown = {key: id for key, id in ids.items() if after[key] is UNKNOWN}
     if unknown:
         after.update(await _stored(port, cls, unknown, paths, session))
     return after
@@ -272,25 +302,48 @@ def _without_places(path: str) -> str:
     return ".".join(name for name in path.split(".") if not _is_place(name))
 
 
-def _changed(part: Part, change: Any, paths: Sequence[str], codecs: CodecOptions[Any]) -> Part:
-    """Return what an update document makes of a part, or `_UNKNOWN`."""
-    unknown: Part = _UNKNOWN
-    if part is None or part is _UNKNOWN or not isinstance(change, Mapping):
+def touched_by(changes: Iterable[Any], paths: Iterable[str]) -> frozenset[str]:
+    """Return the paths in update documents that can change what is read at others."""
+    named: set[str] = set()
+    for change in changes:
+        if isinstance(change, Mapping):
+            for operator, values in change.items():
+                named.update(values)
+                if operator == "$rename":
+                    named.update(values.values())
+    paths = [*paths]
+    return frozenset(path for path in named if are_touched(paths, [path]))
+
+
+def changed_part(
+    part: Part, change: Any, touched: frozenset[str], codecs: CodecOptions[Any]
+) -> Part:
+    """Return what an update document makes of a part, or `UNKNOWN`.
+
+    Args:
+        part: of a stored document; not changed.
+        change: an update document, or the stages of a pipeline.
+        touched: of its paths, those that can change the part.
+        codecs: to encode what is assigned.
+    """
+    unknown: Part = UNKNOWN
+    if part is None or part is UNKNOWN or not isinstance(change, Mapping):
         return unknown
     assigned: dict[str, Any] = {}
     removed: list[str] = []
     for operator, values in change.items():
-        named = [*values, *(values.values() if operator == "$rename" else ())]
-        touched = [path for path in named if are_touched(paths, [path])]
-        if operator == "$set":
-            assigned = {path: values[path] for path in touched}
+        if touched.isdisjoint(values):
+            if operator == "$rename" and not touched.isdisjoint(values.values()):
+                return unknown
+        elif operator == "$set":
+            assigned = {path: value for path, value in values.items() if path in touched}
         elif operator == "$unset":
-            removed = touched
-        elif touched:
+            removed = [path for path in values if path in touched]
+        else:
             return unknown
     if not assigned and not removed:
         return part
-    part = deepcopy(part)
+    part = copied(part)
     stored = as_compared({str(n): v for n, v in enumerate(assigned.values())}, codecs)
     for path, value in zip(assigned, stored.values(), strict=True):
         if not _assign(part, split(path), value):
