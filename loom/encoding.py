@@ -92,7 +92,7 @@ class Fallback:
         asked: tuple[type, ...] = ()
         refusal: Exception | None = None
         for _ in range(_STEPS):
-            kind = type(value)
+            kind: Any = type(value)
             if getattr(kind, "_is_frame", False):
                 value = id_of(value)
                 continue

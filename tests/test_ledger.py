@@ -6,11 +6,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 
 import pytest
+from pymongo.errors import ConnectionFailure
 
 import loom
 from loom import Frame, Q, ReadOnly, Ref
 from loom.frames.ledger import LedgerFrame
-from tests.conftest import Commands, Runtime
+from tests.conftest import Commands, Runtime, Server
+from tests.faults import fault
 
 
 class Price(LedgerFrame):
@@ -113,6 +115,27 @@ async def test_inserting_many(call: Runtime) -> None:
     await call(Price).insert_many([{"symbol": "X", "amount": float(n)} for n in range(3)])
 
     assert 1 == len({document["recorded"] for document in stored()})
+
+
+@pytest.mark.parametrize("was_stored", [False, True])
+async def test_a_save_whose_answer_was_lost(
+    call: Runtime, server: Server, was_stored: bool
+) -> None:
+    """Saved again it is stored once; with another value it is another document."""
+    if not server.is_embedded:
+        pytest.skip("needs a server that takes failpoints")
+    price = Price(symbol="X", amount=1.0)
+    with fault(server, "insert", closeConnection=True), pytest.raises(ConnectionFailure):
+        await call(price).save()
+    if was_stored:
+        Price.get_collection().insert_one({**price._document})
+    await call(price).save()
+    assert [1.0] == [document["amount"] for document in stored()]
+    price.amount = 2.0
+    await call(price).save()
+    await call(price).save()
+
+    assert [1.0, 2.0, 2.0] == [document["amount"] for document in stored()]
 
 
 async def test_a_save_that_failed(call: Runtime) -> None:

@@ -140,7 +140,8 @@ async def save(
     cls = type(frame)
     port.check_writable(cls, "save")
     if cls._append_only:
-        await _append(port, frame, fields, where, options)
+        if not await _was_appended(port, frame, options):
+            await _append(port, frame, fields, where, options)
         return
     if frame._document.get("_id") is None:
         if where is not None:
@@ -174,6 +175,20 @@ async def save(
     change = update_of(frame, (), paths, port.naive(cls), "save", whole=False)
     if change:
         await _write(port, frame, change, where, "save", options)
+
+
+async def _was_appended(port: Port, frame: Any, options: Options) -> bool:
+    """Finish a save whose outcome was not known; tell whether nothing is left to be saved."""
+    if not is_doubtful(frame):
+        return False
+    try:
+        await insert(port, frame, without_update_options(options))
+        return True
+    except Duplicate as error:
+        if not _is_of_id(error):
+            raise
+        resolve(frame)  # it was stored
+    return not unsaved(frame, port.collection(type(frame)).codec_options)
 
 
 async def _append(
