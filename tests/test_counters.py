@@ -1087,6 +1087,38 @@ async def test_counts_belong_to_the_transaction(call: Runtime, server: Server) -
     assert {"a": 1, "b": 2} == held() == held("approved_count")
 
 
+def test_the_same_documents_at_once_in_transactions(db: str) -> None:
+    """Threads that move and delete the same documents, each in a transaction, count them once."""
+    kept = cache()
+    a, b, c = Post.insert_many([{"title": title} for title in "abc"])
+    comments = Comment.insert_many([{"post": a} for _ in range(3)])
+    failures: list[BaseException] = []
+
+    def write(id: Any, number: int) -> None:
+        if number % 2:
+            Comment(_id=id).delete()
+        else:
+            with contextlib.suppress(Gone):
+                Comment(_id=id, post=(b, c)[number // 2]).update()
+
+    def work(number: int) -> None:
+        try:
+            for comment in comments:
+                loom.with_transaction(lambda id=comment._id: write(id, number))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [] == failures
+    assert {"a": 0, "b": 0, "c": 0} == held()
+    assert Recount(3, 0, 0) == kept.recount()
+
+
 # Faults
 
 

@@ -343,15 +343,15 @@ def changed_part(
             return unknown
     if not assigned and not removed:
         return part
-    part = copied(part)
+    made: dict[str, Any] = copied(part)
     stored = as_compared({str(n): v for n, v in enumerate(assigned.values())}, codecs)
     for path, value in zip(assigned, stored.values(), strict=True):
-        if not _assign(part, split(path), value):
+        if not _assign(made, split(path), value):
             return unknown
     for path in removed:
-        if not _remove(part, split(path)):
+        if not _remove(made, split(path)):
             return unknown
-    return part
+    return made
 
 
 def _is_place(name: str) -> bool:
