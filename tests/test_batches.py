@@ -1207,6 +1207,30 @@ async def test_removals_and_deeper_paths_of_a_stale_batch(call: Runtime) -> None
     assert ["note" in f for f in made] == [True, False]
 
 
+async def test_a_child_with_versions_in_a_batch_of_its_parent(call: Runtime) -> None:
+    """Each frame is written under the conditions of its own class."""
+
+    class Parent(Frame):
+        note: str
+
+    class Child(Parent):
+        _collection = "Parent"
+        _version = "_v"
+
+    one, two, other = Child(note="a"), Child(note="b"), Parent(note="c")
+    await call(Parent).insert_many([one, two, other])
+    assert [1, 1, None] == [f.get("_v") for f in (one, two, other)]
+    Parent.get_collection().update_one({"_id": two._id}, {"$inc": {"_v": 1}})
+    for frame in (one, two, other):
+        frame.note += "!"
+    with pytest.raises(BulkError) as caught:
+        await call(Parent).update_many([one, two, other], "note")
+
+    assert [one, other] == caught.value.frames_written
+    assert [two] == [f for f, _ in caught.value.frames_failed]
+    assert [2, 1, None] == [f.get("_v") for f in (one, two, other)]
+
+
 async def test_all_of_a_batch_are_stale(call: Runtime) -> None:
     """A batch of which nothing matched names all as changed, none as unknown."""
     made = await call(Versioned).insert_many([{"note": "a"}, {"note": "b"}])

@@ -41,13 +41,13 @@ class Guards:
         self.frames = frames
         self.is_delete = is_delete
         self.ids = [frame._document["_id"] for frame in frames]
-        self.version: str | None = cls._version
-        self._guards: list[Guard] = []
-        if self.version is not None:
-            self._guards = [Guard(port, frame) for frame in frames]
-            for guard in self._guards:
-                if is_delete and self.version not in guard.frame._document:
-                    guard.version = None  # made of an _id alone: it was never read
+        kinds: set[Any] = {*map(type, frames)}
+        #: what counts the versions of the frames; a child may have one, and its parent none
+        self.versions = {kind._version for kind in kinds} - {None}
+        self._guards = [Guard(port, frame) for frame in frames] if self.versions else []
+        for guard in self._guards:
+            if is_delete and guard.version not in guard.frame._document:
+                guard.version = None  # made of an _id alone: it was never read
 
     def filters(self) -> list[Document]:
         """Return the filter of each operation."""
@@ -77,11 +77,11 @@ class Guards:
             changes: what was sent, for every frame.
         """
         tried = outcome.done()
-        if outcome.matched >= len(tried) or (self.is_delete and self.version is None):
+        if outcome.matched >= len(tried) or (self.is_delete and not self.versions):
             return
         if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
             return  # who does not answer is not asked
-        paths = _comparable(changes) if self.version is not None else ()
+        paths = _comparable(changes) if self.versions else []
         try:
             found = await self._found([self.ids[i] for i in tried], paths, options)
         except PyMongoError as error:
@@ -93,7 +93,7 @@ class Guards:
         for i, document in documents.items():
             if document is None and not self.is_delete:
                 outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
-        if self.version is None:
+        if not self.versions:
             return
         there = {i: document for i, document in documents.items() if document is not None}
         if self.is_delete:
@@ -112,10 +112,13 @@ class Guards:
     ) -> None:
         """Note which of the documents that are there were changed by others."""
         codecs = self.port.collection(self.cls).codec_options
-        version = str(self.version)
         ours: list[int] = []
         later: list[int] = []
         for i, document in there.items():
+            version = self._guards[i].version
+            if version is None:
+                ours.append(i)
+                continue
             next_one = (self.frames[i]._document.get(version) or 0) + 1
             stored = document.get(version)
             if stored == next_one and _is_written(document, changes[i], paths, codecs):
@@ -137,7 +140,7 @@ class Guards:
             )
 
     def _changed(self, i: int, document: Document) -> str:
-        version = str(self.version)
+        version = str(self._guards[i].version)
         return (
             f"the document with _id={self.ids[i]!r} was changed in between: expected "
             f"{version}={self.frames[i]._document.get(version)!r}, found {document.get(version)!r}"
@@ -153,9 +156,7 @@ class Guards:
         distinct = [*dict(zip(keys, ids, strict=True)).values()]
         size = port.reference_chunk(cls)
         shared = shared_options(options)
-        fields = dict.fromkeys(("_id", *paths), True)
-        if self.version is not None:
-            fields[self.version] = True
+        fields = dict.fromkeys(("_id", *paths, *self.versions), True)
         found = await port.all(
             [
                 port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)

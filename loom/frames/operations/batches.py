@@ -210,10 +210,11 @@ async def unset_many(
         return given
     snapshots, added = await _heard(port, cls, frames, fields, options)
     changes = [{"$unset": removals(fields)} for _ in frames]
+    is_plain = not snapshots and not added and not any("." in field for field in fields)
     if snapshots or added:
         joined = [snapshot.changed() for snapshot in snapshots] or [{*added}] * len(frames)
         changes = [unset_change(port, f, fields, j) for f, j in zip(frames, joined, strict=True)]
-    await _send_updates(port, cls, "unset_many", frames, changes, options)
+    await _send_updates(port, cls, "unset_many", frames, changes, options, is_plain=is_plain)
     return given
 
 
@@ -244,25 +245,33 @@ async def _send_updates(
     if not options.get("upsert"):
         await guards.explain(outcome, options, sent)
     written = outcome.of(frames)
-    if operation == "unset_many":
-        for frame, change in zip(written, outcome.of(changes), strict=True):
+    for frame, change in zip(written, outcome.of(changes), strict=True):
+        if is_plain and not guards.versions:
+            _note_plain(frame, change)
+            continue
+        if operation == "unset_many":
             forget(frame, change["$unset"])
-    if is_plain and guards.version is None:
-        for frame, change in zip(written, outcome.of(changes), strict=True):
-            tracked = tracked_of(frame)
-            if tracked is not None:
-                for field, value in change["$set"].items():
-                    if frame._document.get(field) is value:
-                        tracked.forget(field)
-    else:
-        for frame, change in zip(written, outcome.of(changes), strict=True):
-            acknowledged(frame, change)
+        acknowledged(frame, change)
     failure = outcome.failure(f"{cls.__name__}.{operation}", frames)
     payload: Document = {"session": port.session(cls, options)}
     if listeners("updated", cls):
         payload["changes"] = outcome.of(sent)
         payload["fields"] = paths_of(payload["changes"])
     await after_event(port, "updated", cls, written, failure, **payload)
+
+
+def _note_plain(frame: Any, change: Document) -> None:
+    """Bring a frame to what a change of fields with plain values has stored."""
+    tracked = tracked_of(frame)
+    document = frame._document
+    for field in change.get("$unset", ()):
+        document.pop(field, None)
+        if tracked is not None:
+            tracked.forget(field)
+    if tracked is not None:
+        for field, value in change.get("$set", {}).items():
+            if document.get(field) is value:  # else it was assigned anew meanwhile
+                tracked.forget(field)
 
 
 def _of_batch(options: Options) -> Options:
