@@ -38,7 +38,7 @@ class Sent(Tracked):
     _read: dict[str, Kept]
 
     @property
-    def counters(self) -> dict[str, Any]:
+    def counters(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What counters were before something was added, by name."""
         try:
             return self._counters
@@ -52,7 +52,7 @@ class Sent(Tracked):
         self._counters = counters
 
     @property
-    def read(self) -> dict[str, Kept]:
+    def read(self) -> dict[str, Kept]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The containers, each with what was sent of it, by name."""
         try:
             return self._read
