@@ -38,7 +38,7 @@ class Sent(Tracked):
     _read: dict[str, Kept]
 
     @property
-    def counters(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def counters(self) -> dict[str, Any]:
         """What counters were before something was added, by name."""
         try:
             return self._counters
@@ -48,11 +48,13 @@ class Sent(Tracked):
             return found
 
     @counters.setter
-    def counters(self, counters: dict[str, Any]) -> None:
+    def counters(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, counters: dict[str, Any]
+    ) -> None:
         self._counters = counters
 
     @property
-    def read(self) -> dict[str, Kept]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def read(self) -> dict[str, Kept]:
         """The containers, each with what was sent of it, by name."""
         try:
             return self._read
@@ -67,7 +69,9 @@ class Sent(Tracked):
             return found
 
     @read.setter
-    def read(self, read: dict[str, Kept]) -> None:
+    def read(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, read: dict[str, Kept]
+    ) -> None:
         self._read = read
         self._encoded = b""
 
