@@ -65,7 +65,8 @@ class Sent(Tracked):
                 for name, value in self._document.items()
                 if name in sent and name != "_id" and not is_fixed(value)
             }
-            self.read = found
+            self._read = found
+            self._encoded = b""
             return found
 
     @read.setter
