@@ -406,8 +406,28 @@ def test_the_driver_lets_batches_be_watched() -> None:
         batch = requests.Batch(InsertOne, [[{"_id": 1}, {"_id": 2}]], {}, lambda: None)
         bulk = bulk_of(client)
         batch._add_to_bulk(bulk)
-    assert [(0, {"_id": 1}), (0, {"_id": 2})] == bulk.ops
+    for runs in (bulk.gen_ordered(), bulk.gen_unordered()):
+        (run,) = runs
+        assert (0, [{"_id": 1}, {"_id": 2}]) == (run.op_type, run.ops)
+        assert [0, 1] == [*map(run.index, range(2))]
     assert "write_command" in vars(bulk)
+
+
+def test_runs_of_another_driver() -> None:
+    """A bulk write that does not make runs as today's is left to make them itself."""
+
+    class Run:
+        ops, index_map = [1, 2], [0, 1]
+
+    class Bulk:
+        ops = [(0, 1)]
+
+        def __init__(self, runs: Any) -> None:
+            self.gen_ordered = lambda: runs
+
+    for runs in ([], [Run()], [Run(), Run()], [None], None):
+        assert requests._run_of(Bulk(runs)) is None
+    assert requests._run_of(object()) is None
 
 
 def bulk_of(client: MongoClient[Any]) -> Any:
@@ -788,11 +808,14 @@ def test_large_messages(server: Server, db: str, commands: Commands, compressors
 # Where PyMongo works in another way
 
 
-@pytest.fixture
-def other_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PyMongo whose messages cannot be looked at, and whose operations look otherwise."""
+@pytest.fixture(params=["other operations", "other runs"])
+def other_driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PyMongo whose messages cannot be looked at, and whose bulk writes look otherwise."""
     monkeypatch.setattr(requests, "_STEPS", frozenset({"another_step"}))
-    monkeypatch.setattr(requests.Batch, "_others", lambda self, operations: None)
+    if request.param == "other runs":
+        monkeypatch.setattr(requests, "_run_of", lambda bulk: None)
+    else:
+        monkeypatch.setattr(requests.Batch, "_others", lambda self, operations: None)
 
 
 async def test_batches_of_another_driver(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
@@ -96,7 +96,7 @@ class Batch:
         self._options = options
         self._check = check
         self._keeps = keeps
-        self._operations: list[Any] = []
+        self._operations: Sequence[Any] = []
         self.parts: list[Part] = []
         self.encoded: list[bytes] = []
 
@@ -111,38 +111,43 @@ class Batch:
         # The first says what an operation looks like, and whether the options are right.
         self._request(0)._add_to_bulk(bulk)
         others = self._others(bulk.ops)
+        run = None if others is None else _run_of(bulk)
         if others is None:
             for position in range(1, len(self)):
                 self._request(position)._add_to_bulk(bulk)
+        elif run is None:
+            bulk.ops.extend(zip(repeat(bulk.ops[0][0]), others))
         else:
-            bulk.ops.extend(others)
-        self._watch(bulk)
+            run.ops.extend(others)
+            run.index_map = range(len(self))
+            bulk.gen_ordered = bulk.gen_unordered = lambda: iter((run,))
+        self._watch(bulk, [operation for _, operation in bulk.ops] if run is None else run.ops)
 
-    def _others(self, operations: Any) -> Iterator[Any] | None:
-        """Yield all operations but the first in its form, None when that form is not known."""
+    def _others(self, operations: Any) -> Iterable[Any] | None:
+        """Return all operations but the first in its form, None when that form is not known."""
         if type(operations) is not list or len(operations) != 1:
             return None
         first = operations[0]
         if type(first) is not tuple or len(first) != 2:
             return None
-        code, made = first
+        made = first[1]
         if self._kind is InsertOne:
             (documents,) = self._columns
-            return zip(repeat(code), documents[1:]) if made is documents[0] else None
+            return documents[1:] if made is documents[0] else None
         if type(made) is not dict:
             return None
         names = [name for name in made if any(made[name] is c[0] for c in self._columns)]
         if names == ["q"] and len(self._columns) == 1:
-            return ((code, {**made, "q": filter}) for filter in self._columns[0][1:])
+            return [{**made, "q": filter} for filter in self._columns[0][1:]]
         if names == ["q", "u"] and len(self._columns) == 2:
             filters, changes = (column[1:] for column in self._columns)
             pairs = zip(filters, changes, strict=True)
-            return ((code, {**made, "q": filter, "u": change}) for filter, change in pairs)
+            return [{**made, "q": filter, "u": change} for filter, change in pairs]
         return None
 
     # What is sent
 
-    def _watch(self, bulk: Any) -> None:
+    def _watch(self, bulk: Any, operations: Sequence[Any]) -> None:
         """Look at the messages of a bulk write, or check the batch now if that cannot be done."""
         execute = getattr(type(bulk), "_execute_batch", None)
         code = getattr(execute, "__code__", None)
@@ -155,7 +160,7 @@ class Batch:
         ):
             self._check()
             return
-        self._operations = bulk.ops
+        self._operations = operations
         send = type(bulk).write_command
         here = weakref.ref(bulk)  # that holds this: a circle would outlive the call
 
@@ -176,7 +181,7 @@ class Batch:
     def _leaving(self, message: bytes, operations: list[Any]) -> Iterator[Part]:
         """Note what becomes of a message that is about to be sent."""
         part = self.parts[-1] if self.parts else None
-        if part is not None and operations[0] is self._operations[part.start][1]:
+        if part is not None and operations[0] is self._operations[part.start]:
             part.count, part.reply = len(operations), None  # the driver sends it again
         else:
             if part is None and (len(operations) < len(self) or _holds_too_large(message)):
@@ -190,6 +195,19 @@ class Batch:
             raise
         if self._keeps and len(self.encoded) == part.start and not _is_compressed(message):
             self.encoded += (message[start:stop] for start, stop in _places(message))
+
+
+def _run_of(bulk: Any) -> Any:
+    """Return the run that the driver makes of the operations, None when it is not as it is today.
+
+    A bulk write is sent in runs of operations of one kind, to which it adds them one by one.
+    """
+    try:
+        (run,) = bulk.gen_ordered()
+        is_known = run.ops == [bulk.ops[0][1]] and type(run.ops) is list and run.index_map == [0]
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return run if is_known else None
 
 
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module is not needed for more
