@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import os
 import pickle
 import re
@@ -451,6 +452,21 @@ async def test_a_batch_in_parts(
     assert [] == names_stored(server, db)
     sent = [name for name in commands.names if name in ("insert", "update", "delete")]
     assert ["insert"] * 3 + ["update"] * 6 + ["delete"] * 3 == sent
+
+
+async def test_a_batch_does_not_outlive_its_call(call: Runtime, proxy: Proxy) -> None:
+    """What was sent is freed at once, without a collection: nothing refers to it in a circle."""
+    gc.collect()
+    gc.disable()
+    try:
+        frames = await call(Dragon).insert_many(numbered(8))
+        await call(Dragon).update_many(frames, "name")
+        await call(Dragon).delete_many(frames)
+        left = [one for one in gc.get_objects() if type(one) is requests.Batch]
+    finally:
+        gc.enable()
+
+    assert [] == left
 
 
 @pytest.mark.parametrize("ordered", [True, False])
