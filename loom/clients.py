@@ -271,7 +271,7 @@ def text_uri(uri: Any) -> str:
 
 
 #: scheme, user, password, hosts, database and options of a URI that is escaped as it should be
-_URI = re.compile(
+_URI = (
     r"(mongodb(?:\+srv)?)://(?:([^:@/?#]*)(?::([^:@/?#]*))?@)?([^@/?#]*)(/[^@?#]*)?(?:\?([^@#]*))?"
 )
 
@@ -295,7 +295,7 @@ def _make(kind: Any, uri: str, options: Mapping[str, Any]) -> Any:
 
 def _unreadable(uri: str, options: Mapping[str, Any], error: Exception) -> NotConnected:
     # PyMongo's message may quote any part of what it could not read.
-    parts = _URI.fullmatch(uri)
+    parts = re.fullmatch(_URI, uri)
     text = str(error)
     if not uri.startswith(("mongodb://", "mongodb+srv://")):
         text = "it begins with mongodb:// or mongodb+srv://"
@@ -312,20 +312,24 @@ def _secrets(parts: re.Match[str], options: Mapping[str, Any]) -> set[str]:
     # An option that cannot be read has no name to judge it by.
     found = [
         parts[3],
-        *(n if not sep else value for n, sep, value in pairs if not sep or _SECRET.search(n)),
+        *(
+            n if not sep else value
+            for n, sep, value in pairs
+            if not sep or re.search(_SECRET, n, re.IGNORECASE)
+        ),
     ]
-    named = [value for name, value in options.items() if _SECRET.search(name)]
+    named = [value for name, value in options.items() if re.search(_SECRET, name, re.IGNORECASE)]
     for value in named:
         found += [*map(str, value.values())] if isinstance(value, Mapping) else [str(value)]
     raw = {text for text in found if text}
     return raw | {unquote_plus(text) for text in raw}
 
 
-_SECRET = re.compile("password|username|properties|token|secret", re.IGNORECASE)
+_SECRET = "password|username|properties|token|secret"
 
 
 def _without_password(uri: str) -> str:
-    parts = _URI.fullmatch(uri)
+    parts = re.fullmatch(_URI, uri)
     if parts is None:
         return "<uri>"
     user = f"{parts[2]}{':***' if parts[3] else ''}@" if parts[2] else ""

@@ -229,7 +229,7 @@ def _settled_mapping(value: Mapping[str, Any], naive: Naive) -> Mapping[str, Any
 
 
 #: What NumPy tells finer than milliseconds, as its types name it.
-_FINER = re.compile(r"\[\d*[unpfa]s\]")
+_FINER = r"\[\d*[unpfa]s\]"
 
 
 def python_datetime(value: Any) -> datetime | None:
@@ -237,7 +237,7 @@ def python_datetime(value: Any) -> datetime | None:
     if value != value:  # NaT
         return None
     cut = value.astype("datetime64[ms]")
-    if not _FINER.search(value.dtype.str) and cut.astype(value.dtype) != value:
+    if not re.search(_FINER, value.dtype.str) and cut.astype(value.dtype) != value:
         return None  # too far away for milliseconds
     found = cut.item()
     return found if isinstance(found, datetime) else None
@@ -247,7 +247,7 @@ def _settled_numpy(value: Any, naive: Naive) -> Any:
     if naive != "utc":  # it has no zone, and cannot have one
         found = python_datetime(value)
         return value if found is None else _settled_datetime(found, naive)
-    if value != value or not _FINER.search(value.dtype.str):
+    if value != value or not re.search(_FINER, value.dtype.str):
         return value
     cut = value.astype("datetime64[ms]")
     return cut if cut != value else value
