@@ -11,9 +11,9 @@ from pymongo.errors import ConnectionFailure, ServerSelectionTimeoutError
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import BulkError, FieldError
 from . import operations
-from .changes import check_fields, id_or_error
+from .changes import check_fields
 from .events import add_note
-from .ids import id_keys
+from .ids import id_keys, id_or_error
 from .port import Port, awaited, blocking, complete
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
-from ..errors import FieldError, MissingId, ProjectionError, QueryError, nearest
+from ..errors import FieldError, ProjectionError, QueryError, nearest
 from .keyed import as_stored, by_node, keyed_node
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
@@ -21,26 +21,9 @@ __all__ = [
     "Snapshot",
     "check_fields",
     "document_to_insert",
-    "id_or_error",
     "unsaved",
     "update_of",
 ]
-
-
-def id_or_error(frame: Any, operation: str) -> Any:
-    """Return the `_id` that an operation on a stored frame needs.
-
-    Raises:
-        MissingId: the frame has none.
-    """
-    id = frame._document.get("_id")
-    if id is None:
-        name = type(frame).__name__
-        raise MissingId(
-            f"{name}.{operation}: expected a frame with _id, got one without; "
-            "insert it first, or load it with its _id"
-        )
-    return id
 
 
 def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:

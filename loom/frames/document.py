@@ -19,12 +19,13 @@ from . import fields
 from .annotations import mentioned, register
 from .declared_indexes import checked_indexes
 from .definitions import Definition, Names
-from .jsonable import Datetimes, jsonable, redacted
 from .tracking import Tracked, attach, keep, track, track_all, tracked_of, write_counter
 from .values import SCALARS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .jsonable import Datetimes
 
 __all__ = ["Document", "DocumentMeta", "SubFrame", "wrap"]
 
@@ -266,6 +267,8 @@ class Document(metaclass=DocumentMeta):
         >>> User(name="Ann", password="...").to_json_type()
         {'name': 'Ann'}
         """
+        from .jsonable import jsonable, redacted  # when it is asked for
+
         if datetimes not in ("text", "iso"):
             raise FieldError(f"to_json_type: expected datetimes='text' or 'iso', got {datetimes!r}")
         name = type(self).__name__
@@ -312,6 +315,8 @@ def _loose(frame: Document) -> dict[str, Any]:
 
 
 def _shown(frame: Document) -> Iterator[tuple[str, str]]:
+    from .jsonable import redacted
+
     visible = redacted(getattr(frame, "_document", {}), frame._private_fields, _PRIVATE)
     for name, value in visible.items():
         # A zone's repr is longer than the rest of its datetime.

@@ -15,8 +15,9 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 
 from ..encoding import DEFAULT_CODEC_OPTIONS, ENCODING_ERRORS, encode
+from ..errors import MissingId
 
-__all__ = ["id_key", "id_keys", "new_ids"]
+__all__ = ["id_key", "id_keys", "id_or_error", "new_ids"]
 
 _OBJECT_ID = frozenset({ObjectId})
 #: Types whose values are their own keys.
@@ -100,3 +101,19 @@ def _is_known() -> bool:
         return bool(made[4:9] == cls._random()) and 0 < passed < _COUNTERS // 2
     except (AttributeError, TypeError):
         return False
+
+
+def id_or_error(frame: Any, operation: str) -> Any:
+    """Return the `_id` that an operation on a stored frame needs.
+
+    Raises:
+        MissingId: the frame has none.
+    """
+    id = frame._document.get("_id")
+    if id is None:
+        name = type(frame).__name__
+        raise MissingId(
+            f"{name}.{operation}: expected a frame with _id, got one without; "
+            "insert it first, or load it with its _id"
+        )
+    return id

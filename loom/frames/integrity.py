@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FieldError
-from .changes import id_or_error
 from .events import declaring, running
+from .ids import id_or_error
 from .paths import lookup_all, split
 from .port import Port, awaited
 from .queries import to_refs

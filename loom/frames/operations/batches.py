@@ -9,8 +9,9 @@ from pymongo import DeleteOne, InsertOne, UpdateOne
 
 from ...encoding import PLAIN, Naive, settle_datetimes
 from ...errors import FieldError
-from ..changes import Snapshot, check_fields, id_or_error, update_of
+from ..changes import Snapshot, check_fields, update_of
 from ..events import emit, listeners
+from ..ids import id_or_error
 from ..inserts import Inserts, document_of, inserts_of
 from ..port import Port
 from ..requests import Batch

@@ -11,9 +11,9 @@ from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError, WriteConcernError
 
 from ...errors import QueryError
-from ..changes import id_or_error
 from ..collations import add_collation
 from ..events import add_note, emit, listeners
+from ..ids import id_or_error
 from ..normalising import with_array_filters
 from ..paths import MISSING, lookup
 from ..port import Port

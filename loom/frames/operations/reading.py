@@ -9,10 +9,9 @@ from bson import ObjectId
 
 from ...encoding import ENCODING_ERRORS, PLAIN, settle_datetimes, unencodable
 from ...errors import FieldError, Gone, NotFound
-from ..changes import id_or_error
 from ..collations import add_collation
 from ..document import wrap_one
-from ..ids import id_keys
+from ..ids import id_keys, id_or_error
 from ..missing import Missing
 from ..normalising import normalise_filter
 from ..port import Port

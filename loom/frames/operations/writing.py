@@ -13,11 +13,11 @@ from ..changes import (
     Snapshot,
     check_fields,
     document_to_insert,
-    id_or_error,
     unsaved,
     update_of,
 )
 from ..events import add_note, emit, listeners
+from ..ids import id_or_error
 from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
