@@ -305,11 +305,11 @@ def test_other_annotations_need_not_be_resolved(module: Any) -> None:
 
 def test_a_name_that_comes_later_solves_the_problem(module: Any) -> None:
     """Once the class is imported, the Ref is followed."""
-    made = module.write('class User(Frame):\n    shop: Annotated[Shop, Ref("cascade")]')
+    made = module.write('class User(Frame):\n    shop: Annotated[Boutique, Ref("cascade")]')
     assert referrers().problems
-    module.write("class Shop(Frame):\n    pass")
+    module.write("class Boutique(Frame):\n    pass")
 
-    assert {"shop": (("shop",), "cascade", made.Shop)} == links_of(made.User)
+    assert {"shop": (("shop",), "cascade", made.Boutique)} == links_of(made.User)
 
 
 # Classes made again

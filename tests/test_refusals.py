@@ -116,7 +116,7 @@ async def test_circles_in_filters(call: Runtime, commands: Commands) -> None:
         await call(Anything).one(Q.a == circle)
     with pytest.raises(EncodeError, match=rf"^a.*: {message}"):
         await call(Anything).one({"a": {"$gt": circle}})
-    with pytest.raises(EncodeError, match=message.replace("list that", "dict that")):
+    with pytest.raises(EncodeError, match=rf"^Anything\.a: {message}"):
         await call(Anything(_id=1)).change({"$set": {"a": circle}})
     assert [] == commands.names
 
