@@ -55,6 +55,7 @@ ENTRIES = {
     "operations.Progress": "loom.frames.operations.matching.Progress",
     "Aio": "loom.frames.aio.AwaitedClass",
     "AwaitedBulk": "loom.frames.bulk.AwaitedBulk",
+    "Datetimes": "loom.Frame.to_json_type",
     "Document": "loom.Frame",
     "F": "loom.frames.aio.F",
     "loom.frames.port.Port": "loom.Frame",

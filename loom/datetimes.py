@@ -236,9 +236,12 @@ def python_datetime(value: Any) -> datetime | None:
     """Return a datetime64 as a datetime without zone, cut to milliseconds; None if it is none."""
     if value != value:  # NaT
         return None
-    cut = value.astype("datetime64[ms]")
-    if not re.search(_FINER, value.dtype.str) and cut.astype(value.dtype) != value:
-        return None  # too far away for milliseconds
+    try:
+        cut = value.astype("datetime64[ms]")
+        if not re.search(_FINER, value.dtype.str) and cut.astype(value.dtype) != value:
+            return None  # too far away for milliseconds: NumPy before 2.5 wraps around
+    except OverflowError:  # the same, since NumPy 2.5
+        return None
     found = cut.item()
     return found if isinstance(found, datetime) else None
 

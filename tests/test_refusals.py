@@ -286,6 +286,33 @@ async def test_conditions_and_ids_of_writes(call: Runtime, commands: Commands) -
     assert [] == commands.names
 
 
+@pytest.mark.parametrize(
+    ("number", "unit"),
+    [(2**61, "s"), (-(2**61), "s"), (2**61, "D"), (2**62, "M"), (20_000 - 1970, "Y")],
+)
+async def test_datetimes_of_numpy_that_are_too_far(
+    call: Runtime, commands: Commands, number: int, unit: str
+) -> None:
+    """A datetime64 beyond the milliseconds of 64 bits is refused: NumPy makes it one of 1970."""
+    np = pytest.importorskip("numpy")
+    with pytest.raises(EncodeError, match=r"^Anything\.a: expected .* of type datetime64; write a"):
+        await call(Anything(a=np.datetime64(number, unit))).insert()
+    assert [] == commands.names
+
+
+@pytest.mark.parametrize("unit", ["ns", "ps", "us", "s", "D", "M"])
+async def test_durations_of_numpy(call: Runtime, commands: Commands, unit: str) -> None:
+    """A timedelta64 is refused in every unit: some of them NumPy gives as a bare number."""
+    np = pytest.importorskip("numpy")
+    with pytest.raises(
+        EncodeError, match=r"^Anything\.a\.0: expected .* of type timedelta64; write"
+    ):
+        await call(Anything(a=[np.timedelta64(1, unit)])).insert()
+    with pytest.raises(EncodeError, match="of type timedelta64"):
+        await call(Anything).one(Q.a == np.timedelta64(1, unit))
+    assert [] == commands.names
+
+
 async def test_what_the_driver_cannot_write(call: Runtime, commands: Commands) -> None:
     """Binary data of the subtype 255, which PyMongo knows since 4.20, is stored or refused."""
     frame = Anything(a=[Binary(b"x", 255)])
