@@ -9,7 +9,10 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+from signal import SIGINT, default_int_handler
+from signal import signal as handle_signal
 from typing import Any
 
 import pytest
@@ -19,6 +22,9 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 import loom
 from loom import embedded
 from loom.frames import events
+
+# Shells have what runs in the background ignore Ctrl-C, and its children inherit that.
+handle_signal(SIGINT, default_int_handler)
 
 _OPTIONS: dict[str, Any] = {
     "tz_aware": True,
@@ -139,10 +145,24 @@ class Server:
             uri, event_listeners=[self.commands], **_OPTIONS
         )
 
-        async def make() -> AsyncMongoClient[dict[str, Any]]:
-            return AsyncMongoClient(uri, event_listeners=[self.commands], **_OPTIONS)
+        self._quiet: MongoClient[dict[str, Any]] = MongoClient(uri, **_OPTIONS)
 
-        self.aio = loop.run_until_complete(make())
+        async def make(**options: Any) -> AsyncMongoClient[dict[str, Any]]:
+            return AsyncMongoClient(uri, **options, **_OPTIONS)
+
+        self.aio = loop.run_until_complete(make(event_listeners=[self.commands]))
+        self._quiet_aio = loop.run_until_complete(make())
+
+    def quiet(self, call: Runtime) -> Any:
+        """Return a client that no listener watches."""
+        return self._quiet_aio if call.is_async else self._quiet
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in (self.client, self._quiet):
+            client.close()
+        for aio in (self.aio, self._quiet_aio):
+            self.loop.run_until_complete(aio.close())
 
 
 @pytest.fixture(scope="session")
@@ -163,8 +183,7 @@ def server(event_loop_of_process: asyncio.AbstractEventLoop) -> Iterator[Server]
     try:
         yield found
     finally:
-        found.client.close()
-        event_loop_of_process.run_until_complete(found.aio.close())
+        found.close()
         if started is not None:
             started.stop()
 
@@ -190,6 +209,12 @@ def commands(server: Server, db: str) -> Commands:
 def call(request: pytest.FixtureRequest, db: str) -> Runtime:
     """Run a test once with blocking and once with awaited calls."""
     return Runtime(request.param)
+
+
+@pytest.fixture
+def quiet(server: Server, call: Runtime, db: str) -> Callable[[], AbstractContextManager[None]]:
+    """Return what has calls go by a client that no listener watches: `with quiet(): ...`."""
+    return lambda: loom.using(client=server.quiet(call), db=db)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -34,12 +35,15 @@ from loom.frames import ids as ids_module
 from loom.frames import requests
 from loom.frames.changes import document_to_insert
 from loom.frames.ids import new_ids
-from loom.frames.inserts import inserts_of
+from loom.frames.inserts import Inserts, inserts_of
+from loom.frames.sent import Sent
 from loom.frames.tracking import tracked_of
 
 from .conftest import Commands, Runtime, Server
 from .proxy import Proxy
 from .zoo import Dragon, Lair
+
+Quiet = Callable[[], AbstractContextManager[None]]
 
 
 class Token(Frame):
@@ -220,7 +224,16 @@ OPTIONS = codec_options(CodecOptions())
 
 def encoded(document: Any) -> dict[str, Any]:
     """Return a document as it is stored."""
+    if isinstance(document, bytes):
+        return bson.decode(document)
     return bson.decode(bson.encode(document, codec_options=OPTIONS))
+
+
+def prepared(
+    frames: list[Any], naive: Any = "utc", options: Any = OPTIONS, *, encodes: bool = False
+) -> Inserts:
+    """Return what is sent for new frames."""
+    return inserts_of(frames, naive, options, encodes=encodes)
 
 
 @settings(deadline=None, max_examples=300)
@@ -228,7 +241,7 @@ def encoded(document: Any) -> dict[str, Any]:
 def test_many_are_prepared_as_one(documents: list[dict[str, Any]], naive: Any) -> None:
     """A batch sends, and leaves in its frames, what an insert of each frame would."""
     frames = [Hoard(copy.deepcopy(document)) for document in documents]
-    sent = inserts_of(frames, naive, OPTIONS).documents
+    sent = prepared(frames, naive).documents
     for frame, document, one in zip(frames, documents, sent, strict=True):
         expected = Hoard(copy.deepcopy(document))
         of_one = document_to_insert(expected, naive)
@@ -242,17 +255,18 @@ def test_many_are_prepared_as_one(documents: list[dict[str, Any]], naive: Any) -
 
 
 @settings(deadline=None, max_examples=50)
-@given(hoards, st.integers(0, 250))
+@given(hoards, st.integers(0, 250), st.booleans())
 def test_large_batches_are_prepared_as_small_ones(
-    documents: list[dict[str, Any]], plain: int
+    documents: list[dict[str, Any]], plain: int, encodes: bool
 ) -> None:
     """A batch that is looked through in several steps comes out as one."""
     frames = [Hoard(name=n) for n in range(plain)]
     frames += [Hoard(copy.deepcopy(document)) for document in documents * 40]
     of_one = [document_to_insert(Hoard(copy.deepcopy(f._document)), "utc") for f in frames]
-    sent, ids, containers = inserts_of(frames, "utc", OPTIONS)
+    sent, ids, tracked = prepared(frames, encodes=encodes)
 
-    assert containers is not None
+    assert type(sent[0]) is dict
+    assert tracked.isdisjoint(i for i, document in enumerate(sent) if type(document) is Sent)
     for expected, document, id in zip(of_one, sent, ids, strict=True):
         expected["_id"] = id
         assert encoded(expected) == encoded(document)
@@ -262,7 +276,7 @@ def test_refused_datetimes_are_named() -> None:
     """The error for a datetime without zone names the way to it, as for one frame."""
     frames = [Hoard(name="a"), Hoard(loot=[Loot(what="b", worth=datetime(2024, 1, 1))])]
     with pytest.raises(EncodeError, match=r"^Hoard\.loot\.0\.worth: expected a datetime with"):
-        inserts_of(frames, "refuse", OPTIONS)
+        prepared(frames, "refuse")
 
 
 def test_the_containers_of_a_frame_stay_its_own() -> None:
@@ -270,30 +284,32 @@ def test_the_containers_of_a_frame_stay_its_own() -> None:
     ring = Loot(what="ring", worth=datetime(2024, 1, 1, microsecond=1_234, tzinfo=UTC))
     loot = [ring]
     frames = [Hoard(loot=loot, owner=ring), Hoard(loot=None, owner=None)]
-    sent, _, containers = inserts_of(frames, "utc", OPTIONS)
+    sent = prepared(frames).documents
 
     assert frames[0].loot is loot
     assert loot[0] is ring is frames[0].owner
     assert {"microsecond": 1_000} == {"microsecond": ring.worth.microsecond}
     assert ([ring._document], ring._document) == (sent[0]["loot"], sent[0]["owner"])
     assert sent[0]["loot"][0] is ring._document
-    assert {"loot", "owner"} == containers
 
 
-def test_which_fields_can_be_edited_in_place() -> None:
-    """Those are named of which a frame must remember what was stored; None asks each frame."""
+def test_which_frames_keep_copies() -> None:
+    """Those that hold what can be edited in place, or remember something already."""
     when = datetime(2024, 1, 1, microsecond=5)
     assigned = Hoard(name="a")
     assigned.loot = [1]
-    for hoards, containers in (
+    for hoards, tracked in (
         ([Hoard(when=when)], set()),
         ([Hoard(name="a"), Hoard(owner=Dragon(_id=1))], set()),
-        ([Hoard(name="a"), Hoard(loot=[])], {"loot"}),
-        ([Hoard(name=Kind.SMALL), Hoard(name={}, loot=None)], {"name"}),
-        ([Hoard(name="a"), assigned], None),
-        ([Versioned(note="a")], None),
+        ([Hoard(name="a"), Hoard(loot=[])], {0, 1}),
+        ([Hoard(name=Kind.SMALL), Hoard(name={}, loot=None)], {0, 1}),
+        ([Hoard(name="a"), assigned], {0, 1}),
+        ([Versioned(note="a")], {0}),
     ):
-        assert containers == inserts_of(hoards, "utc", OPTIONS).containers
+        assert tracked == prepared(hoards).tracked
+    held = prepared([Hoard(loot=[]), Hoard(loot=[1]), Hoard(name="x" * 20_000)], encodes=True)
+    assert [dict, Sent, dict] == [*map(type, held.documents)]
+    assert {0, 2} == held.tracked
 
 
 class LootCodec(TypeEncoder):
@@ -311,8 +327,8 @@ def test_codecs_of_the_client_come_first() -> None:
     frame = Hoard(loot=Loot(what="ring"))
     theirs = codec_options(CodecOptions(type_registry=TypeRegistry([LootCodec()])))
 
-    assert frame.loot is inserts_of([frame], "utc", theirs).documents[0]["loot"]
-    assert frame.loot._document is inserts_of([frame], "utc", OPTIONS).documents[0]["loot"]
+    assert frame.loot is prepared([frame], options=theirs).documents[0]["loot"]
+    assert frame.loot._document is prepared([frame]).documents[0]["loot"]
 
 
 def test_documents_that_hold_themselves_end() -> None:
@@ -324,7 +340,8 @@ def test_documents_that_hold_themselves_end() -> None:
     sub = Loot(what="ring")
     sub.worth = [sub, sub]
     for value in (circle, many, sub, [circle, circle], {"x": many}):
-        inserts_of([Hoard(loot=value)], "utc", OPTIONS)
+        for encodes in (False, True):
+            prepared([Hoard(loot=1), Hoard(loot=value)], encodes=encodes)
 
 
 async def test_datetimes_of_a_batch_are_read_back_as_set(call: Runtime) -> None:
@@ -1004,7 +1021,7 @@ EDITS: dict[str, tuple[Edit, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", EDITS)
 @pytest.mark.parametrize("way", ["itself", "copied", "deep copied", "pickled"])
 async def test_what_is_saved_after_a_batch(
-    call: Runtime, commands: Commands, case: str, way: str
+    call: Runtime, quiet: Quiet, commands: Commands, case: str, way: str
 ) -> None:
     """A frame that was inserted in a batch is saved as one that was inserted alone."""
     edit, expected = EDITS[case]
@@ -1014,13 +1031,14 @@ async def test_what_is_saved_after_a_batch(
         "deep copied": copy.deepcopy,
         "pickled": lambda d: pickle.loads(pickle.dumps(d)),
     }
-    for insert_alone in (False, True):
+    for client in (quiet, nullcontext, None):
         lair = Lair(name="Cave", inventory={"gold": 1})
         burt = Dragon(name="Burt", loot=["ring"], lair=lair, created=datetime(2024, 1, 1))
-        if insert_alone:
+        if client is None:
             await call(burt).insert()
         else:
-            await call(Dragon).insert_many([burt, {"name": "Fang", "loot": [1, {}]}])
+            with client():
+                await call(Dragon).insert_many([{"name": "Fang", "loot": [1, {}]}, burt])
         burt = ways[way](burt)
         edit(burt)
         commands.clear()
@@ -1032,36 +1050,72 @@ async def test_what_is_saved_after_a_batch(
         assert [] == commands.names
 
 
+@pytest.mark.parametrize("is_quiet", [False, True])
 async def test_values_of_every_type_are_unchanged_after_a_batch(
-    call: Runtime, commands: Commands
+    call: Runtime, quiet: Quiet, commands: Commands, is_quiet: bool
 ) -> None:
     """What is stored in another form than it was given in is not taken as edited."""
     inside = [Decimal("1.5"), Kind.SMALL, {3, 1}, uuid4(), re.compile("a"), 2**40, b"x", None, (1,)]
-    made = await call(Hoard).insert_many(
-        [{"loot": inside, "owner": {"when": datetime(2024, 1, 1, tzinfo=ZONE)}}]
-    )
+    with quiet() if is_quiet else nullcontext():
+        made = await call(Hoard).insert_many(
+            [{"loot": inside, "owner": {"when": datetime(2024, 1, 1, tzinfo=ZONE)}} for _ in "ab"]
+        )
     commands.clear()
-    await call(made[0]).save()
+    for hoard in made:
+        await call(hoard).save()
 
     assert [] == commands.names
 
 
-@pytest.mark.parametrize("way", ["compressed", "large"])
-def test_what_is_not_kept_is_copied(server: Server, db: str, commands: Commands, way: str) -> None:
-    """Messages that were compressed, and large documents, are not kept: copies tell of edits."""
-    options: dict[str, Any] = {"compressors": "zlib"} if way == "compressed" else {}
-    client: MongoClient[Any] = MongoClient(server.uri, event_listeners=[commands], **options)
-    loom.connect(client, db=db)
-    text = "x" * (20_000 if way == "large" else 1)
-    with client:
-        frames = Hoard.insert_many([{"name": text, "loot": [n]} for n in range(3)])
-        frames[1]._document["loot"].append("crown")
-        commands.clear()
-        for frame in frames:
-            frame.save()
-        assert [{"$set": {"loot": [1, "crown"]}}] == [
-            b["updates"][0]["u"] for b in commands.bodies if "update" in b
-        ]
+def test_large_documents_are_not_kept(server: Server, db: str, commands: Commands) -> None:
+    """They may hold long texts, which copies share."""
+    with loom.using(client=server.quiet(Runtime("blocking")), db=db):
+        frames = Hoard.insert_many([{"name": "x" * 20_000, "loot": [n]} for n in range(3)])
+    frames[1]._document["loot"].append("crown")
+    commands.clear()
+    for frame in frames:
+        frame.save()
+    assert [{"$set": {"loot": [1, "crown"]}}] == [
+        body["updates"][0]["u"] for body in commands.bodies if "update" in body
+    ]
+
+
+async def test_the_errors_of_a_batch_hold_documents(call: Runtime, quiet: Quiet) -> None:
+    """They show what was sent, as PyMongo's do, in whatever form it went."""
+    Hoard.get_collection().create_index("name", unique=True)
+    frames = [Hoard(name=name, loot=[{"when": datetime(2024, 1, 1)}]) for name in "abb"]
+    with quiet(), pytest.raises(BulkError) as caught:
+        await call(Hoard).insert_many(frames)
+    (failure,) = caught.value.details["writeErrors"]
+    assert ["_id", "name", "loot"] == [*failure["op"]]
+    assert [{"when": datetime(2024, 1, 1, tzinfo=UTC)}] == failure["op"]["loot"]
+    assert "'loot'" in str(caught.value.__cause__)
+
+
+class Gem(SubFrame):
+    """Its annotations leave no place for a datetime."""
+
+    cut: str
+    carats: float | None
+
+
+@pytest.mark.parametrize("naive", ["utc", "refuse"])
+async def test_annotations_say_where_datetimes_are(call: Runtime, quiet: Quiet, naive: Any) -> None:
+    """A value under an annotation of another type is looked at where it would be refused."""
+    when = datetime(2024, 1, 1, microsecond=5)
+    gem = Gem(cut="round", carats=1.5)
+    gem.cut = when  # type: ignore[assignment]
+    hoards = [Hoard(loot=[gem]), Hoard(loot=[Gem(cut="oval", carats=None)])]
+    if naive == "refuse":
+        with pytest.raises(EncodeError, match=r"^Hoard\.loot\.0\.cut: expected a datetime with"):
+            prepared(hoards, naive)
+        return
+    with quiet():
+        await call(Hoard).insert_many(hoards)
+    assert [[{"cut": when.replace(microsecond=0, tzinfo=UTC), "carats": 1.5}], 1] == [
+        *(d["loot"] for d in stored(Hoard) if d["_id"] == hoards[0]._id),
+        len([d for d in stored(Hoard) if d["loot"][0]["cut"] == "oval"]),
+    ]
 
 
 async def test_a_batch_in_parts_remembers_what_was_sent(

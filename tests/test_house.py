@@ -70,7 +70,8 @@ ORDER = """
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port
-    loom.frames.inserts loom.frames.requests loom.frames.sent
+    loom.frames.sent
+    loom.frames.inserts loom.frames.requests
     loom.frames.slots loom.frames.streams loom.frames.index_targets
     loom.frames.indexes
     loom.frames.references

@@ -7,7 +7,10 @@ import types
 import typing
 import weakref
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from ..datetimes import PLAIN
 
 if TYPE_CHECKING:
     from .definitions import Definition
@@ -21,6 +24,7 @@ __all__ = [
     "evaluated",
     "failure_of",
     "is_class_variable",
+    "is_timeless",
     "mentioned",
     "own_annotations",
     "register",
@@ -197,6 +201,15 @@ def embedded(annotation: Any) -> tuple[type, Shape] | None:
     if issubclass(origin, Mapping):
         return inner, "map"
     return (inner, "list") if issubclass(origin, Iterable) and len({*members}) == 1 else None
+
+
+def is_timeless(annotation: Any) -> bool:
+    """Tell whether an annotation leaves no place for a datetime: text, a number, or None."""
+    annotation = _bare(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return all(map(is_timeless, typing.get_args(annotation)))
+    # A datetime is a date, too.
+    return isinstance(annotation, type) and annotation in PLAIN and annotation is not date
 
 
 def _subframe(annotation: Any) -> type | None:

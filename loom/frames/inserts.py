@@ -17,8 +17,11 @@ from bson.codec_options import CodecOptions
 from bson.tz_util import utc
 
 from ..encoding import PLAIN, Naive, settle_datetimes
+from .annotations import is_timeless, resolved_annotations
 from .changes import document_to_insert
 from .ids import new_ids
+from .pauses import paused
+from .sent import Sent, encoded
 from .tracking import loaded_of
 from .values import SCALARS
 
@@ -35,20 +38,23 @@ _EVEN_ZONES = frozenset((None, utc, timezone.utc))
 _TIMELESS = SCALARS - {datetime}
 #: So deep documents are looked into together; what is deeper, one by one.
 _DEPTH = 3
-#: So many documents stay in the processor's cache while they are looked through.
+#: So many documents stay in the processor's cache while they are looked through and encoded.
 _AT_ONCE = 100
 
 
 class Inserts(NamedTuple):
     """What is sent for new frames."""
 
-    documents: list[Document]
+    #: those with containers as `Sent`, where that was asked for
+    documents: list[Any]
     ids: list[Any]
-    #: the fields in which frames hold what can be edited in place, None when that is not known
-    containers: frozenset[Any] | None
+    #: the positions of frames that must keep copies of what they hold, or hold state already
+    tracked: set[int]
 
 
-def inserts_of(frames: list[Any], naive: Naive, options: CodecOptions[Any]) -> Inserts:
+def inserts_of(
+    frames: list[Any], naive: Naive, options: CodecOptions[Any], *, encodes: bool
+) -> Inserts:
     """Return the documents to send for new frames: copies, with an `_id` where they have none.
 
     The frames' own datetimes are cut to milliseconds: what they hold is what is stored.
@@ -57,12 +63,13 @@ def inserts_of(frames: list[Any], naive: Naive, options: CodecOptions[Any]) -> I
         frames: at least one, each with a document of its own.
         naive: what a datetime without zone means.
         options: of the collection.
+        encodes: whether documents may be given as `Sent`; the first one never is.
 
     Raises:
         EncodeError: a naive datetime, and `naive` is `"refuse"`.
     """
     states = [getattr(frame, "_state", None) for frame in frames]
-    documents: list[Document] = [*map(document_of, frames)]
+    documents: list[Document] = [frame._document for frame in frames]
     kinds: set[Any] = {*map(type, frames)}
     if (
         any(loaded_of(f) for f, state in zip(frames, states, strict=True) if state is not None)
@@ -70,24 +77,43 @@ def inserts_of(frames: list[Any], naive: Naive, options: CodecOptions[Any]) -> I
         or {*map(type, documents)} != {dict}
     ):
         sent = [document_to_insert(frame, naive) for frame in frames]
-        return Inserts(sent, [document["_id"] for document in sent], None)
-    fields = _Fields(type(frames[0]).__name__, naive, options.type_registry._encoder_map)
-    copies: list[Document] = []
-    for start in range(0, len(documents), _AT_ONCE):
-        some = documents[start : start + _AT_ONCE]
-        unwrapped = fields.look(some)
-        copied = [*map(dict.copy, some)]
-        for name, values in unwrapped.items():
-            for copy, value in zip(copied, values, strict=True):
-                if name in copy:
-                    copy[name] = value
-        copies += copied
-    new = [copy for copy in copies if copy.get("_id") is None]
-    for copy, id in zip(new, new_ids(len(new)), strict=True):
-        copy["_id"] = id
-    ids = [copy["_id"] for copy in copies]
+        return Inserts(sent, [document["_id"] for document in sent], {*range(len(frames))})
     is_new = states.count(None) == len(states)
-    return Inserts(copies, ids, frozenset(fields.containers) if is_new else None)
+    fields = _Fields(type(frames[0]).__name__, naive, options.type_registry._encoder_map)
+    made: list[Any] = []
+    ids: list[Any] = []
+    tracked: set[int] = set()
+    with paused(len(frames)):
+        for start in range(0, len(documents), _AT_ONCE):
+            some = documents[start : start + _AT_ONCE]
+            has_containers, unwrapped = fields.look(some)
+            copies = _with_ids(some, ids)
+            for name, values in unwrapped.items():
+                for copy, value in zip(copies, values, strict=True):
+                    if name in copy:
+                        copy[name] = value
+            if has_containers:
+                if encodes and is_new:  # while the processor's cache holds them
+                    first = copies[0]
+                    copies = encoded(copies, options)
+                    if not made:
+                        copies[0] = first
+                tracked.update(start + i for i, c in enumerate(copies) if type(c) is not Sent)
+            made += copies
+    return Inserts(made, ids, tracked if is_new else {*range(len(frames))})
+
+
+def _with_ids(documents: list[Document], ids: list[Any]) -> list[Any]:
+    """Return copies with an `_id`, which stands first, as it is stored; add the ids to a list."""
+    made = new_ids(len(documents))
+    copies = [{"_id": id, **document} for id, document in zip(made, documents, strict=True)]
+    if any("_id" in document for document in documents):
+        for copy, id in zip(copies, made, strict=True):
+            if copy["_id"] is None:
+                copy["_id"] = id
+        made = [copy["_id"] for copy in copies]
+    ids += made
+    return copies
 
 
 class _Fields:
@@ -97,19 +123,22 @@ class _Fields:
         place: name of the class, for errors.
         naive: what a datetime without zone means.
         encoded: types that the client's own codecs encode.
-
-    Attributes:
-        containers: the fields in which there were values that can be edited in place.
     """
 
     def __init__(self, place: str, naive: Naive, encoded: Container[type]) -> None:
         self.place = place
         self.naive: Naive = naive
         self.encoded = encoded
-        self.containers: set[Any] = set()
+        self._timeless: dict[Any, int] = {}
 
-    def look(self, documents: list[Document], depth: int = 1) -> dict[Any, list[Any]]:
-        """Cut datetimes in place; return the fields of sub-frames with documents in their place."""
+    def look(self, documents: list[Document], depth: int = 1) -> tuple[bool, dict[Any, list[Any]]]:
+        """Cut datetimes in place.
+
+        Returns:
+            Whether values can be edited in place, and the fields of sub-frames with documents in
+            their place.
+        """
+        has_containers = False
         unwrapped = {}
         for name, values in _columns(documents).items():
             kinds = _kinds_of(values)
@@ -117,8 +146,7 @@ class _Fields:
                 continue
             kind = kinds.pop()
             if kind is not datetime or kinds:
-                if depth == 1:
-                    self.containers.add(name)
+                has_containers = True
             elif self.naive == "utc" and _are_whole(v for v in values if type(v) is datetime):
                 continue
             found = None
@@ -128,12 +156,25 @@ class _Fields:
                 self._one_by_one(documents, name, values)
                 continue
             of_members, inner = found
-            if inner:
+            if inner and max(map(len, inner)) > self._timeless_fields(of_members):
                 self.look(inner, depth + 1)
             is_ours = getattr(of_members, "_is_subframe", False) and of_members not in self.encoded
-            if is_ours and depth == 1:
+            if is_ours and depth == 1 and name != "_id":
                 unwrapped[name] = _unwrapped(kind, values, inner)
-        return unwrapped
+        return has_containers, unwrapped
+
+    def _timeless_fields(self, kind: Any) -> int:
+        """Return how many fields a sub-frame class declares, 0 when one may hold a datetime."""
+        found = self._timeless.get(kind)
+        if found is None:
+            found = 0
+            if getattr(kind, "_is_subframe", False):
+                types = resolved_annotations(kind._definition)
+                declared = kind._definition.names - {"_id"}
+                if types.keys() >= declared and all(is_timeless(types[name]) for name in declared):
+                    found = len(declared)
+            self._timeless[kind] = found
+        return found
 
     def _one_by_one(self, documents: list[Document], name: Any, values: list[Any]) -> None:
         for document, value in zip(documents, values, strict=True):
@@ -194,7 +235,7 @@ def _embedded(kind: Any, values: list[Any]) -> tuple[Any, list[Document]] | None
     if kind is dict:
         return kind, held
     if getattr(kind, "_is_subframe", False):
-        return kind, [*map(document_of, held)]
+        return kind, [frame._document for frame in held]
     return None if _kinds_of(held) else (None, [])
 
 

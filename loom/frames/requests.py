@@ -13,6 +13,7 @@ the whole batch is checked before it is sent, and nothing is known when a connec
 
 from __future__ import annotations
 
+import logging
 import struct
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,9 +21,12 @@ from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
+import bson
 from pymongo import DeleteOne, InsertOne, UpdateOne
 
-__all__ = ["Batch", "Part"]
+from .sent import plain
+
+__all__ = ["Batch", "Part", "shows_documents"]
 
 #: What the driver does with a part of a bulk write: encode it, then send it.
 _STEPS = frozenset({"batch_command", "write_command"})
@@ -63,24 +67,12 @@ class Batch:
         columns: its arguments, each as a list with one value per operation.
         options: the arguments that all operations share.
         check: raises when a value cannot be stored; called before a batch is sent in parts.
-        keeps: whether the BSON of the operations is wanted.
 
     Attributes:
         parts: what was sent, in its order.
-        encoded: the BSON of the first operations that were acknowledged, if it is wanted: of
-            all, unless it was compressed.
     """
 
-    __slots__ = (
-        "_check",
-        "_columns",
-        "_keeps",
-        "_kind",
-        "_operations",
-        "_options",
-        "encoded",
-        "parts",
-    )
+    __slots__ = ("_check", "_columns", "_kind", "_operations", "_options", "parts")
 
     def __init__(
         self,
@@ -88,23 +80,19 @@ class Batch:
         columns: Sequence[Sequence[Any]],
         options: Mapping[str, Any],
         check: Callable[[], None],
-        *,
-        keeps: bool = False,
     ) -> None:
         self._kind: Any = kind
         self._columns = columns
         self._options = options
         self._check = check
-        self._keeps = keeps
         self._operations: Sequence[Any] = []
         self.parts: list[Part] = []
-        self.encoded: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._columns[0])
 
     def _request(self, position: int) -> Any:
-        return self._kind(*[column[position] for column in self._columns], **self._options)
+        return self._kind(*[plain(column[position]) for column in self._columns], **self._options)
 
     def _add_to_bulk(self, bulk: Any) -> None:
         """Add the operations to the driver's bulk write; called by the driver."""
@@ -193,8 +181,21 @@ class Batch:
         except BaseException as error:
             part.errors.append(error)
             raise
-        if self._keeps and len(self.encoded) == part.start and not _is_compressed(message):
-            self.encoded += (message[start:stop] for start, stop in _places(message))
+
+
+def shows_documents(collection: Any) -> bool:
+    """Tell whether the driver does more with the documents of a bulk write than to encode them.
+
+    It shows them to command listeners and in its log, and encrypts values in them.
+    """
+    client = collection.database.client
+    listeners = getattr(client, "_event_listeners", None)
+    return (
+        not bson.has_c()
+        or getattr(listeners, "enabled_for_commands", True)
+        or client.options.auto_encryption_opts is not None
+        or logging.getLogger("pymongo.command").isEnabledFor(logging.DEBUG)
+    )
 
 
 def _run_of(bulk: Any) -> Any:
@@ -213,24 +214,18 @@ def _run_of(bulk: Any) -> Any:
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module is not needed for more
 
 
-def _is_compressed(message: bytes) -> bool:
-    return message[_CODE] != _OP_MSG
-
-
 def _holds_too_large(message: bytes) -> bool:
     """Tell whether a message may hold a document that is larger than a server takes."""
     if len(message) <= LARGEST:
         return False
-    return _is_compressed(message) or any(b - a > LARGEST for a, b in _places(message))
-
-
-def _places(message: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the operations in a message start and stop."""
+    if message[_CODE] != _OP_MSG:
+        return True  # compressed
     # The command, then the kind and the size of the second section, then its name.
     position = _COMMAND + _size_at(message, _COMMAND)[0] + 5
     position = message.index(b"\0", position) + 1
-    end = len(message)
-    while position < end:
-        start = position
-        position += _size_at(message, start)[0]
-        yield start, position
+    while position < len(message):
+        size = _size_at(message, position)[0]
+        if size > LARGEST:
+            return True
+        position += size
+    return False

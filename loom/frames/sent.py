@@ -1,110 +1,108 @@
-"""What a frame that was stored in a batch remembers: the BSON of its document, as it was sent.
+"""A document of a batch as the BSON that was sent, which is also what its frame remembers of it.
 
 `save` must tell whether a container was edited since it was stored. A frame stored alone keeps
-copies of its containers; for a batch these would cost more than the whole write. The message held
-them anyway, and few frames are saved again: what they hold is unpacked when it is asked for.
+copies of its containers; for a batch these would cost more than the whole write. The BSON is
+needed anyway, and few frames are saved again: what it holds is unpacked when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Mapping
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
 
+from ..encoding import ENCODING_ERRORS, encode
 from .tracking import Kept, Tracked, is_fixed
 
-__all__ = ["SMALL", "Sent", "keep_sent"]
+__all__ = ["Sent", "encoded", "plain"]
 
 #: What is larger, in bytes, is not kept: it may hold long texts, which copies share.
-SMALL = 1 << 14
+_SMALL = 1 << 14
 
-_blank = dict.__new__
+#: Where the first member begins in a document that holds a list under an empty name: behind two
+#: sizes, a type and a name's end.
+_MEMBERS = 10
+_size_at = struct.Struct("<i").unpack_from
 #: Reads what is compared only; a date beyond Python's years is no error.
 _COMPARED: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
-class Sent(Tracked):
-    """Nothing was assigned, and no container read; but there is what was sent of them."""
+class Sent(bytes):
+    """The BSON of a document, which PyMongo's encoder takes as a document.
 
-    __slots__ = ("_counters", "_document", "_encoded", "_read")
+    Without attributes of its own it is nothing that the garbage collector looks at. It stands as
+    `_state` of a frame until something is asked of what is tracked.
+    """
 
-    #: a new frame was not loaded
-    loaded: Any = None
-    _counters: dict[str, Any]
-    _document: Mapping[str, Any]
-    _encoded: bytes
-    _read: dict[str, Kept]
+    __slots__ = ()
 
-    @property
-    def counters(self) -> dict[str, Any]:
-        """What counters were before something was added, by name."""
-        try:
-            return self._counters
-        except AttributeError:
-            found: dict[str, Any] = {}
-            self._counters = found
-            return found
-
-    @counters.setter
-    def counters(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self, counters: dict[str, Any]
-    ) -> None:
-        self._counters = counters
+    #: tells the encoder that `raw` is the document
+    _type_marker = RawBSONDocument._type_marker
 
     @property
-    def read(self) -> dict[str, Kept]:
-        """The containers, each with what was sent of it, by name."""
-        try:
-            return self._read
-        except AttributeError:
-            sent = bson.decode(self._encoded, _COMPARED)
-            found = {
-                name: Kept(value, sent[name])
-                for name, value in self._document.items()
-                if name in sent and name != "_id" and not is_fixed(value)
-            }
-            self._read = found
-            self._encoded = b""
-            return found
+    def raw(self) -> bytes:
+        """The BSON."""
+        return self
 
-    @read.setter
-    def read(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self, read: dict[str, Kept]
-    ) -> None:
-        self._read = read
-        self._encoded = b""
+    def __repr__(self) -> str:
+        return repr(bson.decode(self, _COMPARED))  # in the text of the driver's errors
+
+    def tracked(self, document: Mapping[str, Any]) -> Tracked:
+        """Return what is tracked of a frame that was sent so: nothing was assigned since."""
+        return _Unread(self, document)
 
 
-def keep_sent(
-    frames: Sequence[Any], encoded: Sequence[bytes], names: Iterable[str]
-) -> Iterator[int]:
-    """Have frames that hold some fields remember what was sent of them.
+class _Unread(Tracked):
+    """Unpacks what the containers were when it is asked for `read`."""
+
+    __slots__ = ("_document", "_sent")
+
+    def __init__(self, sent: bytes, document: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._sent = sent
+        self._document = document
+        del self.read
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "read":
+            raise AttributeError(name)
+        sent = bson.decode(self._sent, _COMPARED)
+        self.read = {
+            name: Kept(value, sent[name])
+            for name, value in self._document.items()
+            if name in sent and name != "_id" and not is_fixed(value)
+        }
+        self._sent = b""
+        return self.read
+
+
+def encoded(documents: list[dict[str, Any]], options: CodecOptions[Any]) -> list[Any]:
+    """Return documents as `Sent`, or as they are: those that are large or cannot be encoded.
 
     Args:
-        frames: nothing is tracked of them yet.
-        encoded: their documents as they were sent; of the first ones at least.
-        names: of the fields.
-
-    Yields:
-        The positions of the frames that must remember it in another way.
+        documents: at least one, each with its `_id` first, as it is stored.
+        options: of the collection.
     """
-    empty: dict[Any, list[None]] = {}
-    for position, (frame, sent) in enumerate(zip(frames, encoded, strict=False)):
-        document = frame._document
-        if document.keys().isdisjoint(names):
-            continue
-        if len(sent) > SMALL:
-            yield position
-            continue
-        kind = type(frame)
-        flags = empty.get(kind)
-        if flags is None:
-            length = max(kind._definition.positions.values(), default=0)
-            flags = empty[kind] = [None] * length
-        tracked = _blank(Sent)
-        tracked._document = document
-        tracked._encoded = sent
-        frame._state = [tracked, *flags]
-    yield from range(len(encoded), len(frames))
+    try:
+        if len(encode(documents[0], options)) > _SMALL:
+            return documents
+        together = encode({"": documents}, options)  # one call to the encoder
+    except (*ENCODING_ERRORS, TypeError):
+        return documents  # the driver is to say why
+    made: list[Any] = []
+    position = _MEMBERS
+    for index, document in enumerate(documents):
+        start = position + len(str(index)) + 2  # behind its type and its name
+        position = start + _size_at(together, start)[0]
+        is_small = position - start <= _SMALL
+        made.append(Sent(together[start:position]) if is_small else document)
+    return made
+
+
+def plain(document: Any) -> Any:
+    """Return a document in a form that all of PyMongo takes."""
+    return RawBSONDocument(bytes(document)) if type(document) is Sent else document

@@ -47,7 +47,7 @@ class Tracked(dict[str, bool]):
     """The names that were assigned, each with whether that was since the last `mark`.
 
     The `_state` of a tracked frame is a list of this and of one flag per field, which the
-    properties set; `tracked_of` gathers them.
+    properties set; `tracked_of` gathers them, also from what was `Sent` in a batch.
 
     Attributes:
         loaded: what the frame remembers of its load, None when nothing.
@@ -137,7 +137,10 @@ def tracked_of(frame: Any) -> Tracked | None:
     """Return what is tracked of a frame, None when nothing is."""
     state = getattr(frame, "_state", None)
     if type(state) is not list:
-        return None
+        if not isinstance(state, bytes):
+            return None
+        attach(frame, state.tracked(frame._document))  # type: ignore[attr-defined]
+        state = frame._state
     tracked: Tracked = state[0]
     if True in state[1:]:
         for name, position in frame._definition.positions.items():
@@ -150,7 +153,9 @@ def tracked_of(frame: Any) -> Tracked | None:
 def loaded_of(frame: Any) -> Any:
     """Return what a frame remembers of its load, None when nothing."""
     state = getattr(frame, "_state", None)
-    return state[0].loaded if type(state) is list else state
+    if type(state) is list:
+        return state[0].loaded
+    return None if isinstance(state, bytes) else state
 
 
 #: Stands among the names that were assigned; no field has it.

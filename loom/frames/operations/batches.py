@@ -14,8 +14,8 @@ from ..events import emit, listeners
 from ..ids import id_or_error
 from ..inserts import Inserts, document_of, inserts_of
 from ..port import Port
-from ..requests import Batch
-from ..sent import keep_sent
+from ..requests import Batch, shows_documents
+from ..sent import Sent
 from ..tracking import loaded_of, tracked_of
 from ..values import SCALARS
 from .batch_guards import Guards
@@ -72,34 +72,37 @@ async def insert_many(port: Port, cls: Any, documents: Any, options: Options) ->
         )
     session = port.session(cls, options)
     await before_event(port, "insert", cls, frames, session=session)
-    inserts = inserts_of(frames, port.naive(cls), port.collection(cls).codec_options)
+    collection = port.collection(cls)
+    inserts = inserts_of(
+        frames,
+        port.naive(cls),
+        collection.codec_options,
+        encodes=len(frames) > 1 and not shows_documents(collection),
+    )
     sent = inserts.documents
-    keeps = bool(inserts.containers)
-    batch = Batch(InsertOne, [sent], {}, lambda: port.check(cls, sent), keeps=keeps)
+
+    def contents() -> list[Any]:
+        return [document for document in sent if type(document) is not Sent]
+
+    batch = Batch(InsertOne, [sent], {}, lambda: port.check(cls, contents()))
     port.remember(cls, options, frames)
-    outcome = await send(port, cls, batch, lambda: sent, options)
-    _note_inserted(frames, inserts, outcome, batch.encoded)
+    outcome = await send(port, cls, batch, contents, options)
+    _note_inserted(frames, inserts, outcome)
     failure = outcome.failure(f"{cls.__name__}.insert_many", frames)
     await after_event(port, "inserted", cls, outcome.of(frames), failure, session=session)
     return frames
 
 
-def _note_inserted(
-    frames: list[Any], inserts: Inserts, outcome: Outcome, encoded: list[bytes]
-) -> None:
-    """Give frames the ids that they were stored under."""
-    _, ids, containers = inserts
+def _note_inserted(frames: list[Any], inserts: Inserts, outcome: Outcome) -> None:
+    """Give frames the ids that they were stored under, and what tells later edits."""
+    documents, ids, tracked = inserts
     stored, of_stored = outcome.of(frames), outcome.of(ids)
-    if containers is None:
-        for frame, id in zip(stored, of_stored, strict=True):
-            inserted(frame, id)
-    else:
-        for frame, id in zip(stored, of_stored, strict=True):
-            frame._document["_id"] = id
-        if containers:
-            sent = [encoded[i] for i in outcome.done() if i < len(encoded)]
-            for i in keep_sent(stored, sent, containers):
-                inserted(stored[i], of_stored[i])
+    for frame, id, sent in zip(stored, of_stored, outcome.of(documents), strict=True):
+        frame._document["_id"] = id
+        if type(sent) is Sent:
+            frame._state = sent
+    for i in tracked.intersection(outcome.done()) if tracked else ():
+        inserted(frames[i], ids[i])
     for i in outcome.unknown:
         perhaps_inserted(frames[i], ids[i])
 

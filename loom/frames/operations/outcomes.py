@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import bson
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...errors import BulkError
 from ..events import add_note
 from ..port import Port
 from ..requests import Batch, Part
+from ..sent import Sent
 from .guards import leaves_open
 from .reading import Options
 
@@ -140,6 +142,10 @@ async def send(
     except BulkWriteError as error:
         details = error.details or {}
         outcome = Outcome(total, details.get(count, 0), error)
+        for failure in details.get("writeErrors", ()):
+            if type(failure.get("op")) is Sent:
+                codecs = port.collection(cls).codec_options
+                failure["op"] = bson.decode(failure["op"], codecs)
         outcome.details = details
         outcome.failed = reasons_of(error, total, options.get("ordered", True))
         # A failed write concern can end a batch, too, with parts of it not sent.
