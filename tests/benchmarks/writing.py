@@ -92,7 +92,7 @@ def inserts(bench: Bench) -> Iterator[Row]:
             "medium",
             partial(_frames, Medium, "medium", size),
             None,
-            1.60,
+            1.35,
         ),
         ("20 fields, 10 sub-frames", Medium, "medium", partial(_with_subframes, size), None, 1.25),
         (
