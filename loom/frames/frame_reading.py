@@ -9,14 +9,13 @@ from bson import ObjectId
 
 from . import operations
 from .document import Document
-from .operations import everyday
 from .port import blocking, complete
-from .projections import Projection
-from .queries import Filter
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .projections import Projection
+    from .queries import Filter
     from .streams import Stream
 
 __all__ = ["Reading"]
@@ -70,6 +69,7 @@ class Reading(Document):
             QueryError: the filter or sort cannot be sent.
             ProjectionError: the projection cannot be understood.
         """
+        everyday = operations.everyday
         found: Self | None = everyday.NOT_EVERYDAY
         if projection is None and not (required or options):
             found = everyday.one(cls, filter)
@@ -139,6 +139,7 @@ class Reading(Document):
         Raises:
             NotFound: there is no such document, and `required` is true.
         """
+        everyday = operations.everyday
         found: Self | None = everyday.NOT_EVERYDAY
         if type(id) is ObjectId and projection is None and not (required or options):
             found = everyday.by_id(cls, {"_id": id})

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from . import events, integrity, operations
 from .frame_reading import Reading
-from .operations import everyday
 from .port import blocking, complete
-from .projections import Projection
-from .queries import Filter
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .bulk import Bulk
     from .frame import Frame
+    from .projections import Projection
+    from .queries import Filter
     from .updates import Changes
 
 __all__ = ["Writing"]
@@ -82,7 +81,7 @@ class Writing(Reading):
             QueryError: a named field is absent from the frame; `unset` removes fields.
             ProjectionError: a list that was fetched only in part would be overwritten.
         """
-        if where is not None or options or not everyday.update(self, fields):
+        if where is not None or options or not operations.everyday.update(self, fields):
             complete(operations.update(blocking(), self, fields, where, options))
 
     def inc(self, field: str, amount: float = 1, *, where: Filter = None, **options: Any) -> Any:

@@ -1,14 +1,13 @@
 """Every operation on frames, written once as a coroutine over a port.
 
-What reads is there at once; what writes is imported when it is first used.
+They are imported when they are first used: a program that writes little starts sooner.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .reading import BATCH, by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
-
 if TYPE_CHECKING:
+    from . import everyday
     from .batches import (
         bulk_error,
         delete_many,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
     from .matching import Progress, Way
+    from .reading import by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
     from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "delete_many",
     "delete_where",
     "each",
+    "everyday",
     "exists",
     "frames_of",
     "id_filter",
@@ -58,7 +59,10 @@ __all__ = [
     "upsert",
 ]
 
-#: Where the others are.
+#: How many documents are read, or written, in one step of what works on many.
+BATCH = 1_000
+
+#: Where they are.
 _LATER = {
     "batches": (
         "bulk_error",
@@ -72,12 +76,26 @@ _LATER = {
     "by_filter": ("delete_where", "update_where"),
     "changing": ("change", "inc", "take"),
     "matching": ("Progress", "Way"),
+    "reading": (
+        "by_id",
+        "by_ids",
+        "count",
+        "each",
+        "exists",
+        "id_filter",
+        "ids",
+        "many",
+        "one",
+        "reload",
+    ),
     "writing": ("delete", "insert", "joined_changes", "save", "unset", "update", "upsert"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "everyday":
+        return import_module(f"{__name__}.everyday")
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

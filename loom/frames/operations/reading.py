@@ -18,11 +18,9 @@ from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
 from ..references import build
+from . import BATCH
 
 Options = dict[str, Any]
-
-#: How many frames one step of `each` makes.
-BATCH = 1_000
 
 
 def compiled_filter(port: Port, cls: Any, filter: Any) -> dict[str, Any]:
