@@ -149,6 +149,22 @@ class Port(Joining):
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
+    async def aggregate(
+        self, cls: Any, pipeline: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> Documents:
+        """Return all documents that a pipeline gives."""
+        collection = self.collection(cls)
+        options = self.options(cls, options)
+        try:
+            cursor = await self.call(collection.aggregate, pipeline, **options)
+            return await self.call(cursor.to_list)  # type: ignore[no-any-return]
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
+        except ENCODING_ERRORS as error:
+            stages = {"pipeline": [*pipeline]}
+            raise clearer(cls.__name__, stages, collection.codec_options, error) from error
+
     async def batches(self, cursor: Any, size: int) -> AsyncGenerator[Documents, None]:
         """Yield a cursor's documents in lists of `size`; the cursor is closed at the end.
 

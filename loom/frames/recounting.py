@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
 
 from . import operations
 from .ids import id_keys
@@ -141,7 +140,7 @@ async def _look(
     pipeline = counting(
         cache.by, [document["_id"] for document in held.values()], cache.condition(port)
     )
-    groups = await _aggregated(port, cache.of, pipeline, options)
+    groups = await port.aggregate(cache.of, pipeline, options)
     keys = id_keys([group["_id"] for group in groups], codecs)
     counted = dict(zip(keys, [int(group["n"]) for group in groups], strict=True))
     looked = [
@@ -149,19 +148,6 @@ async def _look(
         for key, document in held.items()
     ]
     return {key: one for key, one in looked if not _is_count(one.held, one.counted)}
-
-
-async def _aggregated(
-    port: Port, cls: Any, pipeline: list[dict[str, Any]], options: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    options = port.options(cls, options)
-    try:
-        cursor = await port.call(port.collection(cls).aggregate, pipeline, **options)
-        found: list[dict[str, Any]] = await port.call(cursor.to_list)
-    except PyMongoError as error:
-        port.failed(options, error)
-        raise
-    return found
 
 
 def _is_count(held: Any, counted: int) -> bool:
