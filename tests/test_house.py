@@ -39,9 +39,9 @@ ORDER = """
     loom.frames.paths loom.encoding
     loom.clients
     loom.switches
-    loom.frames.ids loom.frames.predicates
-    loom.frames.patterns loom.frames.values loom.frames.plans
-    loom.frames.fetching
+    loom.frames.ids loom.frames.predicates loom.frames.progress
+    loom.frames.patterns loom.frames.places loom.frames.values loom.frames.plans
+    loom.frames.fetching loom.frames.prefixes
     loom.frames.conditions
     loom.frames.sorts
     loom.frames.queries loom.frames.annotations
@@ -56,12 +56,14 @@ ORDER = """
     loom.frames.index_diffs
     loom.frames.definitions
     loom.frames.fields loom.frames.jsonable loom.frames.missing
+    loom.frames.id_ranges
     loom.frames.document loom.frames.nodes
     loom.frames.links
     loom.frames.declared_links loom.frames.trees
     loom.frames.referrers
+    loom.frames.pointers
     loom.frames.projections loom.frames.subframes
-    loom.frames.loaded
+    loom.frames.loaded loom.frames.rows
     loom.frames.keyed
     loom.frames.changes
     loom.frames.updates
@@ -72,7 +74,7 @@ ORDER = """
     loom.frames.port
     loom.frames.sent
     loom.frames.inserts loom.frames.requests
-    loom.frames.slots loom.frames.streams loom.frames.index_targets
+    loom.frames.slots loom.frames.reverse loom.frames.streams loom.frames.index_targets
     loom.frames.indexes
     loom.frames.references
     loom.frames.operations

@@ -5,7 +5,7 @@ What they do is said once, in the docstrings of Frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -21,12 +21,15 @@ from .streams import AsyncStream
 
 if TYPE_CHECKING:
     from .bulk import AwaitedBulk
+    from .conditions import Field
     from .frame import Frame
+    from .progress import Progress
     from .updates import Changes
 
 __all__ = ["AwaitedClass", "AwaitedFrame"]
 
 F = TypeVar("F", bound="Frame")
+R = TypeVar("R")
 
 
 class AwaitedClass(Generic[F]):
@@ -78,11 +81,55 @@ class AwaitedClass(Generic[F]):
         """Return all frames that match, as a list; see `Frame.many`."""
         return await operations.many(awaited(), self._cls, filter, projection, options)
 
+    @overload
+    async def rows(
+        self, filter: Filter, *fields: str | Field, row: type[dict[Any, Any]], **options: Any
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def rows(
+        self,
+        filter: Filter,
+        *fields: str | Field,
+        row: Callable[..., type[tuple[Any, ...]]],
+        **options: Any,
+    ) -> list[Any]: ...
+    @overload
+    async def rows(
+        self, filter: Filter, *fields: str | Field, row: Callable[..., R], **options: Any
+    ) -> list[R]: ...
+    @overload
+    async def rows(
+        self,
+        filter: Filter = None,
+        *fields: str | Field,
+        row: type[tuple[Any, ...]] = tuple,
+        **options: Any,
+    ) -> list[tuple[Any, ...]]: ...
+    async def rows(
+        self, filter: Filter = None, *fields: str | Field, row: Any = tuple, **options: Any
+    ) -> list[Any]:
+        """Return the values of some fields of all documents that match; see `Frame.rows`."""
+        return await operations.rows(awaited(), self._cls, filter, fields, row, options)
+
     def each(
-        self, filter: Filter = None, *, projection: Projection = None, **options: Any
+        self,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        batch: int = operations.BATCH,
+        limit: int = 0,
+        after: Any = None,
+        resume: bool = False,
+        progress: Progress = False,
+        **options: Any,
     ) -> AsyncStream[F]:
         """Return a stream of the frames that match, for `async for`; see `Frame.each`."""
-        return AsyncStream(operations.each(awaited(), self._cls, filter, projection, options))
+        from .progress import bar_for  # when it is used
+
+        steps = operations.Steps(batch, limit, after, resume)
+        bar = bar_for(progress, batch, self._cls.__name__)
+        stream = operations.each(awaited(), self._cls, filter, projection, options, steps, bar)
+        return AsyncStream(stream, bar)
 
     @overload
     async def by_id(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from bson import ObjectId
 
@@ -14,11 +14,15 @@ from .port import blocking, complete
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .conditions import Field
+    from .progress import Progress
     from .projections import Projection
     from .queries import Filter
     from .streams import Stream
 
 __all__ = ["Reading"]
+
+R = TypeVar("R")
 
 
 class Reading(Document):
@@ -94,9 +98,70 @@ class Reading(Document):
         """
         return complete(operations.many(blocking(), cls, filter, projection, options))
 
+    @overload
+    @classmethod
+    def rows(
+        cls, filter: Filter, *fields: str | Field, row: type[dict[Any, Any]], **options: Any
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    @classmethod
+    def rows(
+        cls,
+        filter: Filter,
+        *fields: str | Field,
+        row: Callable[..., type[tuple[Any, ...]]],
+        **options: Any,
+    ) -> list[Any]: ...
+    @overload
+    @classmethod
+    def rows(
+        cls, filter: Filter, *fields: str | Field, row: Callable[..., R], **options: Any
+    ) -> list[R]: ...
+    @overload
+    @classmethod
+    def rows(
+        cls,
+        filter: Filter = None,
+        *fields: str | Field,
+        row: type[tuple[Any, ...]] = tuple,
+        **options: Any,
+    ) -> list[tuple[Any, ...]]: ...
+    @classmethod
+    def rows(
+        cls, filter: Filter = None, *fields: str | Field, row: Any = tuple, **options: Any
+    ) -> list[Any]:
+        """Return the values of some fields of all documents that match; no frames are made.
+
+        A field that a document lacks gives None. A path through a list gives a list, with what
+        each document in it has. `_id` is there only when it is named.
+
+        Args:
+            filter: as for `one`.
+            fields: names or paths, `"lair.gold"` or `Q.lair.gold`, in the order of the values.
+            row: what holds the values of a document: `tuple`, `list`, `dict` (by the paths),
+                `namedtuple` (dots become `_`, `_id` becomes `id`), a SubFrame class, or any
+                callable, which is called with the values.
+            options: as for `Collection.find`: `sort`, `limit`, `skip`, ...
+
+        Raises:
+            ProjectionError: no fields, or some that cannot be fetched together.
+            QueryError: the filter or sort cannot be sent, or `row` cannot make rows of the fields.
+            FieldError: the SubFrame class lacks a field.
+        """
+        return complete(operations.rows(blocking(), cls, filter, fields, row, options))
+
     @classmethod
     def each(
-        cls, filter: Filter = None, *, projection: Projection = None, **options: Any
+        cls,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        batch: int = operations.BATCH,
+        limit: int = 0,
+        after: Any = None,
+        resume: bool = False,
+        progress: Progress = False,
+        **options: Any,
     ) -> Stream[Self]:
         """Return a stream of the frames that match, which holds 1,000 of them at a time.
 
@@ -107,11 +172,30 @@ class Reading(Document):
         Args:
             filter: as for `one`.
             projection: as for `one`.
-            options: as for `Collection.find`.
-        """
-        from .streams import Stream  # when it is used
+            batch: how many frames are made at a time, and documents sent at a time.
+            limit: how many frames at most; 0 for all.
+            after: an `_id` as for `by_id`, or a frame: the stream goes in the order of `_id`
+                and begins behind it, whatever types the ids have.
+            resume: go in the order of `_id`, and when the server drops the cursor or the
+                connection is lost, go on behind the last frame; nothing comes twice. An error
+                that comes again and again with nothing read in between is raised.
+            progress: True for a bar on standard error, which needs tqdm; or a plain function,
+                which is called with how many frames were taken and how many there are, None
+                when that is not known. What matches a filter is counted at the start.
+            options: as for `Collection.find`; beside `after` and `resume` a `sort` can only
+                be by `_id`.
 
-        return Stream(operations.each(blocking(), cls, filter, projection, options))
+        Raises:
+            MissingExtra: a progress bar without tqdm.
+            QueryError: the filter or sort cannot be sent, or does not go with the others.
+        """
+        from .progress import bar_for  # when they are used
+        from .streams import Stream
+
+        steps = operations.Steps(batch, limit, after, resume)
+        bar = bar_for(progress, batch, cls.__name__)
+        stream = operations.each(blocking(), cls, filter, projection, options, steps, bar)
+        return Stream(stream, bar)
 
     @overload
     @classmethod

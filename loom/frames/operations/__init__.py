@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
     from .matching import Progress, Way
-    from .reading import by_id, by_ids, count, each, exists, id_filter, ids, many, one, reload
+    from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
+    from .rows import rows
+    from .streaming import Steps, each
     from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
     "BATCH",
     "Progress",
+    "Steps",
     "Way",
     "bulk_error",
     "by_id",
@@ -49,6 +52,7 @@ __all__ = [
     "one",
     "reasons_of",
     "reload",
+    "rows",
     "save",
     "take",
     "unset",
@@ -80,7 +84,6 @@ _LATER = {
         "by_id",
         "by_ids",
         "count",
-        "each",
         "exists",
         "id_filter",
         "ids",
@@ -88,6 +91,8 @@ _LATER = {
         "one",
         "reload",
     ),
+    "rows": ("rows",),
+    "streaming": ("Steps", "each"),
     "writing": ("delete", "insert", "joined_changes", "save", "unset", "update", "upsert"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
