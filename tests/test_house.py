@@ -37,6 +37,7 @@ ORDER = """
     loom.errors loom.epoch
     loom.datetimes loom.refusals
     loom.frames.paths loom.encoding
+    loom.frames.path_expressions
     loom.clients
     loom.switches
     loom.frames.ids loom.frames.predicates loom.frames.progress
@@ -55,6 +56,7 @@ ORDER = """
     loom.frames.index_specs
     loom.frames.index_diffs
     loom.frames.definitions
+    loom.frames.kinds
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.id_ranges
     loom.frames.document loom.frames.nodes
