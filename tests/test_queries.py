@@ -589,21 +589,6 @@ def test_case_can_be_ignored(text: str, value: str) -> None:
     assert (text in low) == found(Q.a.contains(text, ignore_case=True), value)
 
 
-def fits(pattern: str, value: str) -> bool:
-    """Match a glob pattern in the plainest way."""
-    if not pattern:
-        return not value
-    if pattern[0] == "*":
-        return any(fits(pattern[1:], value[at:]) for at in range(len(value) + 1))
-    return bool(value) and pattern[0] in ("?", value[0]) and fits(pattern[1:], value[1:])
-
-
-@given(st.text(alphabet="ab*?[].\n\\", max_size=6), st.text(alphabet="ab[].\n\\*", max_size=6))
-def test_glob_knows_two_signs(pattern: str, value: str) -> None:
-    """Stars and question marks match anything, also line breaks; all else is literal."""
-    assert fits(pattern, value) == found(Q.a.glob(pattern), value)
-
-
 # --- to_filter
 
 

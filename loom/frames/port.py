@@ -90,12 +90,18 @@ class Port(Joining):
         connection = self.within(connection_of, cls)
         return REFERENCE_CHUNK if connection is None else connection.reference_chunk
 
+    def narrowed(self, cls: Any, filter: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a filter that finds documents of a class only, where several share a collection."""
+        return filter if cls._kinds is None else cls._kinds.narrowed(cls, filter)
+
     # Reading
 
     def cursor(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> Any:
         """Return a cursor over all documents that match, for `batches`."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
         return collection.find(filter, projection, **self.options(cls, options))
 
@@ -103,6 +109,8 @@ class Port(Joining):
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Return the first document that matches, or None."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -124,6 +132,8 @@ class Port(Joining):
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> Documents:
         """Return all documents that match."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -153,6 +163,8 @@ class Port(Joining):
         self, cls: Any, pipeline: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
     ) -> Documents:
         """Return all documents that a pipeline gives."""
+        if cls._kinds is not None:
+            pipeline = cls._kinds.narrowed_stages(cls, pipeline)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -187,6 +199,11 @@ class Port(Joining):
 
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
+        from .places import refuse_near  # when something is counted
+
+        refuse_near(f"{cls.__name__}.count", filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -201,6 +218,8 @@ class Port(Joining):
 
     async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
         """Return the server's own count of all documents, which no transaction allows."""
+        if cls._kinds is not None and cls._kinds.condition(cls) is not None:
+            return await self.count(cls, {}, options)
         collection = self.collection(cls)
         options = self.options(cls, options)
         return int(await self.call(collection.estimated_document_count, **options))
@@ -252,6 +271,8 @@ class Port(Joining):
             TransactionError: the call cannot be part of the transaction that is running.
         """
         self.check_writable(cls, method)
+        if cls._kinds is not None:
+            args = cls._kinds.narrowed_call(cls, method, args)
         collection = self.collection(cls)
         sent = self.options(cls, options)
         try:
