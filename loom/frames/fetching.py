@@ -9,7 +9,7 @@ from ..errors import ProjectionError
 from .paths import ancestors, is_ancestor
 from .plans import PartialTree
 
-__all__ = ["Flat", "is_fetched", "keeps_the_rest", "partial", "with_key"]
+__all__ = ["Flat", "is_fetched", "keeps_the_rest", "partial", "with_key", "with_version", "without"]
 
 
 class Flat:
@@ -55,6 +55,15 @@ class Flat:
                 f"{self.place}: expected inclusions or exclusions, got {included!r} included "
                 f"and {self.excluded!r} excluded; keep one kind"
             )
+
+    def refuse_inside(self, name: str) -> None:
+        """Refuse paths into what is put under a name and not fetched."""
+        for path in self.paths:
+            if is_ancestor(name, path):
+                raise ProjectionError(
+                    f"{self.place}: expected {name!r} once, got it with $from and as {path!r}; "
+                    "name the fields beside $from"
+                )
 
     def add_all(self, inner: Flat) -> None:
         """Add what was named inside a sub-frame."""
@@ -106,6 +115,14 @@ def with_version(driver: dict[str, Any] | None, version: str | None) -> dict[str
         return driver
     fetched = {path: value for path, value in driver.items() if path != version}
     return fetched if _fetches_the_rest(driver) else {**fetched, version: True}
+
+
+def without(driver: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """Return a driver projection that does not ask for a field: something else is put there."""
+    if driver is None or driver.get(name) is not True:
+        return driver
+    rest = {path: value for path, value in driver.items() if path != name}
+    return rest or {"_id": True}
 
 
 # What a driver projection fetches

@@ -10,7 +10,7 @@ from pymongo import UpdateOne
 from . import operations
 from .ids import id_keys
 from .operations.reading import shared_options
-from .paths import split
+from .path_expressions import joined, listed, values_at
 from .port import Port
 from .transitions import on_primary
 
@@ -173,21 +173,7 @@ def counting(by: str, ids: list[Any], condition: Mapping[str, Any]) -> list[dict
 
 def _referred(by: str) -> dict[str, Any]:
     """Return the expression for the list of what `owners_of` in `counting` finds at a path."""
-    root, *names = split(by)
-    values = _listed(f"${root}")
-    for name in names:
-        values = _joined(values, _listed(f"$$this.{name}"))
-    inside = _joined({"$objectToArray": "$$this"}, _listed("$$this.v"))
+    inside = joined({"$objectToArray": "$$this"}, listed("$$this.v"))
     itself_and_inside = {"$concatArrays": [["$$this"], inside]}
     is_document = {"$eq": [{"$type": "$$this"}, "object"]}
-    return _joined(values, {"$cond": [is_document, itself_and_inside, ["$$this"]]})
-
-
-def _joined(values: Any, lists: Any) -> dict[str, Any]:
-    """Return the expression that joins the lists made of each value."""
-    added = {"$concatArrays": ["$$value", lists]}
-    return {"$reduce": {"input": values, "initialValue": [], "in": added}}
-
-
-def _listed(value: str) -> dict[str, Any]:
-    return {"$cond": [{"$isArray": value}, value, [value]]}
+    return joined(values_at(by), {"$cond": [is_document, itself_and_inside, ["$$this"]]})
