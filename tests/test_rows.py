@@ -374,6 +374,15 @@ def test_every_document_has_its_row(
     assert expected == maker_of(Wyrm, names, tuple)(documents)
 
 
+async def test_many_documents(call: Runtime) -> None:
+    """However many there are, each has its row, with or without the fields."""
+    kept = [{"_id": n, **({} if n % 700 == 3 else {"age": -n})} for n in range(2_300)]
+    Wyrm.get_collection().insert_many(kept)
+    rows = await call(Wyrm).rows(None, "_id", "age", sort="_id")
+
+    assert [(one["_id"], one.get("age")) for one in kept] == rows
+
+
 async def test_stored_types_stay(call: Runtime) -> None:
     """Values are what the driver decodes, nothing is converted."""
     Wyrm.get_collection().insert_one({"name": Int64(5), "age": 1.0})

@@ -17,10 +17,13 @@ from .plans import Child
 from .projections import plan_for
 from .subframes import wrap_children
 
-__all__ = ["driver_of", "field_names", "maker_of"]
+__all__ = ["driver_of", "field_names", "made", "maker_of"]
 
 Documents = list[dict[str, Any]]
 Maker = Callable[[Documents], list[Any]]
+
+#: Of how many documents rows are made in one go.
+_STEP = 500
 
 
 def field_names(cls: Any, fields: Sequence[Any]) -> tuple[str, ...]:
@@ -62,6 +65,20 @@ def driver_of(names: Sequence[str]) -> dict[str, bool]:
     driver = dict.fromkeys(names, True)
     driver.setdefault("_id", False)
     return driver
+
+
+def made(make: Maker, documents: Documents) -> list[Any]:
+    """Return a row for every document.
+
+    Args:
+        make: what makes rows of some documents.
+        documents: changed: rows take their places.
+    """
+    rows: list[Any] = documents
+    for start in range(0, len(rows), _STEP):
+        # The next rows are made in the memory of these documents, which the processor has at hand.
+        rows[start : start + _STEP] = make(rows[start : start + _STEP])
+    return rows
 
 
 def maker_of(cls: Any, names: tuple[str, ...], row: Any) -> Maker:

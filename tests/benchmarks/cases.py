@@ -15,6 +15,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "loop": reading.many_in_a_loop,
     "medium": reading.many_medium,
     "mapped": reading.many_mapped,
+    "rows": reading.rows,
     "dereferencing": reading.dereferencing,
     "single": reading.single,
     "inserts": writing.inserts,

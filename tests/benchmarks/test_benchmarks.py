@@ -19,6 +19,7 @@ EXPECTED = (
     "many() in a loop",
     "many(), 20 fields, 10 dicts",
     "many(), 20 fields, 10 sub-frames",
+    "rows() as tuples",
     "dereferencing",
     "one(filter)",
     "by_id(id)",

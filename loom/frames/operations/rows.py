@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import QueryError
 from ..port import Port
-from ..rows import driver_of, field_names, maker_of
+from ..rows import driver_of, field_names, made, maker_of
 from .reading import Options, _asked, compiled_filter
 
 __all__ = ["rows"]
@@ -27,4 +27,4 @@ async def rows(
     query = compiled_filter(port, cls, filter)
     options = _asked(cls, query, options)
     with port.pause(options.get("limit")):
-        return make(await port.find(cls, query, driver_of(names), options))
+        return made(make, await port.find(cls, query, driver_of(names), options))
