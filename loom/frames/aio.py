@@ -22,7 +22,9 @@ from .streams import AsyncStream
 if TYPE_CHECKING:
     from .bulk import AwaitedBulk
     from .conditions import Field
+    from .directives import AwaitedDirective
     from .frame import Frame
+    from .pipelines import Stages
     from .progress import Progress
     from .updates import Changes
 
@@ -128,7 +130,7 @@ class AwaitedClass(Generic[F]):
 
         steps = operations.Steps(batch, limit, after, resume)
         bar = bar_for(progress, batch, self._cls.__name__)
-        stream = operations.each(awaited(), self._cls, filter, projection, options, steps, bar)
+        stream = operations.stream(awaited(), self._cls, filter, projection, options, steps, bar)
         return AsyncStream(stream, bar)
 
     @overload
@@ -165,6 +167,20 @@ class AwaitedClass(Generic[F]):
     async def exists(self, filter: Filter = None, **options: Any) -> bool:
         """Tell whether a document matches; see `Frame.exists`."""
         return await operations.exists(awaited(), self._cls, filter, options)
+
+    def filter(self, filter: Filter = None) -> AwaitedDirective[F]:
+        """Return a directive, whose last step is awaited; see `Frame.filter`."""
+        from .directives import AwaitedDirective  # when it is used
+
+        directive: AwaitedDirective[F] = AwaitedDirective(self._cls)
+        return directive.filter(filter)
+
+    def agg(self, stages: Stages) -> AwaitedDirective[Any]:
+        """Return a directive that begins with stages of a pipeline; see `Frame.agg`."""
+        from .directives import AwaitedDirective  # when it is used
+
+        directive: AwaitedDirective[Any] = AwaitedDirective(self._cls)
+        return directive.agg(stages)
 
     async def take(
         self,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .conditions import Field
+    from .directives import Directive
+    from .pipelines import Stages
     from .progress import Progress
     from .projections import Projection
     from .queries import Filter
@@ -194,7 +196,7 @@ class Reading(Document):
 
         steps = operations.Steps(batch, limit, after, resume)
         bar = bar_for(progress, batch, cls.__name__)
-        stream = operations.each(blocking(), cls, filter, projection, options, steps, bar)
+        stream = operations.stream(blocking(), cls, filter, projection, options, steps, bar)
         return Stream(stream, bar)
 
     @overload
@@ -277,6 +279,38 @@ class Reading(Document):
             options: as for `Collection.find_one`.
         """
         return complete(operations.exists(blocking(), cls, filter, options))
+
+    @classmethod
+    def filter(cls, filter: Filter = None) -> Directive[Self]:
+        """Return a directive: what to ask, step by step, before it is asked.
+
+        `User.filter(Q.age < 40).sort("-age").limit(10).load_many()`
+
+        Args:
+            filter: as for `one`.
+
+        Raises:
+            QueryError: the filter cannot be sent.
+        """
+        from .directives import Directive  # when it is used
+
+        directive: Directive[Self] = Directive(cls)
+        return directive.filter(filter)
+
+    @classmethod
+    def agg(cls, stages: Stages) -> Directive[Any]:
+        """Return a directive that begins with stages of an aggregation pipeline.
+
+        Args:
+            stages: `AggregationStages`, a list of dicts, or one dict.
+
+        Raises:
+            QueryError: no stage, or one that writes.
+        """
+        from .directives import Directive  # when it is used
+
+        directive: Directive[Any] = Directive(cls)
+        return directive.agg(stages)
 
     def reload(self, *, projection: Projection = None, **options: Any) -> None:
         """Replace what the frame holds by what is stored now.

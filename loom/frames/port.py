@@ -191,6 +191,7 @@ class Port(Joining):
                 if not documents:
                     return
                 yield documents
+                del documents  # before the next ones come
         except PyMongoError as error:
             self.failed(options, error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -27,25 +27,28 @@ class Stream(Generic[F]):
     ...         break
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Any], None], bar: Bar | None = None) -> None:
+    def __init__(
+        self, batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None = None
+    ) -> None:
         self._frames = self._flattened(batches, bar)
 
     @staticmethod
     def _flattened(
-        batches: AsyncGenerator[list[Any], None], bar: Bar | None
+        batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None
     ) -> Generator[Any, None, None]:
         try:
             while True:
                 try:
-                    batch: list[Any] = complete(batches.__anext__())
+                    batch: Iterable[Any] = complete(batches.__anext__())
                 except StopAsyncIteration:
                     return
                 if bar is None:
                     yield from batch
-                    continue
-                for frame in batch:
-                    yield frame
-                    bar.advance()
+                else:
+                    for frame in batch:
+                        yield frame
+                        bar.advance()
+                del batch  # before the next one comes
         finally:
             try:
                 complete(batches.aclose())
@@ -83,12 +86,14 @@ class AsyncStream(Generic[F]):
     context manager; cancellation closes it too.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Any], None], bar: Bar | None = None) -> None:
+    def __init__(
+        self, batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None = None
+    ) -> None:
         self._frames = self._flattened(batches, bar)
 
     @staticmethod
     async def _flattened(
-        batches: AsyncGenerator[list[Any], None], bar: Bar | None
+        batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None
     ) -> AsyncGenerator[Any, None]:
         try:
             async for batch in batches:
@@ -96,6 +101,7 @@ class AsyncStream(Generic[F]):
                     yield frame
                     if bar is not None:
                         bar.advance()
+                del batch  # before the next one comes
         finally:
             try:
                 await batches.aclose()

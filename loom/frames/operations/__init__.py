@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import everyday
+    from .aggregating import explain, load_count, load_exists, load_many, load_one
     from .batches import (
         bulk_error,
         delete_many,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .matching import Progress, Way
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
     from .rows import rows
-    from .streaming import Steps, each
+    from .streaming import Steps, each, stream
     from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "each",
     "everyday",
     "exists",
+    "explain",
     "frames_of",
     "id_filter",
     "ids",
@@ -48,12 +50,17 @@ __all__ = [
     "insert",
     "insert_many",
     "joined_changes",
+    "load_count",
+    "load_exists",
+    "load_many",
+    "load_one",
     "many",
     "one",
     "reasons_of",
     "reload",
     "rows",
     "save",
+    "stream",
     "take",
     "unset",
     "unset_many",
@@ -68,6 +75,7 @@ BATCH = 1_000
 
 #: Where they are.
 _LATER = {
+    "aggregating": ("explain", "load_count", "load_exists", "load_many", "load_one"),
     "batches": (
         "bulk_error",
         "delete_many",
@@ -92,7 +100,7 @@ _LATER = {
         "reload",
     ),
     "rows": ("rows",),
-    "streaming": ("Steps", "each"),
+    "streaming": ("Steps", "each", "stream"),
     "writing": ("delete", "insert", "joined_changes", "save", "unset", "update", "upsert"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}

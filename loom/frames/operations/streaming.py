@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from ...encoding import ENCODING_ERRORS, unencodable
 from ...errors import MissingId, ProjectionError, QueryError, TransactionError
+from ..document import wrap
 from ..events import add_note
 from ..id_ranges import behind, holds_text
 from ..ids import id_or_error
 from ..plans import Plan
-from ..port import Port
+from ..port import Documents, Port
 from ..projections import Projection, plan_for
 from ..references import build
 from . import BATCH
@@ -23,7 +26,9 @@ from .reading import Options, _asked, compiled_filter
 if TYPE_CHECKING:
     from ..progress import Bar
 
-__all__ = ["RESUMES", "Steps", "each", "is_lost"]
+__all__ = ["RESUMES", "Steps", "each", "is_lost", "stream"]
+
+B = TypeVar("B")
 
 #: So often a stream is opened again without anything new in between.
 RESUMES = 5
@@ -31,6 +36,8 @@ RESUMES = 5
 _CURSOR_LOST = frozenset({43, 237})
 #: How long the server may count for a progress bar, in milliseconds.
 _COUNTING = 5_000
+#: So many frames are made at a time for a loop.
+_PART = 100
 _FROM_THE_START: Any = object()
 
 
@@ -75,7 +82,7 @@ class _Stream:
         steps.check(place)
         self._port = port
         self.plan = plan
-        self._steps = steps
+        self.steps = steps
         self.query = compiled_filter(port, cls, filter)
         self.options: Options = {"batch_size": steps.batch}
         self.options |= _asked(cls, self.query, options)
@@ -110,7 +117,7 @@ class _Stream:
         self._direction = sort[0][1]
         if self._position is not _FROM_THE_START:
             self._check_collation(self._position)
-        if not self._steps.resume:
+        if not self.steps.resume:
             return
         if self.plan.driver is not None and self.plan.driver.get("_id") is False:
             raise ProjectionError(
@@ -141,8 +148,8 @@ class _Stream:
             query = {"$and": [query, rest]} if query else rest
         if self._read:
             options = {**options, "skip": 0}
-            if self._steps.limit:
-                options["limit"] = self._steps.limit - self._read
+            if self.steps.limit:
+                options["limit"] = self.steps.limit - self._read
         return query, options
 
     def cursor(self) -> Any:
@@ -155,7 +162,7 @@ class _Stream:
 
     def place_of(self, documents: list[dict[str, Any]]) -> Any:
         """Return the place behind a batch, before frames are made of it."""
-        if not self._steps.resume:
+        if not self.steps.resume:
             return None
         id = documents[-1].get("_id", _FROM_THE_START)
         if id is _FROM_THE_START:
@@ -168,20 +175,20 @@ class _Stream:
         return id
 
     def passed(self, place: Any, count: int) -> None:
-        """Note that a batch of frames was made."""
-        if self._steps.resume:
+        """Note that a batch was read to the end."""
+        if self.steps.resume:
             self._position = place
             self._read += count
 
     @property
     def is_read(self) -> bool:
         """True when as many were read as were asked for."""
-        return bool(self._steps.limit) and self._read >= self._steps.limit
+        return bool(self.steps.limit) and self._read >= self.steps.limit
 
     async def total(self) -> int | None:
         """Return how many frames there will be, None when the server does not say soon enough."""
         query, options = self._rest()
-        limit = self._steps.limit
+        limit = self.steps.limit
         session = self._port.session(self._cls, options)
         shared = ("session", "comment", "collation", "hint", "skip", "limit")
         counting = {k: options[k] for k in shared if options.get(k)}
@@ -225,18 +232,51 @@ def each(
     projection: Projection,
     options: Options,
     steps: Steps = EVERYTHING,
-    bar: Bar | None = None,
 ) -> AsyncGenerator[list[Any], None]:
     """Return batches of frames; the client is chosen now, the query is sent by the first step."""
     port = port.bound()
-    stream = _Stream(port, cls, filter, plan_for(cls, projection), steps, options)
-    return _batches(port, stream, stream.cursor(), steps, bar)
+    asked = _Stream(port, cls, filter, plan_for(cls, projection), steps, options)
+
+    async def frames_of(documents: Documents) -> list[Any]:
+        return await build(port, asked.plan, documents, asked.options)
+
+    return _batches(port, asked, asked.cursor(), frames_of, None)
+
+
+def stream(
+    port: Port,
+    cls: Any,
+    filter: Any,
+    projection: Projection,
+    options: Options,
+    steps: Steps,
+    bar: Bar | None,
+) -> AsyncGenerator[Iterable[Any], None]:
+    """Return batches for one loop, in which frames are made when it is nearly their turn.
+
+    Python's collector is called when more objects were made than freed: frames that come and go
+    a hundred at a time do not call it.
+    """
+    port = port.bound()
+    asked = _Stream(port, cls, filter, plan_for(cls, projection), steps, options)
+
+    async def frames_of(documents: Documents) -> Iterable[Any]:
+        if not asked.plan.is_plain:
+            return await build(port, asked.plan, documents, asked.options)
+        parts = (documents[i : i + _PART] for i in range(0, len(documents), _PART))
+        return chain.from_iterable(map(partial(wrap, asked.plan.frame_class), parts))
+
+    return _batches(port, asked, asked.cursor(), frames_of, bar)
 
 
 async def _batches(
-    port: Port, stream: _Stream, cursor: Any, steps: Steps, bar: Bar | None
-) -> AsyncGenerator[list[Any], None]:
-    plan, options = stream.plan, stream.options
+    port: Port,
+    stream: _Stream,
+    cursor: Any,
+    frames_of: Callable[[Documents], Awaitable[B]],
+    bar: Bar | None,
+) -> AsyncGenerator[B, None]:
+    steps = stream.steps
     failures = 0
     if bar is not None:
         bar.start(await stream.total())
@@ -245,10 +285,12 @@ async def _batches(
         try:
             async for documents in batches:
                 place = stream.place_of(documents)
-                frames = await build(port, plan, documents, options)
-                stream.passed(place, len(frames))
+                frames = await frames_of(documents)
+                stream.passed(place, len(documents))
                 failures = 0
+                del documents
                 yield frames
+                del frames  # before the next ones come
             return
         except PyMongoError as error:
             if not is_lost(error):
