@@ -506,7 +506,7 @@ def test_frames_stand_for_their_id() -> None:
         (lambda: S.sort(), "expected names to sort by"),
         (lambda: S.sort("a", "-a"), "each once"),
         (lambda: S.sort("-a", descending=True), "one direction"),
-        (lambda: S.group("breed"), "such as '\\$breed' or Q.breed|such as '\\$breed'"),
+        (lambda: S.group("breed"), "such as '\\$breed' or Q.breed, got the text 'breed'"),
         (lambda: S.group(None, n=1), "expected one accumulator"),  # type: ignore[arg-type]
         (lambda: S.group(None, n={"$sum": 1, "$max": 2}), "expected one accumulator"),
         (lambda: S.add_fields(), "at least one field"),
@@ -516,7 +516,7 @@ def test_frames_stand_for_their_id() -> None:
         (lambda: S.unset("a", "a"), "each once"),
         (lambda: S.unwind("$$ROOT"), "name of a field"),
         (lambda: S.bucket("$a", [1]), "two boundaries"),
-        (lambda: S.bucket_auto("$a", 2, granularity="R7"), "did you mean"),
+        (lambda: S.bucket_auto("$a", 2, granularity="R7"), "expected one of 'R5'"),
         (lambda: S.count("a.b"), "without \\$ and dots"),
         (lambda: S.densify("a", step=1, unit="hours"), "did you mean 'hour'"),
         (lambda: S.densify("a", step=1, bounds="all"), "expected one of"),  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from .pipelines import (
     Stages,
     collection_of,
     expression,
+    key_of,
     one_of,
     options,
     path_of,
@@ -35,12 +36,11 @@ class CollectionStages(Pipeline):
     def facet(self, pipelines: Mapping[str, Stages] | None = None, /, **named_: Stages) -> Self:
         """Return the results of several pipelines, each in its field: `$facet`."""
         given = {**(pipelines or {}), **named_}
-        for name in given:
-            if not isinstance(name, str) or not name or name[0] == "$" or "." in name:
-                raise QueryError(f"facet: expected names without $ and dots, got {name!r}")
         if not given:
             raise QueryError("facet: expected at least one pipeline, got none")
-        parts = {name: stages_of(part, f"facet.{name}") for name, part in given.items()}
+        parts = {
+            key_of(name, "facet"): stages_of(part, f"facet.{name}") for name, part in given.items()
+        }
         return self._add("$facet", parts)
 
     def lookup(

@@ -11,6 +11,7 @@ from .pipelines import (
     Pipeline,
     expression,
     field_names,
+    key_of,
     named,
     one_of,
     options,
@@ -109,9 +110,7 @@ class GroupStages(Pipeline):
 
     def count(self, field: str = "count") -> Self:
         """Return how many documents there are, in one document: `$count`."""
-        if not isinstance(field, str) or not field or field[0] == "$" or "." in field:
-            raise QueryError(f"count: expected a name without $ and dots, got {field!r}")
-        return self._add("$count", field)
+        return self._add("$count", key_of(field, "count"))
 
     def sort_by_count(self, value: Any) -> Self:
         """Return how often each value occurs, the most frequent first: `$sortByCount`.
@@ -212,8 +211,8 @@ def accumulator(name: str, given: Any) -> Any:
     Raises:
         QueryError: no dict with one operator, or a name that a group cannot have.
     """
-    if name == "_id" or not name or name[0] == "$" or "." in name:
-        raise QueryError(f"group: expected a name without $ and dots, got {name!r}")
+    if key_of(name, "group") == "_id":
+        raise QueryError("group: expected a name for what is computed, got '_id', the group's own")
     is_one = isinstance(given, Mapping) and len(given) == 1
     if not is_one or not str(next(iter(given))).startswith("$"):
         raise QueryError(

@@ -24,6 +24,7 @@ __all__ = [
     "copied",
     "expression",
     "field_names",
+    "key_of",
     "named",
     "one_of",
     "options",
@@ -228,6 +229,17 @@ def field_names(names: Iterable[Any], place: str) -> list[str]:
     if not paths or len({*paths}) < len(paths):
         raise QueryError(f"{place}: expected names of fields, each once, got {paths}")
     return paths
+
+
+def key_of(name: Any, place: str) -> str:
+    """Return a name that is no path: of a facet, a pipeline, or what a group gives.
+
+    Raises:
+        QueryError: any other.
+    """
+    if not isinstance(name, str) or not name or name[0] == "$" or "." in name or "\0" in name:
+        raise QueryError(f"{place}: expected a name without $ and dots, got {name!r}")
+    return name
 
 
 def named(fields: Mapping[Any, Any] | None, more: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .pipelines import (
     Pipeline,
     Stages,
     expression,
+    key_of,
     one_of,
     options,
     path_of,
@@ -237,10 +238,9 @@ def _searching(operator: Any, more: dict[str, Any], place: str) -> dict[str, Any
 def _inputs(pipelines: Any, place: str) -> dict[str, Any]:
     if not isinstance(pipelines, Mapping) or not pipelines:
         raise QueryError(f"{place}: expected pipelines by their names, got {pipelines!r}")
-    for name in pipelines:
-        if not isinstance(name, str) or not name or name[0] == "$" or "." in name:
-            raise QueryError(f"{place}: expected a name without $ and dots, got {name!r}")
-    return {name: stages_of(part, f"{place}.{name}") for name, part in pipelines.items()}
+    return {
+        key_of(name, place): stages_of(part, f"{place}.{name}") for name, part in pipelines.items()
+    }
 
 
 def _weights(
