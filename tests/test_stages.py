@@ -506,7 +506,7 @@ def test_frames_stand_for_their_id() -> None:
         (lambda: S.sort(), "expected names to sort by"),
         (lambda: S.sort("a", "-a"), "each once"),
         (lambda: S.sort("-a", descending=True), "one direction"),
-        (lambda: S.group("breed"), "such as '\\$breed' or Q.breed, got the text 'breed'"),
+        (lambda: S.group("breed"), "such as '\\$breed', got the text 'breed'"),
         (lambda: S.group(None, n=1), "expected one accumulator"),  # type: ignore[arg-type]
         (lambda: S.group(None, n={"$sum": 1, "$max": 2}), "expected one accumulator"),
         (lambda: S.add_fields(), "at least one field"),
