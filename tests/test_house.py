@@ -36,7 +36,7 @@ ORDER = """
     loom.duplicate_keys
     loom.errors loom.epoch
     loom.datetimes loom.refusals
-    loom.frames.paths loom.encoding
+    loom.frames.paths loom.encoding loom.frames.change_streams loom.frames.checkpoints
     loom.frames.path_expressions
     loom.clients
     loom.switches
@@ -45,8 +45,11 @@ ORDER = """
     loom.frames.fetching loom.frames.prefixes
     loom.frames.conditions
     loom.frames.sorts
-    loom.frames.queries loom.frames.annotations
-    loom.frames.marks loom.frames.tracking
+    loom.frames.queries loom.frames.annotations loom.frames.pipelines
+    loom.frames.collection_stages loom.frames.group_stages loom.frames.search_stages
+    loom.frames.server_stages loom.frames.showing loom.frames.explaining
+    loom.frames.stages
+    loom.frames.marks loom.frames.tracking loom.frames.derivations
     loom.frames.annotated
     loom.frames.properties loom.frames.marked
     loom.frames.normalising
@@ -56,7 +59,7 @@ ORDER = """
     loom.frames.index_specs
     loom.frames.index_diffs
     loom.frames.definitions
-    loom.frames.kinds
+    loom.frames.kinds loom.frames.forms
     loom.frames.fields loom.frames.jsonable loom.frames.missing
     loom.frames.id_ranges
     loom.frames.document loom.frames.nodes
@@ -65,7 +68,9 @@ ORDER = """
     loom.frames.referrers
     loom.frames.pointers
     loom.frames.projections loom.frames.subframes
-    loom.frames.loaded loom.frames.rows
+    loom.frames.keysets loom.frames.loaded loom.frames.pages loom.frames.rows loom.frames.tokens
+    loom.frames.chains
+    loom.frames.commands
     loom.frames.keyed
     loom.frames.changes
     loom.frames.updates
@@ -73,18 +78,19 @@ ORDER = """
     loom.frames.signals loom.frames.pauses loom.frames.undoing
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
-    loom.frames.port
+    loom.frames.port loom.frames.deriving
     loom.frames.sent
     loom.frames.inserts loom.frames.requests
-    loom.frames.slots loom.frames.reverse loom.frames.streams loom.frames.index_targets
+    loom.frames.slots loom.frames.reverse loom.frames.streams loom.frames.watching loom.frames.index_targets
     loom.frames.indexes
     loom.frames.references
     loom.frames.operations
+    loom.frames.directives
     loom.frames.behaviours loom.frames.doomed loom.frames.releases
     loom.frames.on_delete
     loom.frames.integrity
     loom.frames.transitions
-    loom.frames.recounting
+    loom.frames.recounting loom.frames.derived
     loom.frames.counting
     loom.frames.counters
     loom.frames.bulk
@@ -115,6 +121,7 @@ LATE = {("loom.connection", "loom.embedded")}
 LIMIT = 420
 #: Longer ones, and why.
 LONG = {
+    "events.py": "the events of single classes and of several kinds, in one place",
     "frame_writing.py": "its docstrings are its content",
     "conditions.py": "every operator, with its docstring",
 }
@@ -309,7 +316,7 @@ PUBLIC = [
     *(
         importlib.import_module(f"loom.frames.{name}")
         for name in ("aio", "behaviours", "document", "events", "frame", "index", "indexes")
-        + ("queries", "streams")
+        + ("queries", "streams", "watching", "checkpoints")
     ),
 ]
 

@@ -11,6 +11,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
 from ..errors import FieldError, ProjectionError, QueryError, nearest
+from .forms import mark, own_fields, refuse_change
 from .keyed import as_stored, by_node, keyed_node
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
@@ -19,10 +20,10 @@ from .values import is_placed
 
 __all__ = [
     "Foreseen",
+    "Removed",
     "Snapshot",
     "check_fields",
     "document_to_insert",
-    "mark",
     "unsaved",
     "update_of",
 ]
@@ -58,13 +59,7 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
                 f"{place}: expected fields that are written, got {root!r}, which counts the "
                 "versions by itself; leave it out"
             )
-        if cls._kinds is not None:
-            cls._kinds.refuse_change(cls, [root], place)
-        if root == "_schema_version" and cls._schema_version is not None:
-            raise QueryError(
-                f"{place}: expected fields that are written, got {root!r}, which is written by "
-                "itself; leave it out"
-            )
+        refuse_change(cls, root, place)
         if root not in definition.names and not definition.is_open:
             if cls._kinds is not None and cls._kinds.declares(cls, root):
                 continue
@@ -93,20 +88,14 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
     return copied if node is None else by_node(copied, node)
 
 
-def mark(frame: Any) -> None:
-    """Put what tells the class of a new frame's document, and its form, into the document.
+class Removed(tuple[str, ...]):
+    """The paths of an update that removes them, in the order in which they were named."""
 
-    Raises:
-        FieldError: it says it is of another class.
-        SchemaVersionError: it says it is of another form.
-    """
-    cls = type(frame)
-    if cls._kinds is not None:
-        cls._kinds.mark(cls, frame._document)
-    if cls._schema_version is not None:
-        from .upgrading import mark_version  # when it is used
+    __slots__ = ()
 
-        mark_version(cls, frame._document)
+
+#: What no field holds.
+_FORCED: Any = object()
 
 
 class Snapshot:
@@ -140,6 +129,10 @@ class Snapshot:
         if name in self.frame._document:
             value = self.frame._document[name]
             self.before[name] = value, self._bytes(value)
+
+    def force(self, name: str) -> None:
+        """Have a field count as changed, whatever it held."""
+        self.before[name] = _FORCED, None
 
     def _bytes(self, value: Any) -> bytes | None:
         return None if is_fixed(value) else _encoded(value, self.options)
@@ -191,6 +184,10 @@ class Foreseen(Snapshot):
 
     def retake(self, name: str) -> None:
         """Do nothing: other fields are not compared."""
+
+    def force(self, name: str) -> None:
+        """Have a field count as changed, whatever it held."""
+        self.held[name] = _FORCED
 
     def changed(self) -> set[str]:
         """Return the fields that were assigned."""
@@ -311,13 +308,8 @@ def update_of(
                 "put there with $from; write the frames in it"
             )
     paths = without_descendants([*paths, *sorted(joined)])
-    own = {cls._version}
-    if cls._kinds is not None:
-        cls._kinds.check(cls, document, operation)
-        own.add(cls._kinds.field)
-    if cls._schema_version is not None:
-        own.add("_schema_version")
-    if own != {None}:
+    own = own_fields(cls, document, operation)
+    if own:
         paths = [path for path in paths if path.partition(".")[0] not in own]
     roots = {path.partition(".")[0] for path in paths}
     part = {name: document[name] for name in roots if name in document}

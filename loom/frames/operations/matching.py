@@ -29,6 +29,7 @@ from ..port import Port
 from ..projections import plan_for
 from ..references import build
 from ..requests import Batch
+from ..signals import assigned_by
 from ..stamping import stamp_updated
 from ..texts import normalise
 from .outcomes import Outcome, send
@@ -114,11 +115,23 @@ class Matching:
 
     def wants_frames(self, *events: str) -> bool:
         """Tell whether a listener needs the frames as they are stored."""
-        return any("frames" in listener.names for e in events for listener in self._others(e))
+        found = [listener for event in events for listener in self._others(event)]
+        return any(self._has_kinds or "frames" in listener.names for listener in found)
+
+    @property
+    def _has_kinds(self) -> bool:
+        """True when documents that match may be of several classes."""
+        return self.cls._kinds is not None and bool(self.cls._kinds.below(self.cls))
 
     def _others(self, event: str) -> list[Any]:
         found = listeners(event, self.cls)
-        return [other for other in found if other.receiver not in _CONTENT_WITH_CHANGES]
+        if self._has_kinds:
+            return [*found]  # each kind has its own, and only frames tell their kinds
+        return [
+            other
+            for other in found
+            if other.receiver not in _CONTENT_WITH_CHANGES and assigned_by(other.receiver) is None
+        ]
 
     def report(self, total: int) -> None:
         if self.progress is not None:
@@ -218,7 +231,7 @@ class Matching:
 
     def _with_id(self, condition: Any) -> dict[str, Any]:
         # What the filter itself asks of the _id was met once, and an _id does not change.
-        return {**self.query, "_id": condition}
+        return {**self.port.narrowed(self.cls, self.query), "_id": condition}
 
     async def find(
         self, ids: list[Any], projection: Any, *, only_matching: bool = False

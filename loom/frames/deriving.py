@@ -1,0 +1,332 @@
+"""Keeps derived fields in step with what they are made of, on every write.
+
+Ordinary listeners do it, called after all others, so that they see what is stored. What they
+assign joins the write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bson import ObjectId, decode
+
+from ..encoding import ENCODING_ERRORS, encode
+from ..errors import DeriveError, ProjectionError, QueryError
+from .changes import Removed, Snapshot
+from .derivations import Derivation, derivations, overlap
+from .events import running
+from .ids import id_keys
+from .marked import marked
+from .normalising import normalise_changes
+from .paths import MISSING, is_ancestor, lookup, lookup_all, remove
+from .signals import assigning
+from .tracking import loaded_of
+from .updates import paths_in
+from .values import plain
+
+__all__ = ["derive", "deriving", "made", "source_of"]
+
+#: What is read back from a document just as it was written.
+_STORED = frozenset((str, int, float, bool, type(None), ObjectId, bytes))
+_REPLACING = frozenset(("$project", "$replaceRoot", "$replaceWith"))
+
+
+def deriving(cls: Any) -> Iterable[tuple[str, Any]]:
+    """Return the listeners that the setting `_derived` of a class asks for, each after its event."""
+    if derivations(cls):
+        return (("insert", derive), ("update", derive))
+    return ()
+
+
+def derive(
+    sender: type,
+    frames: list[Any],
+    fields: Sequence[str] = (),
+    changes: Sequence[Any] = (),
+    event: str = "insert",
+    session: Any = None,
+) -> Awaitable[None] | None:
+    """Make derived fields anew where a source is written; a listener for `insert` and `update`.
+
+    Args:
+        sender: the class.
+        frames: changed in place.
+        fields: the paths that are written; none means what the frames hold.
+        changes: update documents that are about to be sent; changed in place.
+        event: an `insert` writes all there is.
+        session: of the call.
+
+    Returns:
+        None, or what is to be awaited, when a source is not in a frame that was loaded without it:
+        it is read from the server.
+
+    Raises:
+        DeriveError: a function raised.
+        QueryError: a change whose outcome for a derived field is known only to the server.
+        ProjectionError: a source was fetched only in part.
+    """
+    for change in changes:
+        _change(sender, change)
+    works = []
+    for frame in frames:
+        paths = None if event == "insert" else _written(frame, fields, is_change=bool(changes))
+        if paths is None or paths:
+            removed = fields if isinstance(fields, Removed) else ()
+            works.append(_Work(frame, paths, removed))
+    lacking = []
+    for work in works:
+        if work.lacking:
+            lacking.append(work)
+        else:
+            work.finish({})
+    return _with_stored(sender, lacking, session) if lacking else None
+
+
+def assigned(cls: Any, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the derived fields that an update of some fields writes; of none named, all."""
+    found: list[str] = []
+    paths = [*fields, *marked(cls).updated]
+    for derivation in derivations(cls):
+        if not fields or derivation.is_touched(paths) or derivation.field in paths:
+            found.append(derivation.field)
+            paths.append(derivation.field)
+    return (*found,)
+
+
+assigning.append((derive, assigned))
+
+
+# Frames
+
+
+def _written(frame: Any, fields: Sequence[str], *, is_change: bool) -> set[str]:
+    """Return the paths of a frame that an update writes, beside those of its update document."""
+    snapshot = Snapshot.before_listeners(frame)
+    changed = set() if snapshot is None else snapshot.changed()
+    if is_change:
+        return changed
+    return changed.union(fields or frame._document.keys() - {"_id"}, marked(type(frame)).updated)
+
+
+class _Work:
+    """A frame about to be written, and its derived fields that are to be made anew."""
+
+    def __init__(self, frame: Any, paths: set[str] | None, removed: Sequence[str]) -> None:
+        self.frame = frame
+        #: what is written, None for everything
+        self.paths = paths
+        #: what is removed of it, and still in the frame
+        self.removed = removed
+        self.touched: list[Derivation] = []
+        known = {*paths} if paths is not None else set()
+        for derivation in derivations(type(frame)):
+            field = derivation.field
+            is_named = any(overlap(field, path) for path in known)
+            if paths is None or is_named or derivation.is_touched(known):
+                self.touched.append(derivation)
+                known.add(field)
+        made = {derivation.field for derivation in self.touched}
+        #: the sources that are not in the frame
+        self.lacking = {
+            source
+            for derivation in self.touched
+            for source in derivation.sources
+            if paths is not None
+            and source.partition(".")[0] not in made
+            and self._is_lacking(source, paths)
+        }
+
+    def _is_lacking(self, source: str, paths: set[str]) -> bool:
+        """Tell whether the value of a source is to be read from the server."""
+        if any(path == source or is_ancestor(path, source) for path in self.removed):
+            return False
+        document = self.frame._document
+        loaded = loaded_of(self.frame)
+        parts = [] if loaded is None else loaded.parts
+        partial = [p for p in parts if loaded.is_partial(p, lookup(document, p))]
+        if any(part == source or is_ancestor(source, part) for part in partial):
+            if any(overlap(source, path) for path in paths):
+                raise ProjectionError(
+                    f"{type(self.frame).__name__}.{source}: expected a value that was fetched "
+                    "whole, because another field is derived of it, got a part of it by its "
+                    "projection; reload the frame first"
+                )
+            return True
+        if lookup(document, source) is not MISSING or lookup_all(document, source):
+            return False
+        above = [path for path in paths if path == source or is_ancestor(path, source)]
+        return not any(path not in partial for path in above)
+
+    def finish(self, stored: Mapping[str, Any]) -> None:
+        """Make the derived fields.
+
+        Args:
+            stored: the document on the server, with the sources that the frame lacks.
+        """
+        cls = type(self.frame)
+        for derivation in self.touched:
+            values = [self._value(source, stored) for source in derivation.sources]
+            value = made(cls, derivation, values)
+            field = derivation.field
+            if value is not None and any(overlap(field, path) for path in self.removed):
+                raise QueryError(
+                    f"{cls.__name__}.unset: expected other fields than {field!r}, which is derived "
+                    f"of {derivation.shown}; unset these"
+                )
+            self._assign(field, value)
+
+    def _value(self, source: str, stored: Mapping[str, Any]) -> Any:
+        document = stored if source in self.lacking else self.frame._document
+        if any(path == source or is_ancestor(path, source) for path in self.removed):
+            return None
+        value = source_of(document, source)
+        below = [path for path in self.removed if is_ancestor(source, path)]
+        if below:
+            value = plain(value, source)
+            for path in below:
+                remove({"": value}, f".{path[len(source) + 1 :]}")
+        return value
+
+    def _assign(self, field: str, value: Any) -> None:
+        document = self.frame._document
+        if value is None:
+            document.pop(field, None)
+        else:
+            document[field] = value
+        snapshot = None if self.paths is None else Snapshot.before_listeners(self.frame)
+        if snapshot is not None:
+            snapshot.force(field)
+
+
+async def _with_stored(cls: Any, works: list[_Work], session: Any) -> None:
+    """Read what frames lack, then make their derived fields."""
+    current = running()
+    assert current is not None  # it is called as a listener only
+    port = current.port
+    roots = {source.partition(".")[0] for work in works for source in work.lacking}
+    projection = dict.fromkeys(sorted(roots), True)
+    codecs = port.collection(cls).codec_options
+    keys = id_keys([work.frame._document["_id"] for work in works], codecs)
+    size = port.reference_chunk(cls)
+    options = {} if session is None else {"session": session}
+    for start in range(0, len(works), size):
+        part = works[start : start + size]
+        wanted = {"_id": {"$in": [work.frame._document["_id"] for work in part]}}
+        found = await port.find(cls, wanted, projection, options)
+        stored = dict(zip(id_keys([d["_id"] for d in found], codecs), found, strict=True))
+        for key, work in zip(keys[start : start + size], part, strict=True):
+            work.finish(stored.get(key, {}))  # the write itself says that one is gone
+
+
+# Values
+
+
+def source_of(document: Mapping[str, Any], source: str) -> Any:
+    """Return the value of a source: None when it is absent, a list where a list is on the way."""
+    value = lookup(document, source)
+    if value is MISSING:
+        return lookup_all(document, source) or None
+    return value
+
+
+def made(cls: Any, derivation: Derivation, values: Sequence[Any]) -> Any:
+    """Return what a derived field is to hold; None when it is to be absent.
+
+    Args:
+        cls: the class.
+        derivation: the field.
+        values: of its sources; None for one that is absent.
+
+    Raises:
+        DeriveError: the function raised.
+    """
+    stored = [_as_stored(cls, value) for value in values]
+    if all(value is None for value in stored):
+        return None
+    field, sources, function = derivation
+    try:
+        value = function(*stored)
+    except Exception as error:
+        name = getattr(function, "__name__", repr(function))
+        pairs = zip(sources, stored, strict=True)
+        given = ", ".join(f"{source}={_brief(value)}" for source, value in pairs)
+        raise DeriveError(
+            f"{cls.__name__}.{field}: expected {name}() to return a value for {given}, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if value is None:
+        return None
+    assigned: dict[str, Any] = normalise_changes(cls, {"$set": {field: value}})["$set"]
+    return assigned[field]
+
+
+def _brief(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}..."
+
+
+def _as_stored(cls: Any, value: Any) -> Any:
+    """Return a value as it is read back once it is stored: functions see always the same."""
+    if type(value) in _STORED:
+        return value
+    current = running()
+    value = plain(value, "")
+    if current is None:
+        return value
+    codecs = current.port.collection(cls).codec_options
+    try:
+        return decode(encode({"": value}, codecs), codecs)[""]
+    except ENCODING_ERRORS:
+        return value  # the write itself says what is wrong with it
+
+
+# Update documents
+
+
+def _change(cls: Any, change: Any) -> None:
+    """Add derived fields to an update document that writes their sources.
+
+    Raises:
+        QueryError: only the server knows what the sources will be.
+    """
+    stages = change if isinstance(change, list) else []
+    replaces = any(name in _REPLACING for stage in stages for name in stage)
+    paths = [*paths_in(change)]
+    for derivation in derivations(cls):
+        field = derivation.field
+        place = f"{cls.__name__}.{field}"
+        is_touched = replaces or derivation.is_touched(paths)
+        if not is_touched:
+            if any(overlap(field, path) for path in paths):
+                raise QueryError(
+                    f"{place}: expected a change of {derivation.shown}, got one of {field!r}, which "
+                    "is derived of that"
+                )
+            continue
+        values = None if stages else [_set_to(change, source) for source in derivation.sources]
+        if values is None or MISSING in [value if value is MISSING else None for value in values]:
+            raise QueryError(
+                f"{place}: expected a change that sets or unsets all of {derivation.shown}, of "
+                f"which {field!r} is derived, got {change!r}, whose outcome only the server knows; "
+                "load the frames, and update them"
+            )
+        value = made(cls, derivation, values)
+        added = {"$unset": {field: True}} if value is None else {"$set": {field: value}}
+        for operator, part in added.items():
+            change[operator] = {**change.get(operator, {}), **part}
+        paths.append(field)
+
+
+def _set_to(change: Mapping[str, Any], source: str) -> Any:
+    """Return what an update document makes of a source, MISSING when that is not known."""
+    assigned, unset = change.get("$set", {}), change.get("$unset", {})
+    names = source.split(".")
+    for end in range(len(names), 0, -1):
+        above = ".".join(names[:end])
+        if above in unset:
+            return None
+        if above in assigned:
+            value = assigned[above]
+            return source_of({"": value}, ".".join(["", *names[end:]])) if names[end:] else value
+    return MISSING
