@@ -18,7 +18,8 @@ from bson.tz_util import utc
 
 from ..encoding import PLAIN, Naive, settle_datetimes
 from .annotations import is_timeless, resolved_annotations
-from .changes import document_to_insert, mark
+from .changes import document_to_insert
+from .forms import is_marked, mark
 from .ids import new_ids
 from .pauses import paused
 from .sent import Sent, encoded
@@ -70,7 +71,7 @@ def inserts_of(
     """
     states = [getattr(frame, "_state", None) for frame in frames]
     kinds: set[Any] = {*map(type, frames)}
-    if any(kind._kinds is not None or kind._schema_version is not None for kind in kinds):
+    if any(map(is_marked, kinds)):
         for frame in frames:
             mark(frame)
     documents: list[Document] = [frame._document for frame in frames]

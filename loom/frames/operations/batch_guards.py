@@ -51,6 +51,13 @@ class Guards:
 
     def filters(self) -> list[Document]:
         """Return the filter of each operation."""
+        found = self._filters()
+        if self.cls._kinds is None:
+            return found
+        pairs = zip(self.frames, found, strict=True)
+        return [dict(self.port.narrowed(type(frame), filter)) for frame, filter in pairs]
+
+    def _filters(self) -> list[Document]:
         if self._guards:
             return [guard.filter() for guard in self._guards]
         if _SIMPLE_IDS.issuperset(map(type, self.ids)):
@@ -90,6 +97,8 @@ class Guards:
             outcome.error = outcome.error or error
             return
         documents = dict(zip(tried, found, strict=True))
+        if self.cls._kinds is not None:
+            documents = {i: self._of_kind(i, document) for i, document in documents.items()}
         for i, document in documents.items():
             if document is None and not self.is_delete:
                 outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
@@ -102,6 +111,15 @@ class Guards:
                     outcome.failed[i] = self._changed(i, document)
         else:
             self._tell_apart(outcome, there, paths, changes)
+
+    def _of_kind(self, i: int, document: Document | None) -> Document | None:
+        """Return a document, None when it is of another kind than its frame."""
+        kinds = self.cls._kinds
+        if document is None or not issubclass(
+            kinds.class_of(kinds.root, document), type(self.frames[i])
+        ):
+            return None
+        return document
 
     def _tell_apart(
         self,
@@ -157,6 +175,8 @@ class Guards:
         size = port.reference_chunk(cls)
         shared = shared_options(options)
         fields = dict.fromkeys(("_id", *paths, *self.versions), True)
+        if cls._kinds is not None:
+            fields[cls._kinds.field] = True
         found = await port.all(
             [
                 port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)
