@@ -16,7 +16,7 @@ from ..connection import find_client, find_collection, find_database, with_optio
 from . import integrity, operations
 from .port import awaited
 from .projections import Projection
-from .queries import Filter
+from .queries import Filter, Sort
 from .streams import AsyncStream
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from .conditions import Field
     from .directives import AwaitedDirective
     from .frame import Frame
+    from .pages import Page
     from .pipelines import Stages
+    from .checkpoints import CheckpointLike
     from .progress import Progress
     from .updates import Changes
+    from .watching import AsyncWatch
 
 __all__ = ["AwaitedClass", "AwaitedFrame"]
 
@@ -113,6 +116,22 @@ class AwaitedClass(Generic[F]):
         """Return the values of some fields of all documents that match; see `Frame.rows`."""
         return await operations.rows(awaited(), self._cls, filter, fields, row, options)
 
+    async def page(
+        self,
+        filter: Filter = None,
+        *,
+        sort: Sort = None,
+        size: int = 25,
+        after: str | None = None,
+        before: str | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Page[F]:
+        """Return a page of the frames that match; see `Frame.page`."""
+        return await operations.page(
+            awaited(), self._cls, filter, sort, size, after, before, projection, options
+        )
+
     def each(
         self,
         filter: Filter = None,
@@ -132,6 +151,23 @@ class AwaitedClass(Generic[F]):
         bar = bar_for(progress, batch, self._cls.__name__)
         stream = operations.stream(awaited(), self._cls, filter, projection, options, steps, bar)
         return AsyncStream(stream, bar)
+
+    def watch(
+        self,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        checkpoint: CheckpointLike = None,
+        feed: bool = False,
+        **options: Any,
+    ) -> AsyncWatch[F]:
+        """Return a stream of the changes of the collection; see `Frame.watch`."""
+        from .watching import AsyncWatch  # when it is used
+
+        port = awaited()
+        return AsyncWatch(
+            operations.Watching(port, self._cls, filter, projection, checkpoint, feed, options)
+        )
 
     @overload
     async def by_id(

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from .conditions import Field
     from .directives import Directive
+    from .pages import Page
+    from .checkpoints import CheckpointLike
     from .pipelines import Stages
     from .progress import Progress
     from .projections import Projection
-    from .queries import Filter
+    from .queries import Filter, Sort
     from .streams import Stream
+    from .watching import Watch
 
 __all__ = ["Reading"]
 
@@ -153,6 +156,43 @@ class Reading(Document):
         return complete(operations.rows(blocking(), cls, filter, fields, row, options))
 
     @classmethod
+    def page(
+        cls,
+        filter: Filter = None,
+        *,
+        sort: Sort = None,
+        size: int = 25,
+        after: str | None = None,
+        before: str | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Page[Self]:
+        """Return a page of the frames that match, with tokens for the next and the previous one.
+
+        A page is found by the values of the documents around it: nothing is counted or skipped, a
+        late page costs what the first one does, and documents that are inserted or deleted
+        meanwhile move no others. `_id` is added to the sort, so that no two documents are equal.
+
+        Args:
+            filter: as for `one`; the same for all pages of a walk.
+            sort: as for `one`, by the values of fields that hold no lists; by `_id` without it.
+            size: how many frames at most.
+            after: the `next` of a page, for what comes after it.
+            before: the `previous` of a page, for what comes before it.
+            projection: as for `one`.
+            options: as for `Collection.find`, without `limit` and `skip`.
+
+        Raises:
+            PageError: the token was changed or belongs to another class, filter or sort; or a
+                document holds a list where the sort looks.
+            QueryError: the filter or sort cannot be sent, or the size is not at least 1.
+            ProjectionError: the projection cannot be understood, or changes what is sorted by.
+        """
+        return complete(
+            operations.page(blocking(), cls, filter, sort, size, after, before, projection, options)
+        )
+
+    @classmethod
     def each(
         cls,
         filter: Filter = None,
@@ -198,6 +238,46 @@ class Reading(Document):
         bar = bar_for(progress, batch, cls.__name__)
         stream = operations.stream(blocking(), cls, filter, projection, options, steps, bar)
         return Stream(stream, bar)
+
+    @classmethod
+    def watch(
+        cls,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        checkpoint: CheckpointLike = None,
+        feed: bool = False,
+        **options: Any,
+    ) -> Watch[Self]:
+        """Return a stream of the changes of the collection, whoever makes them.
+
+        It needs a replica set. The client is chosen now; the stream is opened by `with`, or by
+        its first step, and shows what changes from then on. A lost connection is survived.
+
+        Each change comes at least once: with a checkpoint a stream goes on after a restart, and
+        the change that was being handled when the program ended comes again.
+
+        Args:
+            filter: as for `one`, on the whole document as it is when the change is read. Changes
+                without a document, such as deletes, are tested by `_id` only.
+            projection: as for `one`, of True, False, `$ref` and `$sub`.
+            checkpoint: where the place of the stream is kept: a path, or an object with `load()`
+                and `save(token)`.
+            feed: also send each change to the listeners of `inserted`, `updated` and `deleted`.
+                They are then told of this program's own writes twice.
+            options: as for `Collection.watch`: `max_await_time_ms`, `pipeline`, ...;
+                `full_document` is "updateLookup" unless said otherwise.
+
+        Raises:
+            HistoryLost: by a step; the server no longer knows what happened since the place in
+                the checkpoint.
+            QueryError: the filter cannot be sent, or not to a change stream.
+        """
+        from .watching import Watch  # when it is used
+
+        return Watch(
+            operations.Watching(blocking(), cls, filter, projection, checkpoint, feed, options)
+        )
 
     @overload
     @classmethod

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
     from .matching import Progress, Way
+    from .paging import page
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
     from .rows import rows
     from .streaming import Steps, each, stream
+    from .watching import Watching
     from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
 __all__ = [
     "BATCH",
     "Progress",
     "Steps",
+    "Watching",
     "Way",
     "bulk_error",
     "by_id",
@@ -56,6 +59,7 @@ __all__ = [
     "load_one",
     "many",
     "one",
+    "page",
     "reasons_of",
     "reload",
     "rows",
@@ -88,6 +92,7 @@ _LATER = {
     "by_filter": ("delete_where", "update_where"),
     "changing": ("change", "inc", "take"),
     "matching": ("Progress", "Way"),
+    "paging": ("page",),
     "reading": (
         "by_id",
         "by_ids",
@@ -101,6 +106,7 @@ _LATER = {
     ),
     "rows": ("rows",),
     "streaming": ("Steps", "each", "stream"),
+    "watching": ("Watching",),
     "writing": ("delete", "insert", "joined_changes", "save", "unset", "update", "upsert"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
