@@ -13,6 +13,7 @@ from .pipelines import (
     collection_of,
     expression,
     key_of,
+    new_path,
     one_of,
     options,
     path_of,
@@ -97,7 +98,7 @@ class CollectionStages(Pipeline):
             start_with=expression(start_with, f"{place}.start_with"),
             connect_from_field=path_of(connect_from_field, f"{place}.connect_from_field"),
             connect_to_field=path_of(connect_to_field, f"{place}.connect_to_field"),
-            as_=path_of(as_, f"{place}.as_"),
+            as_=new_path(as_, f"{place}.as_"),
             max_depth=None
             if max_depth is None
             else positive(max_depth, f"{place}.max_depth", least=0),
@@ -204,5 +205,5 @@ def lookup_of(
         foreign_field=there,
         let=None if let is None else expression(let, "lookup.let"),
         pipeline=None if pipeline is None else stages_of(pipeline, "lookup.pipeline"),
-        as_=path_of(as_, "lookup.as_"),
+        as_=new_path(as_, "lookup.as_"),
     )

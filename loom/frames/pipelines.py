@@ -26,6 +26,7 @@ __all__ = [
     "field_names",
     "key_of",
     "named",
+    "new_path",
     "one_of",
     "options",
     "path_of",
@@ -211,11 +212,22 @@ def path_of(field: Any, place: str) -> str:
     """
     path = str(field) if isinstance(field, Field) else field
     if isinstance(path, str):
-        path = path.removeprefix("$")
+        path = path.removeprefix("$")  # as MongoDB writes it where a value is meant
     if not isinstance(path, str) or not path or path[:1] == "$":
         raise QueryError(f"{place}: expected the name of a field, got {field!r}")
     check(path)
     return path
+
+
+def new_path(name: Any, place: str) -> str:
+    """Return the path of a field that is made.
+
+    Raises:
+        QueryError: no path.
+    """
+    if isinstance(name, str) and name[:1] == "$":
+        raise QueryError(f"{place}: expected the name of a new field, got {name!r}")
+    return path_of(name, place)
 
 
 def reference(field: Any, place: str) -> str:
