@@ -7,6 +7,9 @@
 Dragon(name='Burt')
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import aio
 from .connection import Connection, close, connect
 from .errors import (
@@ -17,6 +20,7 @@ from .errors import (
     EncodeError,
     FieldError,
     Gone,
+    HistoryLost,
     IndexConflict,
     ListenerError,
     LoomError,
@@ -38,9 +42,13 @@ from .frames.marks import IncrCounter, Ref, StrLower, StrUpper, TimeInserted, Ti
 from .switches import read_only, using
 from .transactions import transaction, with_transaction
 
+if TYPE_CHECKING:
+    from .frames.stages import AggregationStages
+
 __version__ = "3.0.0a1"
 
 __all__ = [
+    "AggregationStages",
     "BulkError",
     "Conflict",
     "Connection",
@@ -50,6 +58,7 @@ __all__ = [
     "FieldError",
     "Frame",
     "Gone",
+    "HistoryLost",
     "IncrCounter",
     "IndexConflict",
     "ListenerError",
@@ -84,3 +93,14 @@ __all__ = [
     "using",
     "with_transaction",
 ]
+
+#: Names that are imported when they are first asked for, and where they are.
+_LATER = {"AggregationStages": "loom.frames.stages"}
+
+if not TYPE_CHECKING:  # which would take every other name for one of these
+
+    def __getattr__(name):
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(module), name)
