@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import inspect
 import pickle
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.collation import Collation
+from pymongo.errors import PyMongoError
 
 import loom
 from loom import (
@@ -1205,6 +1207,50 @@ STATS = {"totalKeysExamined": 1200, "totalDocsExamined": 3, "nReturned": 2}
 def test_plans_in_brief(explained: dict[str, Any], shown: str) -> None:
     """The plan of all kinds of servers in one line; what they do not say is left out."""
     assert shown == brief("User", explained)
+
+
+# What is not of its form
+
+
+@pytest.mark.parametrize(
+    "name", ["addFields", "facet", "fill", "geoNear", "lookup", "setWindowFields"]
+)
+@pytest.mark.parametrize(
+    "content", [5, None, [], ["x"], {"as": 5}, {"output": 5}, {"a": 5}, {"a": [5]}]
+)
+async def test_stages_that_are_not_of_their_form(call: Runtime, name: str, content: Any) -> None:
+    """A server says what is wrong with them, or takes them; showing them works."""
+    await filled(call, 1)
+    directive = start(call, Dragon).agg({f"${name}": content})
+
+    assert f"${name}" in repr(directive)
+    with contextlib.suppress(PyMongoError):
+        await got(directive.load_many())
+
+
+async def test_hints(call: Runtime, commands: Commands) -> None:
+    """PyMongo's list of pairs is a hint in all commands."""
+    await filled(call, 1)
+    commands.clear()
+    for directive in (start(call, Dragon), start(call, Dragon).sample(1)):
+        await got(directive.load_many(hint=[("_id", 1)]))
+        await got(directive.explain(hint=[("_id", 1)]))
+    hints = [body.get("explain", body)["hint"] for body in commands.bodies]
+
+    assert [{"_id": 1}] * 4 == hints
+
+
+async def test_fields_named_like_the_steps(call: Runtime) -> None:
+    """The class keeps the operation, the frame has the field."""
+
+    class Lens(Frame):
+        filter: str
+        agg: int
+
+    await call(Lens).insert_many([{"filter": "red", "agg": 1}])
+    lens = await got(start(call, Lens, Q["filter"] == "red").load_one())
+
+    assert ("red", 1) == (lens.filter, lens.agg)
 
 
 # Several tasks

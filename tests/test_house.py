@@ -47,7 +47,7 @@ ORDER = """
     loom.frames.sorts
     loom.frames.queries loom.frames.annotations loom.frames.pipelines
     loom.frames.collection_stages loom.frames.group_stages loom.frames.search_stages
-    loom.frames.server_stages loom.frames.showing loom.frames.explaining
+    loom.frames.server_stages loom.frames.showing loom.frames.explaining loom.frames.steps
     loom.frames.stages
     loom.frames.marks loom.frames.tracking loom.frames.derivations
     loom.frames.annotated
@@ -93,7 +93,7 @@ ORDER = """
     loom.frames.recounting loom.frames.derived
     loom.frames.counting
     loom.frames.counters
-    loom.frames.bulk
+    loom.frames.bulk loom.frames.paginator
     loom.frames.aio
     loom.frames.frame_reading
     loom.frames.frame_writing

@@ -1,13 +1,12 @@
 """Chains: what a directive does, step by step, and what its results are.
 
-A chain is a value. It knows whether a plain find can do what it says, and whether its results are
-still documents of the class: a stage that this module does not know to keep them gives rows.
+A chain is a value. It knows whether its results are still documents of the class, or rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FieldError, QueryError, nearest
 from .collection_stages import lookup_of
@@ -25,6 +24,7 @@ from .pipelines import (
     stages_of,
 )
 from .projections import Projection, plan_for
+from .steps import FIRST, WRITING, Group, Step, added_by, keeps
 from .values import Frozen
 
 if TYPE_CHECKING:
@@ -33,64 +33,7 @@ if TYPE_CHECKING:
     from .frame import Frame
     from .sorts import Sort
 
-__all__ = ["FIRST", "Chain", "Group", "Step", "keeps"]
-
-
-class Step(NamedTuple):
-    """One step: a stage by its name, or `project` (a projection of Loom's) or `group`."""
-
-    name: str
-    content: Any
-    #: written by the user as a stage, so that an aggregation is what is wanted
-    is_stage: bool = False
-
-
-class Group(NamedTuple):
-    """What documents have in common, and what is computed of them."""
-
-    keys: dict[str, Any]
-    accumulators: dict[str, Any]
-
-    def names(self) -> Iterator[str]:
-        """Yield the fields of the results."""
-        yield from self.keys
-        yield from self.accumulators
-
-
-def _nothing(content: Any) -> Iterable[str]:
-    return ()
-
-
-def _names(content: Any) -> Iterable[str]:
-    return content if isinstance(content, Mapping) else ()
-
-
-def _at(*keys: str) -> Callable[[Any], Iterable[str]]:
-    return lambda content: [content[key] for key in keys if key in content]
-
-
-def _output(content: Any) -> Iterable[str]:
-    return _names(content.get("output"))
-
-
-#: The stages that keep documents whole, each with what finds the fields that it adds.
-_KEEPING: dict[str, Callable[[Any], Iterable[str]]] = {
-    **dict.fromkeys(("$match", "$sort", "$skip", "$limit", "$sample", "project"), _nothing),
-    **dict.fromkeys(("$search", "$vectorSearch"), _nothing),
-    **dict.fromkeys(("$rankFusion", "$scoreFusion", "$score"), _nothing),
-    **dict.fromkeys(("$addFields", "$set"), _names),
-    **dict.fromkeys(("$lookup", "$graphLookup"), _at("as")),
-    **dict.fromkeys(("$setWindowFields", "$fill"), _output),
-    "$geoNear": _at("distanceField", "includeLocs"),
-}
-#: Stages that a server takes at the beginning of a pipeline only.
-FIRST = frozenset(
-    ("$changeStream", "$collStats", "$currentOp", "$documents", "$geoNear", "$indexStats")
-    + ("$listClusterCatalog", "$listLocalSessions", "$listSampledQueries", "$listSearchIndexes")
-    + ("$listSessions", "$planCacheStats", "$querySettings", "$queryStats", "$rankFusion")
-    + ("$scoreFusion", "$search", "$searchMeta", "$shardedDataDistribution", "$vectorSearch")
-)
-_WRITING = ("$out", "$merge")
+__all__ = ["Chain"]
 
 
 class Chain(Frozen):
@@ -249,7 +192,7 @@ class Chain(Frozen):
         chain = self
         for stage in found:
             ((name, content),) = stage.items()
-            if name in _WRITING:
+            if name in WRITING:
                 raise QueryError(
                     f"{place}: expected stages that read, got {name}, which writes; run it with "
                     f"{self._cls.__name__}.get_collection().aggregate(stages.to_list())"
@@ -292,7 +235,7 @@ class Chain(Frozen):
         for step in self._steps:
             if not keeps(step):
                 break
-            found += _KEEPING[step.name](step.content)
+            found += added_by(step)
         return found
 
     # Checks
@@ -371,12 +314,6 @@ class Chain(Frozen):
         )
 
     __bool__ = __len__ = __iter__ = __aiter__ = __contains__ = __getitem__ = _no_list
-
-
-def keeps(step: Step) -> bool:
-    """Tell whether whole documents stay whole after a step."""
-    stores = isinstance(step.content, Mapping) and step.content.get("returnStoredSource")
-    return step.name in _KEEPING and not stores
 
 
 def _kept(projection: Any) -> Any:

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import ProjectionError, QueryError
-from .chains import FIRST, Chain, Group, Step, keeps
+from .chains import Chain
 from .collations import add_collation, collation_for
 from .conditions import GROUPS, tests_value
 from .fetching import is_fetched, partial
@@ -15,6 +15,7 @@ from .paths import ancestors, is_ancestor
 from .pipelines import copied
 from .plans import Plan
 from .projections import plan_for
+from .steps import FIRST, Group, Step, keeps
 
 __all__ = ["Aggregate", "Find", "aggregate_of", "find_of"]
 
@@ -238,8 +239,8 @@ def _compile(
     first = compiled(_joined([stage["$match"] for stage in whole[:lead]]))
     others = []
     for stage in [*whole[lead:], *_inner(rest[:1])]:
-        for holder, name in ((stage, "$match"), (stage.get("$geoNear", {}), "query")):
-            if name in holder:
+        for holder, name in ((stage, "$match"), (stage.get("$geoNear"), "query")):
+            if isinstance(holder, dict) and name in holder:
                 holder[name] = compiled(holder[name])
                 others.append(holder[name])
     for one in (first, *others, *(stage.get("$match") for stage in rest)):
@@ -258,8 +259,11 @@ def _compile(
 def _inner(stages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the stages inside a `$facet`, which see whole documents."""
     for stage in stages:
-        for pipeline in stage.get("$facet", {}).values():
-            for inner in pipeline:
+        facet = stage.get("$facet")
+        for pipeline in facet.values() if isinstance(facet, dict) else ():
+            for inner in pipeline if isinstance(pipeline, list) else ():
+                if not isinstance(inner, dict):
+                    break
                 if not all(keeps(Step(name, content)) for name, content in inner.items()):
                     break
                 yield inner

@@ -168,6 +168,8 @@ def _aggregate(
     cls = chain._cls
     compiled = partial(compiled_filter, port, cls)
     asked = _of_aggregate(chain, options)
+    if isinstance(asked.get("hint"), list):
+        asked["hint"] = dict(asked["hint"])  # PyMongo's aggregate sends it as it is
     command = aggregate_of(chain, compiled, asked, *last, first_only=first_only)
     naive = port.naive(cls)
     if naive != "utc":
