@@ -20,10 +20,10 @@ import loom
 import loom.frames
 
 ROOT = Path(loom.__file__).parent
-#: What MongoFrames 1.3.10 gives by `from mongoframes import *`, without its paginator.
+#: What MongoFrames 1.3.10 gives by `from mongoframes import *`.
 MONGOFRAMES = """
-    ASC All And Collation DESC ElemMatch Exists Frame GEOSPHERE In IndexModel Nor Not NotIn Or Q
-    Size SortBy SubFrame TEXT Type to_refs
+    ASC All And Collation DESC ElemMatch Exists Frame GEOSPHERE In IndexModel InvalidPage Nor Not
+    NotIn Or Page Paginator Q Size SortBy SubFrame TEXT Type to_refs
 """
 #: What MongoFrames documents on Frame.
 METHODS = """

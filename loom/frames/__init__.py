@@ -36,6 +36,7 @@ from .queries import (
 )
 
 if TYPE_CHECKING:
+    from .paginator import InvalidPage, Page, Paginator
     from .stages import AggregationStages
 
 __all__ = [
@@ -54,11 +55,14 @@ __all__ = [
     "Group",
     "In",
     "IndexModel",
+    "InvalidPage",
     "Missing",
     "Nor",
     "Not",
     "NotIn",
     "Or",
+    "Page",
+    "Paginator",
     "Q",
     "Size",
     "SortBy",
@@ -70,7 +74,12 @@ __all__ = [
 ]
 
 #: Names that are imported when they are first asked for, and where they are.
-_LATER = {"AggregationStages": "loom.frames.stages"}
+_LATER = {
+    "AggregationStages": "loom.frames.stages",
+    "InvalidPage": "loom.frames.paginator",
+    "Page": "loom.frames.paginator",
+    "Paginator": "loom.frames.paginator",
+}
 
 if not TYPE_CHECKING:  # which would take every other name for one of these
 

@@ -3,8 +3,11 @@
 They are imported when they are first used: a program that writes little starts sooner.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ... import epoch
 
 if TYPE_CHECKING:
     from . import everyday
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
     from .matching import Progress, Way
-    from .paging import page
+    from .paging import count_items, numbered, page
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
     from .rows import rows
     from .streaming import Steps, each, stream
@@ -39,6 +42,7 @@ __all__ = [
     "by_ids",
     "change",
     "count",
+    "count_items",
     "delete",
     "delete_many",
     "delete_where",
@@ -58,6 +62,7 @@ __all__ = [
     "load_many",
     "load_one",
     "many",
+    "numbered",
     "one",
     "page",
     "reasons_of",
@@ -92,7 +97,7 @@ _LATER = {
     "by_filter": ("delete_where", "update_where"),
     "changing": ("change", "inc", "take"),
     "matching": ("Progress", "Way"),
-    "paging": ("page",),
+    "paging": ("count_items", "numbered", "page"),
     "reading": (
         "by_id",
         "by_ids",
@@ -118,5 +123,29 @@ def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    if _around is not None:
+        value = _around(name, value)
+    globals()[name] = value
     return value
+
+
+#: What is put around each operation, None for nothing.
+_around: Callable[[str, Any], Any] | None = None
+
+
+def put_around(wrapper: Callable[[str, Any], Any] | None) -> None:
+    """Have a function return, by name and itself, what is called for each operation from now on.
+
+    This table is where all of them are looked up; what is called every day goes by it then, too.
+    """
+    global _around
+    _around = wrapper
+    for name in _MODULES:
+        globals().pop(name, None)
+    epoch.advance()
+
+
+def is_wrapped() -> bool:
+    """Tell whether anything is put around operations."""
+    return _around is not None

@@ -16,9 +16,13 @@ from ..projections import Projection, plan_for
 from ..references import build
 from ..sorts import Sort
 from ..tokens import Binding, Position, read_token, token_of
-from .reading import Options, _asked, compiled_filter
+from .reading import Options, _asked, compiled_filter, count
 
-__all__ = ["page"]
+__all__ = ["count_items", "numbered", "page"]
+
+
+#: Options of a query that its count takes, too.
+_COUNTING = ("collation", "comment", "hint", "session")
 
 
 async def page(
@@ -79,6 +83,44 @@ async def page(
     if backwards:
         return Page(frames, last, first if is_more else None)
     return Page(frames, last if is_more else None, None if position is None else first)
+
+
+# Numbered pages
+
+
+async def numbered(
+    port: Port, cls: Any, filter: Any, start: int, size: int, orphans: int, options: Options
+) -> tuple[list[Any], int]:
+    """Return the frames of a page, and how many documents were found from its start on.
+
+    Args:
+        port: the runtime.
+        cls: that is asked.
+        filter: as for `many`.
+        start: how many documents come before the page.
+        size: how many frames it holds.
+        orphans: how many more, if they are the last ones.
+        options: as for `many`, the projection among them.
+    """
+    query = compiled_filter(port, cls, filter)
+    plan = plan_for(cls, options.get("projection"))
+    options = {name: value for name, value in options.items() if name != "projection"}
+    options = _asked(cls, query, {**options, "skip": start, "limit": size + orphans + 1})
+    documents = await port.find(cls, query, plan.driver, options)
+    found = len(documents)
+    if found > size + orphans:
+        del documents[size:]
+    return await build(port, plan, documents, options), found
+
+
+async def count_items(port: Port, cls: Any, filter: Any, options: Options) -> int:
+    """Return how many documents all numbered pages hold together."""
+    query = compiled_filter(port, cls, filter)
+    asked = _asked(cls, query, dict(options))
+    counting = {name: asked[name] for name in _COUNTING if name in asked}
+    if "max_time_ms" in asked:
+        counting["maxTimeMS"] = asked["max_time_ms"]
+    return await count(port, cls, filter, counting)
 
 
 def _check(place: str, size: Any, after: Any, before: Any, options: Options) -> None:
