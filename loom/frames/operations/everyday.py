@@ -26,6 +26,7 @@ from ..port import clearer
 from ..projections import plan_for
 from ..tracking import tracked_of
 from ..values import SCALARS
+from . import is_wrapped
 from .reading import gone
 
 __all__ = ["NOT_EVERYDAY", "by_id", "one", "update"]
@@ -126,6 +127,7 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
     connection = connection_of(cls)
     is_here = overrides.get() is None and class_options.get(_NOTHING) is _NOTHING
     is_plain = connection is None or (connection.naive == "utc" and connection.comment is None)
+    is_plain = is_plain and not is_wrapped()
     if is_here and definition.is_watched and is_plain:
         collection = find_collection(cls, aio=False)
         is_writable = not (switches.read_only_blocks or (connection and connection.read_only))
