@@ -525,6 +525,10 @@ async def test_the_words_of_a_refusal(call: Runtime) -> None:
         "User.email_rev: expected a change of 'email', got one of 'email_rev', which is derived of "
         "that"
     )
+    with pytest.raises(
+        QueryError, match=r"^User\.email_rev: expected a change of 'email', got one"
+    ):
+        await call(user).change({"$set": {"email": "b@x", "email_rev": "x@b"}})
     with pytest.raises(QueryError) as caught:
         await call(user).unset("email_rev")
     assert str(caught.value) == (

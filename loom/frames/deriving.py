@@ -143,8 +143,9 @@ class _Work:
             return False
         document = self.frame._document
         loaded = loaded_of(self.frame)
-        parts = [] if loaded is None else loaded.parts
-        partial = [p for p in parts if loaded.is_partial(p, lookup(document, p))]
+        partial: list[str] = []
+        if loaded is not None:
+            partial = [p for p in loaded.parts if loaded.is_partial(p, lookup(document, p))]
         if any(part == source or is_ancestor(source, part) for part in partial):
             if any(overlap(source, path) for path in paths):
                 raise ProjectionError(
@@ -290,19 +291,19 @@ def _change(cls: Any, change: Any) -> None:
     Raises:
         QueryError: only the server knows what the sources will be.
     """
-    stages = change if isinstance(change, list) else []
+    stages = _stages_of(change)
     replaces = any(name in _REPLACING for stage in stages for name in stage)
-    paths = [*paths_in(change)]
+    given = paths_in(change)
+    paths = [*given]
     for derivation in derivations(cls):
         field = derivation.field
         place = f"{cls.__name__}.{field}"
-        is_touched = replaces or derivation.is_touched(paths)
-        if not is_touched:
-            if any(overlap(field, path) for path in paths):
-                raise QueryError(
-                    f"{place}: expected a change of {derivation.shown}, got one of {field!r}, which "
-                    "is derived of that"
-                )
+        if any(overlap(field, path) for path in given):
+            raise QueryError(
+                f"{place}: expected a change of {derivation.shown}, got one of {field!r}, which is "
+                "derived of that"
+            )
+        if not replaces and not derivation.is_touched(paths):
             continue
         values = None if stages else [_set_to(change, source) for source in derivation.sources]
         if values is None or MISSING in [value if value is MISSING else None for value in values]:
@@ -316,6 +317,11 @@ def _change(cls: Any, change: Any) -> None:
         for operator, part in added.items():
             change[operator] = {**change.get(operator, {}), **part}
         paths.append(field)
+
+
+def _stages_of(change: Any) -> list[Any]:
+    """Return the stages of a pipeline; of operators none."""
+    return change if isinstance(change, list) else []
 
 
 def _set_to(change: Mapping[str, Any], source: str) -> Any:
