@@ -21,12 +21,12 @@ from .streams import AsyncStream
 
 if TYPE_CHECKING:
     from .bulk import AwaitedBulk
+    from .checkpoints import CheckpointLike
     from .conditions import Field
     from .directives import AwaitedDirective
     from .frame import Frame
     from .pages import Page
     from .pipelines import Stages
-    from .checkpoints import CheckpointLike
     from .progress import Progress
     from .updates import Changes
     from .watching import AsyncWatch
@@ -211,7 +211,7 @@ class AwaitedClass(Generic[F]):
         directive: AwaitedDirective[F] = AwaitedDirective(self._cls)
         return directive.filter(filter)
 
-    def agg(self, stages: Stages) -> AwaitedDirective[Any]:
+    def agg(self, stages: Stages = ()) -> AwaitedDirective[Any]:
         """Return a directive that begins with stages of a pipeline; see `Frame.agg`."""
         from .directives import AwaitedDirective  # when it is used
 

@@ -14,10 +14,10 @@ from .port import blocking, complete
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .checkpoints import CheckpointLike
     from .conditions import Field
     from .directives import Directive
     from .pages import Page
-    from .checkpoints import CheckpointLike
     from .pipelines import Stages
     from .progress import Progress
     from .projections import Projection
@@ -378,7 +378,7 @@ class Reading(Document):
         return directive.filter(filter)
 
     @classmethod
-    def agg(cls, stages: Stages) -> Directive[Any]:
+    def agg(cls, stages: Stages = ()) -> Directive[Any]:
         """Return a directive that begins with stages of an aggregation pipeline.
 
         Args:
