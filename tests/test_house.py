@@ -79,6 +79,8 @@ ORDER = """
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port loom.frames.deriving
+    loom.frames.upgrading
+    loom.frames.stored_upgrades
     loom.frames.sent
     loom.frames.inserts loom.frames.requests
     loom.frames.slots loom.frames.reverse loom.frames.streams loom.frames.watching loom.frames.index_targets

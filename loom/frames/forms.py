@@ -14,6 +14,7 @@ from ..errors import QueryError, SchemaVersionError
 __all__ = [
     "SCHEMA_VERSION",
     "in_form",
+    "is_in_form",
     "is_marked",
     "mark",
     "other_form",
@@ -109,16 +110,30 @@ def refuse_change(cls: Any, path: str, place: str) -> None:
 # Filters
 
 
+def _upgrades(cls: Any) -> bool:
+    """Tell whether documents of a class, or of a kind below it, are upgraded."""
+    below = () if cls._kinds is None else cls._kinds.below(cls)
+    return any(one._upgrade is not None for one in (cls, *below))
+
+
 def in_form(cls: Any) -> dict[str, Any]:
     """Return what a document must be to be written by a class as it is.
 
     One of a newer form never is; one of an older form is, where nothing upgrades it.
     """
     number = cls._schema_version
-    return {SCHEMA_VERSION: {"$not": {"$gt": number}} if cls._upgrade is None else number}
+    return {SCHEMA_VERSION: number if _upgrades(cls) else {"$not": {"$gt": number}}}
 
 
 def other_form(cls: Any) -> dict[str, Any]:
     """Return what finds all other documents."""
     number = cls._schema_version
-    return {SCHEMA_VERSION: {"$gt": number} if cls._upgrade is None else {"$ne": number}}
+    return {SCHEMA_VERSION: {"$ne": number} if _upgrades(cls) else {"$gt": number}}
+
+
+def is_in_form(cls: Any, document: Mapping[str, Any]) -> bool:
+    """Tell whether a document is what `in_form` finds."""
+    number = version_of(cls, document)
+    return bool(
+        number == cls._schema_version or (number < cls._schema_version and not _upgrades(cls))
+    )

@@ -123,6 +123,7 @@ class Plan:
         kinds: by class, the plans of the kinds that documents can be of, beside the class itself.
         made_of: by class, its fields, resolved annotations and settings that the plan rests on.
         is_plain: documents are wrapped and nothing else.
+        upgrades: those of an older form are upgraded first.
     """
 
     __slots__ = (
@@ -138,6 +139,7 @@ class Plan:
         "partial",
         "projection",
         "reverses",
+        "upgrades",
     )
 
     def __init__(self, frame_class: Any, projection: dict[str, Any], key: str | None) -> None:
@@ -153,6 +155,7 @@ class Plan:
         self.kinds: dict[Any, Plan] = {}
         self.made_of: dict[Any, tuple[Any, Any, Any]] = {}
         self.is_plain = False
+        self.upgrades = False
 
     @property
     def is_remembered(self) -> bool:

@@ -153,6 +153,11 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
         else:
             driver = flat.beside(driver)
     driver = with_key(driver, key, name)
+    if frame_class._schema_version is not None:
+        plan.upgrades = any(one._upgrade is not None for one in classes)
+        if plan.upgrades and driver is not None and driver.get("_id") is False:
+            # By it the whole of an older document is fetched.
+            driver = {path: value for path, value in driver.items() if path != "_id"} or None
     for kept in _kept(frame_class, classes):
         driver = with_version(driver, kept)
     for reverse in plan.reverses:
@@ -162,6 +167,7 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     add_declared(plan, plan.node, frame_class, "", plan.driver)
     mark_references(plan.node)
     plan.is_plain = plan.node.is_empty and not plan.is_remembered and not plan.reverses
+    plan.is_plain &= not plan.upgrades
     for one in classes[1:]:
         inner = plan.kinds[one] = plan_for(one, plan.projection, key)
         plan.made_of |= inner.made_of

@@ -41,6 +41,8 @@ async def build(
         return wrap(plan.frame_class, documents)
 
     inherited = {name: options[name] for name in _INHERITED if options.get(name) is not None}
+    if plan.upgrades:
+        documents = await _upgraded(port, plan, documents, inherited)
     waiting: list[Waiting] = []
     loaded: list[tuple[Plan, list[Any]]] = []
     frames = _place(plan, documents, waiting, loaded)
@@ -54,6 +56,8 @@ async def build(
         found = await _fetch(port, list(groups.values()), inherited)
         for group, fetched in zip(groups.values(), found, strict=True):
             first = group[0]
+            if first.plan.upgrades:
+                fetched = await _upgraded(port, first.plan, fetched, inherited)
             keys = first.keys_of(fetched)
             targets = _place(first.plan, fetched, waiting, loaded)
             index = first.index(keys, targets)
@@ -96,6 +100,14 @@ def _place_one_kind(
     if plan.is_remembered:
         loaded.append((plan, frames))
     return frames
+
+
+async def _upgraded(
+    port: Port, plan: Plan, documents: Documents, options: Mapping[str, Any]
+) -> Documents:
+    from .upgrading import brought  # when a class has older documents
+
+    return await brought(port, plan, documents, options)
 
 
 async def _fetch(

@@ -10,6 +10,7 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...encoding import ENCODING_ERRORS, encode
+from ..forms import SCHEMA_VERSION, in_form, is_in_form, is_marked
 from ..ids import id_keys
 from ..paths import MISSING, lookup, without_descendants
 from ..port import Port
@@ -44,18 +45,27 @@ class Guards:
         kinds: set[Any] = {*map(type, frames)}
         #: what counts the versions of the frames; a child may have one, and its parent none
         self.versions = {kind._version for kind in kinds} - {None}
+        self._is_marked = any(map(is_marked, kinds))
         self._guards = [Guard(port, frame) for frame in frames] if self.versions else []
         for guard in self._guards:
+            guard.form = {}  # `filters` asks for it
             if is_delete and guard.version not in guard.frame._document:
                 guard.version = None  # made of an _id alone: it was never read
 
     def filters(self) -> list[Document]:
         """Return the filter of each operation."""
         found = self._filters()
-        if self.cls._kinds is None:
+        if not self._is_marked:
             return found
-        pairs = zip(self.frames, found, strict=True)
-        return [dict(self.port.narrowed(type(frame), filter)) for frame, filter in pairs]
+        narrowed = []
+        for frame, filter in zip(self.frames, found, strict=True):
+            kind = type(frame)
+            form = in_form(kind) if self._has_form(kind) else {}
+            narrowed.append({**self.port.narrowed(kind, filter), **form})
+        return narrowed
+
+    def _has_form(self, kind: Any) -> bool:
+        return kind._schema_version is not None and not self.is_delete
 
     def _filters(self) -> list[Document]:
         if self._guards:
@@ -102,6 +112,13 @@ class Guards:
         for i, document in documents.items():
             if document is None and not self.is_delete:
                 outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
+            elif document is not None and self._is_marked:
+                kind = type(self.frames[i])
+                if self._has_form(kind) and not is_in_form(kind, document):
+                    number = document.get(SCHEMA_VERSION)
+                    outcome.failed[i] = (
+                        f"the document with _id={self.ids[i]!r} has {SCHEMA_VERSION}={number!r} now"
+                    )
         if not self.versions:
             return
         there = {i: document for i, document in documents.items() if document is not None}
@@ -177,6 +194,8 @@ class Guards:
         fields = dict.fromkeys(("_id", *paths, *self.versions), True)
         if cls._kinds is not None:
             fields[cls._kinds.field] = True
+        if self._is_marked:
+            fields[SCHEMA_VERSION] = True
         found = await port.all(
             [
                 port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)

@@ -22,7 +22,7 @@ from ..values import SCALARS
 from .batch_guards import Guards
 from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
 from .outcomes import Outcome, bulk_error, reasons_of, send
-from .reading import Options, listed
+from .reading import Options, listed, shared_options
 from .writing import (
     after_event,
     before_event,
@@ -239,6 +239,11 @@ async def _send_updates(
 ) -> None:
     """Send a batch of updates, then the after-event for what was written, then the failure."""
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
+    if cls._schema_version is not None:
+        from ..stored_upgrades import brought_up  # when a class has older documents
+
+        place = f"{cls.__name__}.{operation}"
+        await brought_up(port, cls, frames, shared_options(options), place)
     guards = Guards(port, cls, frames)
     sent = guards.counting(changes)
 

@@ -76,15 +76,15 @@ async def _one(
 ) -> Any:
     plan = plan_for(cls, projection)
     document = await port.find_one(cls, query, plan.driver, _find_options(options))
-    if document is None:
-        if required:
-            raise NotFound(
-                f"{cls.__name__}: expected a document that matches {query!r}, found none"
-            )
-        return None
-    if plan.is_plain:
-        return wrap_one(cls, document)
-    return (await build(port, plan, [document], options))[0]
+    if document is not None:
+        if plan.is_plain:
+            return wrap_one(cls, document)
+        # None when it was deleted while it was fetched whole to be upgraded.
+        for frame in await build(port, plan, [document], options):
+            return frame
+    if required:
+        raise NotFound(f"{cls.__name__}: expected a document that matches {query!r}, found none")
+    return None
 
 
 async def many(

@@ -27,6 +27,7 @@ from ..stamping import stamp_updated
 from ..texts import normalise
 from ..tracking import is_doubtful, resolve
 from .guards import (
+    LOOKS,
     Guard,
     acknowledged,
     forget,
@@ -172,6 +173,7 @@ async def save(
         return
     paths = unsaved(frame, port.collection(cls).codec_options)
     if not paths:
+        await Guard(port, frame).brought_up(port, "save", options)
         return
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
@@ -234,10 +236,17 @@ async def _write(
     concern = None
     content = change.get("$set", {})
     try:
-        result = await port.write(cls, "update_one", content, guard.filter(), sent, **options)
-        # `n` counts what was matched or upserted; there is no result of an unacknowledged write.
-        found = result.raw_result
-        if found and not found["n"]:
+        if options.get("upsert"):
+            await guard.brought_up(port, operation, options)
+        for _ in range(LOOKS):
+            result = await port.write(cls, "update_one", content, guard.filter(), sent, **options)
+            # `n` counts what was matched or upserted; an unacknowledged write has no result.
+            found = result.raw_result
+            if not found or found["n"]:
+                break
+            if not await guard.brought_up(port, operation, options):
+                raise await guard.refusal(port, operation, options)
+        else:
             raise await guard.refusal(port, operation, options)
     except WriteConcernError as error:  # the write stands
         concern = error
@@ -379,6 +388,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     id = id_or_error(frame, "delete")
     session = port.session(cls, options)
     guard = Guard(port, frame, where)
+    guard.form = {}
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
     if guard.is_conditional and listeners("delete", cls):
