@@ -96,7 +96,7 @@ class DocumentMeta(type):
                 fields.check_setting(cls.__name__, name, value)
             if name == "_indexes":
                 value = checked_indexes(cls, value)
-            elif name == "_derived":
+            elif name == "_derived" and value != {}:
                 from .derivations import checked_derived  # when it is used
 
                 value = checked_derived(cls, value)

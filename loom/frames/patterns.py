@@ -25,7 +25,7 @@ _KNOWN = int(sum(_FLAGS) | re.UNICODE)
 _LONGEST = 32_764
 #: What `glob` does not take literally: stars, a question mark, and characters in brackets, among
 #: which a closing one stands first. A bracket that is not closed is literal.
-_SIGNS = re.compile(r"(\*+|\?|\[(?:!(?:\][^\]]*|[^\]]+)|\][^\]]*|[^\]!][^\]]*)\])")
+_SIGNS = r"(\*+|\?|\[(?:!(?:\][^\]]*|[^\]]+)|\][^\]]*|[^\]!][^\]]*)\])"
 
 
 class Quoted(str):
@@ -52,7 +52,7 @@ class Quoted(str):
         """The text that whatever matches begins with; empty when it may begin with anything."""
         if self._make is starting:
             return self._text
-        return _SIGNS.split(self._text, maxsplit=1)[0] if self._make is globbing else ""
+        return re.split(_SIGNS, self._text, maxsplit=1)[0] if self._make is globbing else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Quoted, (str(self), self._make, self._text)
@@ -80,7 +80,7 @@ def globbing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     is literal.
     """
     # Literal texts, and between them signs.
-    pieces = _SIGNS.split(_text(text, place))
+    pieces = re.split(_SIGNS, _text(text, place))
     signs = pieces[1::2]
     made = [
         _sign(piece, place) if number % 2 else _escape(piece, place)
