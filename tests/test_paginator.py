@@ -316,7 +316,7 @@ def test_representations(db: str) -> None:
 
     assert "Paginator(Wyrm, per_page=5, orphans=0)" == repr(pages)
     assert "Paginator(Wyrm, per_page=5, orphans=0).aio" == repr(pages.aio)
-    assert "Page(1, [1, 2])" == repr(page)
+    assert "NumberedPage(1, [1, 2])" == repr(page)
     assert ([1], 2, 2) == (page[:1], len(page), page[1])
     with pytest.raises(ValueError, match="not in list"):
         page.offset(5)  # type: ignore[arg-type]

@@ -17,15 +17,12 @@ from .queries import Filter, to_filter
 if TYPE_CHECKING:
     from .frame import Frame
 
-__all__ = ["AwaitedPaginator", "InvalidPage", "Page", "Paginator"]
+__all__ = ["AwaitedPaginator", "InvalidPage", "NumberedPage", "Page", "Paginator"]
 
 F = TypeVar("F", bound="Frame")
 
-#: The name that users of MongoFrames know.
-InvalidPage = PageError
 
-
-class Page(Sequence[F]):
+class NumberedPage(Sequence[F]):
     """The frames of one page.
 
     Attributes:
@@ -68,7 +65,12 @@ class Page(Sequence[F]):
         return iter(self.items)
 
     def __repr__(self) -> str:
-        return f"Page({self.number}, {self.items!r})"
+        return f"NumberedPage({self.number}, {self.items!r})"
+
+
+# The names that users of MongoFrames know.
+InvalidPage = PageError
+Page = NumberedPage
 
 
 class Paginator(Generic[F]):
@@ -138,7 +140,7 @@ class Paginator(Generic[F]):
 
     # Pages
 
-    def page(self, number: int) -> Page[F]:
+    def page(self, number: int) -> NumberedPage[F]:
         """Return a page.
 
         Args:
@@ -149,18 +151,18 @@ class Paginator(Generic[F]):
         """
         return complete(self._page(blocking(), number))
 
-    def __getitem__(self, number: int) -> Page[F]:
+    def __getitem__(self, number: int) -> NumberedPage[F]:
         """Return a page; `paginator[1]` is the first one."""
         return self.page(number)
 
-    def __iter__(self) -> Iterator[Page[F]]:
+    def __iter__(self) -> Iterator[NumberedPage[F]]:
         number: int | None = 1
         while number is not None:
             page = self.page(number)
             yield page
             number = page.next
 
-    async def _page(self, port: Port, number: Any) -> Page[F]:
+    async def _page(self, port: Port, number: Any) -> NumberedPage[F]:
         name = self._frame_cls.__name__
         if type(number) is not int or number < 1:
             raise PageError(
@@ -177,7 +179,7 @@ class Paginator(Generic[F]):
                 "so many"
             )
         next = number + 1 if found > size + orphans else None
-        return Page(start, number, items, next, number - 1 if number > 1 else None)
+        return NumberedPage(start, number, items, next, number - 1 if number > 1 else None)
 
     # Counts
 
@@ -228,7 +230,7 @@ class AwaitedPaginator(Generic[F]):
     def __repr__(self) -> str:
         return f"{self._paginator!r}.aio"
 
-    async def page(self, number: int) -> Page[F]:
+    async def page(self, number: int) -> NumberedPage[F]:
         """Return a page; see `Paginator.page`."""
         return await self._paginator._page(awaited(), number)
 
@@ -236,7 +238,7 @@ class AwaitedPaginator(Generic[F]):
         """Count the items anew, and return how many there are."""
         return await self._paginator._counted(awaited())
 
-    async def __aiter__(self) -> AsyncIterator[Page[F]]:
+    async def __aiter__(self) -> AsyncIterator[NumberedPage[F]]:
         number: int | None = 1
         while number is not None:
             page = await self.page(number)
