@@ -33,6 +33,7 @@ from .errors import (
     QueryError,
     ReadOnly,
     Restricted,
+    SchemaError,
     SchemaVersionError,
     TransactionError,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "ReadOnly",
     "Ref",
     "Restricted",
+    "SchemaError",
     "SchemaVersionError",
     "StrLower",
     "StrUpper",

@@ -24,6 +24,7 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       BulkError(BulkWriteError)         a batch was written in part; says which frames
       ListenerError(RuntimeError)       a listener that cannot run where it was called
       PageError(LookupError)            a page or token that does not exist or fit
+      SchemaError(TypeError)            a value that does not fit its column
       HistoryLost(LookupError)          a change stream cannot go on where it was
 
 Other errors of the driver pass through unchanged.
@@ -59,6 +60,7 @@ __all__ = [
     "QueryError",
     "ReadOnly",
     "Restricted",
+    "SchemaError",
     "SchemaVersionError",
     "TransactionError",
 ]
@@ -152,6 +154,34 @@ class ListenerError(LoomError, RuntimeError):
 
 class PageError(LoomError, LookupError):
     """There is no such page, or a token does not fit the call that it was given to."""
+
+
+class SchemaError(LoomError, TypeError):
+    """A column has no type, or a value does not fit the type of its column.
+
+    Attributes:
+        column: its name, None when it is not about one.
+        id: the `_id` of the document that the value is in, None when it is not about a value.
+        expected: what the column takes, as text.
+        got: the value that does not fit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        column: str | None = None,
+        id: Any = None,
+        expected: str | None = None,
+        got: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.column = column
+        self.id = id
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.column, self.id, self.expected, self.got)
 
 
 class SchemaVersionError(LoomError, RuntimeError):

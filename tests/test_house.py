@@ -79,7 +79,7 @@ ORDER = """
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port loom.frames.deriving
-    loom.frames.upgrading
+    loom.frames.upgrading loom.frames.primaries
     loom.frames.stored_upgrades
     loom.frames.sent
     loom.frames.inserts loom.frames.requests
@@ -116,6 +116,7 @@ ORDER = """
     loom.demo_run
     loom.cli
     loom.__main__
+    loom.frames.arrow
 """
 #: Imports inside functions that are allowed: optional extras, and what stands above them.
 LATE = {("loom.connection", "loom.embedded")}
@@ -176,7 +177,8 @@ def imports(name: str) -> tuple[set[str], set[str]]:
 
 def part(name: str) -> str:
     """Return the line of ORDER's entry that a module belongs to: a folder counts as one."""
-    return "loom.frames.operations" if name.startswith("loom.frames.operations") else name
+    folders = ("loom.frames.operations", "loom.frames.arrow")
+    return next((folder for folder in folders if name.startswith(folder)), name)
 
 
 def ranks() -> dict[str, int]:
@@ -343,6 +345,8 @@ def test_docstrings_of_public_names(module: ModuleType) -> None:
 @pytest.mark.parametrize("name", [n for n in modules() if n != "loom.__main__"])
 def test_examples_in_docstrings_run(name: str) -> None:
     """Every `>>>` in the package runs and shows what it says."""
+    if name.startswith("loom.frames.arrow"):
+        pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
     module = importlib.import_module(name)
     found = doctest.testmod(
         module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL

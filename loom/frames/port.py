@@ -198,6 +198,21 @@ class Port(Joining):
         finally:
             await self.call(cursor.close)
 
+    async def watch(
+        self, cls: Any, pipeline: list[dict[str, Any]], options: Mapping[str, Any]
+    ) -> Any:
+        """Return a change stream of a class's collection, opened on the server."""
+        collection = self.collection(cls)
+        try:
+            return await self.call(collection.watch, pipeline, **self.options(cls, options))
+        except ENCODING_ERRORS as error:
+            place, codecs = f"{cls.__name__} filter", collection.codec_options
+            raise clearer(place, {"": pipeline}, codecs, error) from error
+
+    async def next_change(self, stream: Any) -> Any:
+        """Return what a change stream brings next, None if there is nothing soon enough."""
+        return await self.call(stream.try_next)
+
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
         if cls._kinds is not None:
