@@ -20,6 +20,7 @@ from .ids import id_keys
 from .loaded import is_nameable
 from .missing import Missing
 from .port import Documents, Port
+from .primaries import on_primary
 from .tracking import copied
 from .upgrading import upgraded, whole_documents
 
@@ -113,6 +114,13 @@ async def upgrade_stored(
 
     One that others change meanwhile is read again; it is never overwritten.
     """
+    with on_primary(port, cls):
+        return await _upgrade_stored(port, cls, documents, options)
+
+
+async def _upgrade_stored(
+    port: Port, cls: Any, documents: Documents, options: Mapping[str, Any]
+) -> Upgraded:
     codecs = port.collection(cls).codec_options
     done: list[Change] = []
     failed: list[tuple[Any, BaseException | str]] = []
@@ -184,9 +192,10 @@ async def brought_up(
     ids = [frame._document["_id"] for frame in frames]
     size = port.reference_chunk(cls)
     documents: Documents = []
-    for at in range(0, len(ids), size):
-        query = {"_id": {"$in": ids[at : at + size]}, **other_form(cls)}
-        documents += await port.find(cls, query, None, options)
+    with on_primary(port, cls):
+        for at in range(0, len(ids), size):
+            query = {"_id": {"$in": ids[at : at + size]}, **other_form(cls)}
+            documents += await port.find(cls, query, None, options)
     if not documents:
         return 0
     done = await _all_upgraded(port, cls, documents, options, place)
