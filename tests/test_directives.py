@@ -773,7 +773,7 @@ async def test_stages_of_a_class(call: Runtime) -> None:
         (lambda d: d.project("name").project("age"), QueryError, "one projection"),
         (lambda d: d.project({"name": 5}), ProjectionError, "Dragon.name"),
         (lambda d: d.group_by("bred"), FieldError, "got 'bred'; did you mean 'breed'"),
-        (lambda d: d.group_by("zzz"), FieldError, "in agg"),
+        (lambda d: d.group_by("zzz"), FieldError, "what is not declared goes into agg"),
         (lambda d: d.group_by("breed", "breed"), QueryError, "each name once"),
         (lambda d: d.group_by("lair", "lair.name"), QueryError, "each name once"),
         (lambda d: d.group_by("breed").acc(breed=SUM), QueryError, "each name once"),
@@ -1073,6 +1073,13 @@ def test_odd_names_of_collections() -> None:
         _collection = "odd-ones"
 
     assert "db['odd-ones'].find({})" == repr(Odd.filter())
+
+
+def test_long_lists_are_shown_in_part() -> None:
+    """Of thousands of ids the first ones are shown; all are sent."""
+    shown = repr(Dragon.filter(Q.age.is_in(range(5_000))).sample(1))
+
+    assert "{'age': {'$in': [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... 4,990 more]}}" in shown
 
 
 def test_what_is_shown_is_what_is_sent(db: str, commands: Commands) -> None:

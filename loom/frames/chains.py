@@ -254,7 +254,7 @@ class Chain(Frozen):
         if kinds is not None and (first == kinds.field or kinds.declares(self._cls, first)):
             return
         if first not in known:
-            hint = nearest(first, known) or "; use a field that is not declared in agg([...])"
+            hint = nearest(first, known) or "; what is not declared goes into agg([...])"
             raise FieldError(
                 f"{self._place(method)}: expected a declared field, got {first!r}{hint}"
             )

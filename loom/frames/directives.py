@@ -177,6 +177,14 @@ class Directive(Shown, Generic[R]):
         """
         return complete(operations.load_one(blocking(), self, into, required, options))
 
+    @overload
+    def load_latest(
+        self, field: str | Field | None = None, *, required: Literal[True], **options: Any
+    ) -> R: ...
+    @overload
+    def load_latest(
+        self, field: str | Field | None = None, *, required: bool = False, **options: Any
+    ) -> R | None: ...
     def load_latest(
         self, field: str | Field | None = None, *, required: bool = False, **options: Any
     ) -> R | None:
@@ -304,6 +312,14 @@ class AwaitedDirective(Shown, Generic[R]):
         """Return the first result, or None; see `Directive.load_one`."""
         return await operations.load_one(awaited(), self, into, required, options)
 
+    @overload
+    async def load_latest(
+        self, field: str | Field | None = None, *, required: Literal[True], **options: Any
+    ) -> R: ...
+    @overload
+    async def load_latest(
+        self, field: str | Field | None = None, *, required: bool = False, **options: Any
+    ) -> R | None: ...
     async def load_latest(
         self, field: str | Field | None = None, *, required: bool = False, **options: Any
     ) -> R | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import QueryError, nearest
 from .conditions import Expression, Field, check, to_filter
 from .sorts import to_sort
-from .values import Frozen, is_document, plain
+from .values import Frozen, all_scalars, is_document, plain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -103,7 +103,9 @@ def copied(value: Any) -> Any:
     """Return a copy of plain dicts and lists."""
     if isinstance(value, dict):
         return {key: copied(inner) for key, inner in value.items()}
-    return [*map(copied, value)] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [*value] if all_scalars(value) else [*map(copied, value)]
+    return value
 
 
 # What users write

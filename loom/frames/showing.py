@@ -22,7 +22,7 @@ def shown_find(
     >>> shown_find("users", {"age": {"$lt": 40}}, None, {"sort": [("age", -1)], "limit": 5}, ())
     "db.users.find({'age': {'$lt': 40}}).sort([('age', -1)]).limit(5)"
     """
-    given = repr(_masked(filter, "", [*private]))
+    given = repr(_brief(_masked(filter, "", [*private])))
     if projection:
         given += f", {projection!r}"
     calls = "".join(f".{name}({value!r})" for name, value in options.items())
@@ -41,15 +41,12 @@ def shown_aggregate(
     "db.users.aggregate([{'$match': {'code': <private>}}])"
     """
     paths = [*private]
-    shown = [
-        {
-            name: content
-            if name in ("$sort", "$project", "$unset")
-            else _masked(content, "", paths)
-            for name, content in stage.items()
-        }
-        for stage in stages
-    ]
+    shown = []
+    for stage in stages:
+        ((name, content),) = stage.items()
+        if name not in ("$sort", "$project", "$unset"):
+            content = _masked(content, "", paths)
+        shown.append({name: _brief(content)})
     more = "".join(f", {name}={value!r}" for name, value in options.items())
     return f"{_named(collection)}.aggregate({shown!r}{more})"
 
@@ -60,14 +57,28 @@ def _named(collection: str) -> str:
     return f"db.{collection}" if plain else f"db[{collection!r}]"
 
 
-class _Private:
-    """Stands for a private value."""
+class _Words:
+    """Stands for what is not shown."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def __repr__(self) -> str:
-        return "<private>"
+        return self.text
 
 
-_PRIVATE = _Private()
+_PRIVATE = _Words("<private>")
+
+
+def _brief(value: Any) -> Any:
+    """Return a value with the beginnings of long lists."""
+    if isinstance(value, Mapping):
+        return {key: _brief(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        if len(value) > 20:
+            return [*map(_brief, value[:10]), _Words(f"... {len(value) - 10:,} more")]
+        return [*map(_brief, value)]
+    return value
 
 
 def _masked(value: Any, place: str, private: list[str]) -> Any:
