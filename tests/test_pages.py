@@ -491,6 +491,30 @@ def test_conditions_have_no_comparison_across_types() -> None:
     assert len(before) == 2
 
 
+async def test_late_pages_examine_no_more(
+    call: Runtime, server: Server, commands: Commands
+) -> None:
+    """With an index of the sort and `_id`, a page reads its own documents, wherever it stands."""
+    if server.is_embedded:
+        pytest.skip("the embedded server reads the whole collection for an $or")
+    collection = Wyrm.get_collection()
+    collection.create_index([("name", 1), ("age", 1), ("_id", 1)])
+    put(*({"_id": n, "name": "x", "age": n // 4} for n in range(2_000)))
+    for sort, filter in (("age", Q.name == "x"), ("-age", Q.name == "x"), (None, None)):
+        token = None
+        examined = []
+        for _ in range(40):
+            commands.clear()
+            page = await call(Wyrm).page(filter, sort=sort, size=20, after=token)
+            token = page.next
+            (sent,) = finds(commands)
+            command = {key: sent[key] for key in ("find", "filter", "sort", "limit") if key in sent}
+            plan = collection.database.command("explain", command, verbosity="executionStats")
+            examined.append(plan["executionStats"]["totalDocsExamined"])
+
+        assert max(examined[1:]) <= 60
+
+
 # Lists
 
 

@@ -25,7 +25,7 @@ from .fetching import is_fetched
 from .paths import ancestors, is_ancestor
 from .sorts import Sort, to_sort
 
-__all__ = ["beyond", "key_of", "key_sort", "may_tie", "with_keys"]
+__all__ = ["Keys", "behind", "beyond", "key_of", "key_sort", "may_tie", "with_keys"]
 
 Keys = list[tuple[str, int]]
 
@@ -117,6 +117,27 @@ def _value(place: str, document: Mapping[str, Any], path: str) -> Any:
         f"_id={document.get('_id')!r}, which {why}; sort by another field, or leave such documents "
         "out by the filter"
     )
+
+
+def behind(
+    keys: Keys, values: Sequence[Any], codecs: CodecOptions[Any], *, inclusive: bool = False
+) -> dict[str, Any]:
+    """Return a filter for what comes after the given values; the arguments are those of `beyond`.
+
+    It says first, in one test, what no value of the first key can be. The alternatives say so, too,
+    but a server that reads one index from end to end begins at that value then.
+
+    >>> from bson.codec_options import DEFAULT_CODEC_OPTIONS
+    >>> behind([("age", -1)], [5], DEFAULT_CODEC_OPTIONS)["age"]
+    {'$not': {'$gt': 5}}
+    """
+    found: dict[str, Any] = {}
+    (path, direction), value = keys[0], values[0]
+    kind = type_of(value, codecs)
+    if kind not in _SINGLE and not (kind == _NUMBER and _is_nan(value)):
+        found[path] = {"$not": {"$lt" if direction > 0 else "$gt": value}}
+    found["$or"] = beyond(keys, values, codecs, inclusive=inclusive)
+    return found
 
 
 def beyond(

@@ -8,7 +8,7 @@ from typing import Any
 from ...connection import connection_of
 from ...encoding import ENCODING_ERRORS
 from ...errors import PageError, QueryError
-from ..keysets import Keys, beyond, key_of, key_sort, may_tie, with_keys
+from ..keysets import Keys, behind, key_of, key_sort, may_tie, with_keys
 from ..pages import Page
 from ..paths import remove
 from ..port import Port, clearer
@@ -156,10 +156,10 @@ def _behind(
     query: dict[str, Any], keys: Keys, position: Position, binding: Binding
 ) -> dict[str, Any]:
     """Return a filter for what comes after a position."""
-    alternatives = beyond(keys, position.values, binding.codecs, inclusive=position.inclusive)
-    if "$or" in query:
-        return {"$and": [query, {"$or": alternatives}]}
-    return {**query, "$or": alternatives}
+    rest = behind(keys, position.values, binding.codecs, inclusive=position.inclusive)
+    if query.keys() & rest.keys():
+        return {"$and": [query, rest]}
+    return {**query, **rest}
 
 
 def _is_collated(options: Options) -> bool:
