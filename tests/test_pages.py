@@ -71,6 +71,24 @@ class Guarded(Frame):
     age: int
 
 
+class Beast(Frame):
+    """Kinds of it share a collection, and older ones called their name otherwise."""
+
+    _kind_field = "kind"
+    _schema_version = 2
+
+    name: str
+    age: int
+
+    @staticmethod
+    def _upgrade(document: dict[str, Any], version: int) -> None:
+        document["name"] = document.pop("title")
+
+
+class Bat(Beast):
+    """One kind."""
+
+
 class Caseless(Frame):
     """Its names are found in any case."""
 
@@ -321,6 +339,24 @@ async def test_references(call: Runtime) -> None:
     assert (2, Wyrm({"_id": 1})) == (first[0]._id, first[0].friend)
     assert [1, 3] == [wyrm._id for wyrm in second]
     assert not second[1].friend
+
+
+async def test_kinds_and_older_documents(call: Runtime) -> None:
+    """A page holds frames of the kinds asked for, each of its own class and in today's form."""
+    put(
+        {"_id": 1, "kind": "Bat", "title": "Ann", "age": 3},
+        {"_id": 2, "kind": "Beast", "title": "Bob", "age": 2},
+        {"_id": 3, "kind": "Bat", "title": "Cem", "age": 1},
+        cls=Beast,
+    )
+    for projection in (None, ["name"], {"name": True, "_id": False}):
+        options: dict[str, Any] = {"sort": "age", "size": 1, "projection": projection}
+        first = await call(Beast).page(**options)
+        second = await call(Beast).page(after=first.next, **options)
+        bats = await call(Bat).page(after=(await call(Bat).page(**options)).next, **options)
+
+        assert [(Bat, "Cem"), (Beast, "Bob")] == [(type(p[0]), p[0].name) for p in (first, second)]
+        assert (["Ann"], None) == ([bat.name for bat in bats], bats.next)
 
 
 # The order of values

@@ -55,6 +55,20 @@ class Versioned(Frame):
     name: str
 
 
+class Renamed(Frame):
+    """Its older documents call the name otherwise."""
+
+    _collection = "Wyrm"
+    _schema_version = 2
+
+    name: str
+    age: int
+
+    @staticmethod
+    def _upgrade(document: dict[str, Any], version: int) -> None:
+        document["name"] = document.pop("title")
+
+
 class Card(SubFrame):
     """What is shown of a dragon."""
 
@@ -381,6 +395,20 @@ async def test_many_documents(call: Runtime) -> None:
     rows = await call(Wyrm).rows(None, "_id", "age", sort="_id")
 
     assert [(one["_id"], one.get("age")) for one in kept] == rows
+
+
+async def test_older_documents_are_upgraded(call: Runtime) -> None:
+    """Rows hold what frames would hold: the fields of a document in the form of its class."""
+    Wyrm.get_collection().insert_many([{"_id": 1, "title": "Burt", "age": 5}])
+    await call(Renamed).insert_many([Renamed(_id=2, name="Fred", age=7)])
+
+    assert [("Burt", 5), ("Fred", 7)] == await call(Renamed).rows(None, "name", "age", sort="age")
+    assert [Card(name="Burt"), Card(name="Fred")] == await call(Renamed).rows(
+        None, "name", row=Card, sort="_id"
+    )
+    assert [{"_id": 1, "name": "Burt"}] == await call(Renamed).rows(
+        Q.age == 5, "_id", "name", row=dict
+    )
 
 
 async def test_stored_types_stay(call: Runtime) -> None:
