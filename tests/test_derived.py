@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import random
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 import loom
 from loom import (
+    Conflict,
     DefinitionError,
     Frame,
     Gone,
@@ -19,13 +20,14 @@ from loom import (
     Q,
     QueryError,
     ReadOnly,
+    Ref,
     StrLower,
     SubFrame,
     TimeUpdated,
     muted,
 )
 from loom.errors import DeriveError, FieldError
-from loom.frames import derived
+from loom.frames import derived, history
 from loom.frames.derivations import derivations
 from loom.frames.derived import Rebuilt
 from loom.frames.deriving import derive
@@ -536,6 +538,109 @@ async def test_the_words_of_a_refusal(call: Runtime) -> None:
         "these"
     )
     check()
+
+
+# --- other behaviours
+
+
+async def test_references_that_are_released(call: Runtime) -> None:
+    """What a delete does to what refers takes along what is derived of the reference."""
+
+    class Author(Frame):
+        name: str
+
+    class Post(Frame):
+        _derived = {"is_signed": ("author", lambda author: True), "count": ("readers", len)}
+        author: Annotated[Author, Ref(on_delete="nullify")]
+        readers: Annotated[list[Author], Ref(on_delete="pull")]
+        is_signed: bool
+        count: int
+
+    ann, bob = await call(Author).insert_many([{"name": "Ann"}, {"name": "Bob"}])
+    post = Post(author=ann, readers=[ann, bob])
+    await call(post).insert()
+    assert (True, 2) == (post.is_signed, post.count)
+    await call(ann).delete()
+
+    document = stored(post)
+    assert ("is_signed" not in document, 1) == (True, document["count"])
+
+
+async def test_versions_and_conditions(call: Runtime) -> None:
+    """A conditional write carries them, and one that does not hold changes nothing."""
+
+    class Page(Frame):
+        _version = "_v"
+        _derived = {"upper": ("title", str.upper)}
+        title: str
+        upper: str
+
+    page = Page(title="a")
+    await call(page).insert()
+    other = await call(Page).by_id(page._id)
+    page.title = "b"
+    await call(page).update("title", where=Q.upper == "A")
+    assert {"title": "b", "upper": "B", "_v": 2}.items() <= stored(page).items()
+    other.title = "c"
+    with pytest.raises(Conflict):
+        await call(other).update("title")
+    assert "B" == stored(page)["upper"]
+    assert Rebuilt(1, 0, 0, page._id) == await rebuild(call, Page)
+    Page.get_collection().update_one({}, {"$set": {"upper": "?"}})
+    assert Rebuilt(1, 1, 0, page._id) == await rebuild(call, Page)
+    page.title = "d"
+    await call(page).update("title")  # a rebuild is no new version
+    assert "D" == stored(page)["upper"]
+
+
+async def test_the_change_log_sees_them(call: Runtime) -> None:
+    """A history of a class notes what was derived as well."""
+
+    class Note(Frame):
+        _derived = {"upper": ("title", str.upper)}
+        title: str
+        upper: str
+
+    tracking = history.track(Note)
+    note = Note(title="a")
+    await call(note).insert()
+    note.title = "b"
+    await call(note).update("title")
+    await call(Note).update_where(Q.title == "b", {"$set": {"title": "c"}})
+    tracking.stop()
+
+    entries = await call(history.ChangeLog).many(history.of(note))
+    assert [{"title", "upper"}] * 3 == [{c.path for c in entry.changes} for entry in entries]
+    assert {"title": "c", "upper": "C"}.items() <= stored(note).items()
+
+
+async def test_kinds(call: Runtime) -> None:
+    """Of several classes in one collection each has its own."""
+
+    class Shape(Frame):
+        _kind_field = "kind"
+        _derived = {"upper": ("name", str.upper)}
+        name: str
+        upper: str
+
+    class Circle(Shape):
+        _kind = "circle"
+        _derived = {"area": ("radius", lambda radius: 3 * radius**2)}
+        radius: int
+        area: int
+
+    await call(Shape).insert_many([Circle(name="a", radius=2), Shape(name="b")])
+    shapes = await call(Shape).many(sort="name")
+    assert [12, None] == [shape.get("area") for shape in shapes]
+    shapes[0].radius = 3
+    shapes[0].name = "c"
+    shapes[1].name = "d"
+    await call(Shape).update_many(shapes)
+    assert Rebuilt(2, 0, 0, shapes[1]._id) == await rebuild(call, Shape)
+    await call(Shape).update_where({}, {"$set": {"name": "e"}}, all=True)
+
+    found = {(d["upper"], d.get("area")) for d in Shape.get_collection().find()}
+    assert {("E", 27), ("E", None)} == found
 
 
 # --- functions
