@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.collation import Collation
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 import loom
 from loom import (
@@ -552,6 +552,41 @@ async def test_added_fields_replace_declared_ones(call: Runtime) -> None:
         await call(dragon).update("age")
 
 
+async def test_added_fields_and_projections_of_classes(call: Runtime) -> None:
+    """They come beside what a class fetches by itself, and not where it leaves them out."""
+
+    class Anything(Frame):
+        pass
+
+    class Few(Frame):
+        _collection = "Anything"
+        _default_projection = {"b": False, "c": False}
+
+        a: int
+        b: int
+        c: int
+
+    class Narrow(Frame):
+        _collection = "Anything"
+        _default_projection = {"lair": {"name": True}}
+
+        lair: dict
+
+    await call(Anything).insert_many([{"a": 1, "b": 2, "lair": {"name": "x", "gold": 1}}])
+    anything = await got(start(call, Anything).add_fields(x="$a").load_one())
+    few = await got(start(call, Few).add_fields({"x": "$a", "c": 5}).load_one())
+    narrow = await got(start(call, Narrow).add_fields(lair={"$literal": {"new": 1}}).load_one())
+    inside = await got(start(call, Narrow).add_fields({"lair.gold": {"$literal": 3}}).load_one())
+
+    assert (1, 1, 2) == (anything["x"], anything["a"], anything["b"])
+    assert {"a", "x", "lair", "_id"} == few._document.keys()
+    assert {"new": 1} == narrow.lair
+    assert {"name": "x", "gold": 3} == inside.lair
+    for frame in (anything, few, narrow, inside):
+        with pytest.raises(ProjectionError):
+            await call(frame).update()
+
+
 async def test_lookups_keep_frames(call: Runtime) -> None:
     """What a lookup adds is a list of dicts beside the fields."""
     item = Item(desc="cup")
@@ -958,6 +993,14 @@ async def test_kinds(call: Runtime, commands: Commands) -> None:
     assert "Cat" in repr(start(call, Cat))
     assert "Cat" in repr(start(call, Cat).sample(1))
     assert 2 == await got(start(call, Animal).group_by("kind", "lives").count())
+    commands.clear()
+    for directive in (start(call, Cat), start(call, Cat).sample(1)):
+        await got(directive.explain())
+        await got(directive.load_many())
+    explained = [b["explain"] for b in commands.bodies if "explain" in b]
+    sent = [b for b in commands.bodies if "explain" not in b]
+    assert explained[0]["filter"] == sent[0]["filter"]
+    assert explained[1]["pipeline"] == sent[1]["pipeline"]
 
 
 # User text
@@ -1115,6 +1158,32 @@ async def test_explaining(call: Runtime, commands: Commands) -> None:
         sent = commands.bodies[-1]
         for key in ("filter", "projection", "sort", "limit", "pipeline"):
             assert sent.get(key) == body["explain"].get(key)
+
+
+async def test_explaining_with_options(call: Runtime, commands: Commands) -> None:
+    """The options of the query are explained with it."""
+    await filled(call, 1)
+    commands.clear()
+    given: dict[str, Any] = {"collation": Collation("en"), "max_time_ms": 5000, "batch_size": 5}
+    for directive in (start(call, Dragon), start(call, Dragon).sample(1)):
+        await got(directive.explain(**given))
+    for body in commands.bodies:
+        assert "en" == body["explain"]["collation"]["locale"]
+        assert 5000 == body["explain"]["maxTimeMS"]
+    with pytest.raises(QueryError, match="expected limit as a step"):
+        await got(start(call, Dragon).explain(limit=1))
+
+
+async def test_errors_of_servers_pass(call: Runtime) -> None:
+    """What a server refuses comes as the driver's error, explained or executed."""
+    directive = start(call, Dragon).agg({"$noSuchStage": {}})
+    for execute in (directive.load_many, directive.load_one, directive.count):
+        with pytest.raises(OperationFailure):
+            await got(execute())
+    with pytest.raises(OperationFailure):
+        await got(start(call, Dragon).explain(hint="no_such_index"))
+    with pytest.raises(QueryError, match="verbosity: expected one of 'queryPlanner'"):
+        await got(start(call, Dragon).explain(verbosity="queryplanner"))
 
 
 async def test_explaining_what_cannot_be_stored(call: Runtime) -> None:

@@ -266,14 +266,21 @@ CALLS: list[tuple[str, Callable[[], AggregationStages], Any]] = [
     (
         "scoreFusion",
         lambda: S.score_fusion(
-            {"a": S.score(Q.age)}, normalization="sigmoid", combine={"$sum": ["$$a"]}
+            {"a": S.score(Q.age)},
+            normalization="sigmoid",
+            weights={"a": 2},
+            combine={"$sum": ["$$a"]},
         ),
         {
             "input": {
                 "pipelines": {"a": [{"$score": {"score": "$age"}}]},
                 "normalization": "sigmoid",
             },
-            "combination": {"method": "expression", "expression": {"$sum": ["$$a"]}},
+            "combination": {
+                "weights": {"a": 2},
+                "method": "expression",
+                "expression": {"$sum": ["$$a"]},
+            },
         },
     ),
     (
@@ -382,6 +389,7 @@ def test_every_step_is_a_new_value() -> None:
     assert [{"$match": {"age": {"$gt": 5}}}] == begin.to_list()
     assert [1, 2] == [one.to_list()[-1]["$limit"], other.to_list()[-1]["$limit"]]
     assert one != other
+    assert one != one.to_list()
     assert one == AggregationStages().match({"age": {"$gt": 5}}).limit(1)
     assert hash(one) == hash(AggregationStages(one.to_list()))
     with pytest.raises(AttributeError, match="frozen"):
@@ -417,6 +425,7 @@ def test_stages_without_a_method() -> None:
     assert [
         {"$newInMongo": {"at": "$lair.gold", "in": [{"$match": {"age": {"$gt": 5}}}]}}
     ] == stages.to_list()
+    assert [{"$newInMongo": [{"$limit": 1}]}] == S.stage({"$newInMongo": S.limit(1)}).to_list()
     assert [{"$sort": {"age": -1}}] == S.stage({"$sort": "-age"}).to_list()
 
 
@@ -519,6 +528,10 @@ def test_frames_stand_for_their_id() -> None:
         (lambda: S.bucket_auto("$a", 2, granularity="R7"), "expected one of 'R5'"),
         (lambda: S.count("a.b"), "without \\$ and dots"),
         (lambda: S.densify("a", step=1, unit="hours"), "did you mean 'hour'"),
+        (lambda: S.densify("a", step=1, bounds=[1]), "the lowest and highest"),
+        (lambda: S.group(None, _id=SUM), "the group's own"),
+        (lambda: S.add_fields(5), "expected a dict of expressions"),  # type: ignore[arg-type]
+        (lambda: S.lookup(Item, "a", as_="$b"), "name of a new field"),
         (lambda: S.densify("a", step=1, bounds="all"), "expected one of"),  # type: ignore[arg-type]
         (lambda: S.fill({"a": {"value": 0}}, partition_by="$b", partition_by_fields=["c"]), "both"),
         (lambda: S.facet(), "at least one pipeline"),

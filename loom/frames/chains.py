@@ -231,12 +231,7 @@ class Chain(Frozen):
 
     def added(self) -> list[str]:
         """Return the paths of what the steps add to whole documents."""
-        found: list[str] = []
-        for step in self._steps:
-            if not keeps(step):
-                break
-            found += added_by(step)
-        return found
+        return [path for step in self._steps for path in added_by(step)]
 
     # Checks
 
@@ -327,8 +322,6 @@ def _references(value: Any) -> Iterator[str]:
     """Yield the paths of the field references in an expression."""
     if isinstance(value, str) and value[:1] == "$" and value[1:2] != "$" and len(value) > 1:
         yield value[1:]
-    elif isinstance(value, Field):
-        yield str(value)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if key != "$literal":

@@ -15,7 +15,7 @@ from .paths import ancestors, is_ancestor
 from .pipelines import copied
 from .plans import Plan
 from .projections import plan_for
-from .steps import FIRST, Group, Step, keeps
+from .steps import Group, Step, keeps
 
 __all__ = ["Aggregate", "Find", "aggregate_of", "find_of"]
 
@@ -246,14 +246,7 @@ def _compile(
     for one in (first, *others, *(stage.get("$match") for stage in rest)):
         _check(chain, one)
     _collate(chain, [*whole[lead:], *rest], first, others, asked)
-    whole[:lead] = []
-    if first:
-        # What the class itself asks for stands behind a stage that has to be the first.
-        begins = [name for stage in (*whole, *rest)[:1] for name in stage]
-        if not begins or begins[0] not in FIRST:
-            whole.insert(0, {"$match": first})
-        elif whole:
-            whole.insert(1, {"$match": first})
+    whole[:lead] = [{"$match": first}] if first else []
 
 
 def _inner(stages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from ..commands import Aggregate, aggregate_of, find_of
 from ..document import wrap
 from ..explaining import brief
 from ..nodes import node_of
+from ..pipelines import one_of
 from ..plans import Child
 from ..port import Documents, Port, clearer
 from ..projections import plan_for
@@ -27,6 +28,7 @@ __all__ = ["explain", "load_count", "load_exists", "load_many", "load_one"]
 #: The names of options for `find`, and those that the aggregate command has for them.
 _NAMES = {"allow_disk_use": "allowDiskUse", "batch_size": "batchSize", "max_time_ms": "maxTimeMS"}
 _SHARED = ("collation", "comment", "hint", "let", "session")
+_VERBOSITIES = ("queryPlanner", "executionStats", "allPlansExecution")
 _OF_CHAIN = ("filter", "limit", "projection", "skip", "sort")
 
 
@@ -87,6 +89,7 @@ async def load_count(port: Port, chain: Chain, options: Options) -> int:
 async def explain(port: Port, chain: Chain, verbosity: str, full: bool, options: Options) -> Any:
     """Return what the server says of the command of a chain, in one line or all of it."""
     cls = chain._cls
+    one_of(verbosity, _VERBOSITIES, f"{cls.__name__}.explain verbosity")
     collection = port.collection(cls)
     command: dict[str, Any]
     sent: dict[str, Any]
