@@ -35,6 +35,7 @@ from .errors import (
     Restricted,
     SchemaError,
     SchemaVersionError,
+    TimeFrameError,
     TransactionError,
 )
 from .frames import Frame, Missing, Q, SubFrame, default, fld
@@ -81,6 +82,7 @@ __all__ = [
     "StrLower",
     "StrUpper",
     "SubFrame",
+    "TimeFrameError",
     "TimeInserted",
     "TimeUpdated",
     "TransactionError",

@@ -18,6 +18,7 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       IndexConflict(RuntimeError)       an index is stored otherwise than declared
       SchemaVersionError(RuntimeError)  a document whose form this program cannot write
       ReadOnly(PermissionError)         a write while writing is switched off
+      TimeFrameError(ValueError)        what is no time frame, or a datetime whose zone nobody said
       TransactionError(RuntimeError)    a transaction that cannot be used where it is
       Restricted(ValueError)            a delete that references to the document forbid
       MissingExtra(ImportError)         names the pip command
@@ -62,6 +63,7 @@ __all__ = [
     "Restricted",
     "SchemaError",
     "SchemaVersionError",
+    "TimeFrameError",
     "TransactionError",
 ]
 
@@ -207,6 +209,10 @@ class HistoryLost(LoomError, LookupError):
 
 class ReadOnly(LoomError, PermissionError):
     """A write was called for while writing is switched off; nothing was sent."""
+
+
+class TimeFrameError(LoomError, ValueError):
+    """What is no time frame, or a datetime of which nobody said the zone."""
 
 
 class TransactionError(LoomError, RuntimeError):

@@ -38,6 +38,7 @@ TREE = {
     "SchemaError": TypeError,
     "SchemaVersionError": RuntimeError,
     "Restricted": ValueError,
+    "TimeFrameError": ValueError,
     "TransactionError": RuntimeError,
 }
 

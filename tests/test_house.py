@@ -103,6 +103,11 @@ ORDER = """
     loom.frames.frame
     loom.frames.ledger
     loom.frames.history
+    loom.frames.time.resolution loom.frames.time.zones
+    loom.frames.time.timeframe
+    loom.frames.time.calendar_frames
+    loom.frames.time.year_frames
+    loom.frames.time
     loom.frames
     loom.running_transactions
     loom.transactions
