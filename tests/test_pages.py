@@ -29,7 +29,7 @@ from loom import (
     SubFrame,
 )
 from loom.frames.index import Index
-from loom.frames.keysets import beyond, key_of, key_sort, with_keys
+from loom.frames.keysets import beyond, key_of, key_sort, may_tie, with_keys
 from loom.frames.pages import Page
 
 from .conftest import Commands, Runtime, Server
@@ -606,6 +606,30 @@ async def test_ids_that_a_collation_makes_equal(call: Runtime) -> None:
 
     assert 2 == len(await call(Wyrm).page(sort="name", size=2, collation=collation))
     assert [["A"], ["a"], ["b"]] == await walked(call(Wyrm).page, size=1)
+
+
+@pytest.mark.parametrize(
+    ("collation", "equal", "different"),
+    [
+        ({"strength": 1}, ["a", "A", "á"], ["b", "a-", "ab"]),
+        ({"strength": 2}, ["a", "A"], ["á", "b", "01"]),
+        ({"strength": 2, "caseLevel": True}, ["a"], ["A"]),
+        ({}, ["\u00e1", "a\u0301"], ["a", "\u00c1"]),
+        ({"alternate": "shifted"}, ["a-b", "ab", "a b"], ["AB", "b"]),
+        ({"numericOrdering": True}, ["a01", "a1", "a001"], ["a10", "a"]),
+        ({"strength": 2}, [{"x": "a"}, {"x": "A"}], [{"x": "b"}, {"y": "a"}, 5]),
+    ],
+)
+def test_what_a_collation_may_make_equal(
+    collation: dict[str, Any], equal: list[Any], different: list[Any]
+) -> None:
+    """Text is compared no more exactly than by the collation, and no less without need."""
+    given = {"locale": "en", **collation}
+
+    assert all(may_tie([1, equal[0]], [1, other], given) for other in equal)
+    assert not any(may_tie([1, equal[0]], [1, other], given) for other in different)
+    assert not any(may_tie([1, equal[0]], [2, other], given) for other in equal)
+    assert not may_tie(["a"], ["A"], {"locale": "simple"})
 
 
 # Tokens

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bson import Decimal128, MaxKey, MinKey
@@ -198,19 +198,36 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def may_tie(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Tell whether a collation may make the keys of two documents equal, their ids included."""
-    return list(map(_folded, one)) == list(map(_folded, other))
+def may_tie(one: Sequence[Any], other: Sequence[Any], collation: Mapping[str, Any]) -> bool:
+    """Tell whether a collation may make the keys of two documents equal, their ids included.
+
+    >>> may_tie(["x", "ann"], ["x", "Ann"], {"locale": "en", "strength": 2})
+    True
+    """
+    if collation.get("locale") == "simple":
+        return False
+    return all(
+        _seen(mine, collation) == _seen(theirs, collation)
+        for mine, theirs in zip(one, other, strict=True)
+    )
 
 
-def _folded(value: Any) -> Any:
-    """Return a value with its text as the most indifferent of all collations sees it."""
-    if isinstance(value, str):
-        letters = unicodedata.normalize("NFKD", value.casefold())
-        return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(filter(str.isalnum, letters)))
+def _seen(value: Any, collation: Mapping[str, Any]) -> Any:
+    """Return a value with its text as a collation sees it, or with less."""
     if isinstance(value, Mapping):
-        return [(key, _folded(inner)) for key, inner in value.items()]
-    return value
+        return [(key, _seen(inner, collation)) for key, inner in value.items()]
+    if not isinstance(value, str):
+        return value
+    strength = collation.get("strength", 3)
+    letters = unicodedata.normalize("NFD" if strength > 2 else "NFKD", value)
+    if strength < 3 and not collation.get("caseLevel"):
+        letters = unicodedata.normalize("NFKD", letters.casefold())
+    ignored = ["Cc", "Cf"] + ["Mn"] * (strength < 2)
+    kept: Iterable[str] = (one for one in letters if unicodedata.category(one) not in ignored)
+    if collation.get("alternate") == "shifted":
+        kept = filter(str.isalnum, kept)
+    text = "".join(kept)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text) if collation.get("numericOrdering") else text
 
 
 # What is fetched

@@ -162,7 +162,7 @@ def read_token(binding: Binding, token: Any, name: str) -> Position:
             )
     try:
         values = [*bson.decode(content[_VALUES:], binding.codecs).values()]
-    except (BSONError, ValueError):
+    except (BSONError, ValueError, OverflowError, RecursionError):
         values = []
     if len(values) != binding.size or any(isinstance(value, (list, Regex)) for value in values):
         raise PageError(f"{place}, got one whose values are none of a page; {_AGAIN}")

@@ -59,7 +59,8 @@ async def page(
 
     values = [key_of(place, document, keys) for document in found]
     is_more = len(found) > size
-    if is_more and _is_collated(options) and may_tie(values[size - 1], values[size]):
+    collation = getattr(options.get("collation"), "document", options.get("collation"))
+    if is_more and collation and may_tie(values[size - 1], values[size], collation):
         raise PageError(
             f"{place}: expected documents that the collation tells apart, got _id="
             f"{found[size - 1]['_id']!r} and _id={found[size]['_id']!r}, which are equal to it "
@@ -160,9 +161,3 @@ def _behind(
     if query.keys() & rest.keys():
         return {"$and": [query, rest]}
     return {**query, **rest}
-
-
-def _is_collated(options: Options) -> bool:
-    collation = options.get("collation")
-    given = getattr(collation, "document", collation)
-    return given is not None and given.get("locale") != "simple"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import QueryError
+from ..conditions import Field
 from ..plans import Plan
 from ..port import Documents, Port
 from ..projections import plan_for
@@ -23,6 +24,11 @@ async def rows(
         raise QueryError(
             f"{cls.__name__}.rows: expected the names of fields, got projection=; rows hold the "
             "fields that are named after the filter"
+        )
+    if isinstance(filter, (str, Field)):
+        raise QueryError(
+            f"{cls.__name__}.rows: expected a filter before the fields, got {filter!r}; for all "
+            f"documents write {cls.__name__}.rows(None, {str(filter)!r})"
         )
     names = field_names(cls, fields)
     make = maker_of(cls, names, row)
