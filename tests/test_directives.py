@@ -990,6 +990,12 @@ async def test_kinds(call: Runtime, commands: Commands) -> None:
     assert [Animal, Cat] == [type(one) for one in found]
     assert ["b"] == names(await got(start(call, Cat).sample(5).load_many()))
     assert 1 == await got(start(call, Cat).group_by("name").count())
+    cat = await got(
+        start(call, Animal).add_fields(many={"$gt": ["$lives", 5]}).sort("-name").load_one()
+    )
+    assert (Cat, True) == (type(cat), cat["many"])
+    with pytest.raises(ProjectionError):
+        await call(cat).update()
     assert "Cat" in repr(start(call, Cat))
     assert "Cat" in repr(start(call, Cat).sample(1))
     assert 2 == await got(start(call, Animal).group_by("kind", "lives").count())
@@ -1001,6 +1007,40 @@ async def test_kinds(call: Runtime, commands: Commands) -> None:
     sent = [b for b in commands.bodies if "explain" not in b]
     assert explained[0]["filter"] == sent[0]["filter"]
     assert explained[1]["pipeline"] == sent[1]["pipeline"]
+
+
+class Tent(Frame):
+    """Has documents of an older form, in which the name was a title."""
+
+    _schema_version = 1
+
+    name: str
+    width: int
+    walls: dict
+
+    @classmethod
+    def _upgrade(cls, document: dict[str, Any], version: int) -> None:
+        if "title" in document:
+            document["name"] = document.pop("title")
+
+
+async def test_older_documents(call: Runtime) -> None:
+    """Frames of an aggregate are upgraded as others are, and keep what was added."""
+    Tent.get_collection().insert_many(
+        [{"title": "a", "width": 1, "walls": {"n": 4}}, {"title": "b", "width": 2}]
+    )
+    one = start(call, Tent).sort("-width").limit(5).filter(Q.width == 1)
+    (tent,) = await got(one.load_many())
+    added = await got(
+        one.add_fields({"double": {"$multiply": [Q.width, 2]}, "walls.m": 3}).load_one()
+    )
+
+    assert ("a", 1) == (tent.name, tent.width)
+    assert ("a", 1, 2, {"n": 4, "m": 3}) == (added.name, added.width, added["double"], added.walls)
+    with pytest.raises(ProjectionError):
+        await call(added).update("walls")
+    with pytest.raises(ProjectionError, match="names fields beside what is added"):
+        await got(start(call, Tent).project({"width": False}).add_fields(x=1).load_many())
 
 
 # User text

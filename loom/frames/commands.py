@@ -10,7 +10,7 @@ from ..errors import ProjectionError, QueryError
 from .chains import Chain
 from .collations import add_collation, collation_for
 from .conditions import GROUPS, tests_value
-from .fetching import is_fetched, partial
+from .fetching import fetches_the_rest, is_fetched, partial
 from .paths import ancestors, is_ancestor
 from .pipelines import copied
 from .plans import Plan
@@ -107,10 +107,13 @@ def aggregate_of(
     stages = [*whole, *rest]
     if first_only:
         stages.append({"$limit": 1})
-    plan = _plan_of(chain) if chain.is_whole() and not last else None
-    if plan is not None and plan.driver and not any(s.name == "project" for s in chain._steps):
-        stages.append({"$project": _of_aggregate(chain, plan.driver)})
-    return Aggregate([*stages, *last], asked, plan)
+    if last or not chain.is_whole():
+        return Aggregate([*stages, *last], asked, None)
+    plan, added = _plan_of(chain), chain.added()
+    driver = _with_added(plan.driver, added)
+    if driver and not any(step.name == "project" for step in chain._steps):
+        stages.append({"$project": _of_aggregate(chain, driver)})
+    return Aggregate(stages, asked, _with_computed(plan, added))
 
 
 # Stages
@@ -179,15 +182,30 @@ def _of_aggregate(chain: Chain, driver: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan_of(chain: Chain) -> Plan:
-    """Return the plan that makes frames, in which what was added is computed: never written."""
     projections = [step.content for step in chain._steps if step.name == "project"]
-    plan = plan_for(chain._cls, projections[0] if projections else None)
-    added = chain.added()
+    return plan_for(chain._cls, projections[0] if projections else None)
+
+
+def _with_computed(plan: Plan, added: list[str]) -> Plan:
+    """Return a plan in which what the steps added is computed: kept, and never written."""
     if not added:
         return plan
     computed = {path: f"${path}" for path in added}
+    driver = _with_added(plan.driver, added)
+    if driver is not None and not fetches_the_rest(driver):
+        # An upgrade takes what is computed as it was fetched.
+        roots = {path.partition(".")[0] for path in added}
+        fetched = {path: path.partition(".")[0] for path in driver}
+        driver = {path: driver[path] for path, root in fetched.items() if root not in roots} | {
+            root: f"${root}" for root in roots & {*fetched.values()}
+        }
+    elif driver is not None and plan.upgrades:
+        raise ProjectionError(
+            f"{plan.frame_class.__name__}: expected a projection that names fields beside what is "
+            "added, because older documents are upgraded, got one that leaves some out; name them"
+        )
     made = copy(plan)
-    made.driver = _with_added(plan.driver, added)
+    made.driver = driver
     others = {
         path: value
         for path, value in (plan.driver or {}).items()
@@ -195,6 +213,7 @@ def _plan_of(chain: Chain) -> Plan:
     }
     made.partial, made.computed = partial({**others, **computed})
     made.is_plain = False
+    made.kinds = {cls: _with_computed(inner, added) for cls, inner in plan.kinds.items()}
     # What a pickled frame is told again that it was loaded with.
     made.projection = {**plan.projection, **computed} if plan.has_keys else computed
     return made

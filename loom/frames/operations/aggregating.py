@@ -44,7 +44,7 @@ async def load_many(port: Port, chain: Chain, into: Any, options: Options) -> li
     limits = [step.content for step in chain._steps if step.name == "$limit"]
     with port.pause(min(limits) if limits else None):
         documents = await port.aggregate(cls, command.stages, command.options)
-        return await _made(port, chain, command, into, documents)
+        return await _made(port, command, into, documents)
 
 
 async def load_one(port: Port, chain: Chain, into: Any, required: bool, options: Options) -> Any:
@@ -57,8 +57,9 @@ async def load_one(port: Port, chain: Chain, into: Any, required: bool, options:
         return await one(port, cls, found.filter, found.projection, required, asked)
     command = _aggregate(port, chain, options, first_only=True)
     documents = await port.aggregate(cls, command.stages, command.options)
-    if documents:
-        return (await _made(port, chain, command, into, documents))[0]
+    # None is left when it was deleted while it was fetched whole to be upgraded.
+    for result in await _made(port, command, into, documents):
+        return result
     if required:
         raise NotFound(f"{cls.__name__}: expected a result of {chain!r}, found none")
     return None
@@ -183,9 +184,7 @@ def _aggregate(
 # Results
 
 
-async def _made(
-    port: Port, chain: Chain, command: Aggregate, into: Any, documents: Documents
-) -> list[Any]:
+async def _made(port: Port, command: Aggregate, into: Any, documents: Documents) -> list[Any]:
     if command.plan is not None:
         return await build(port, command.plan, documents, command.options)
     if into is None:
