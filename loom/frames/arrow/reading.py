@@ -1,0 +1,321 @@
+"""Reading columns: batch by batch, in bounded memory, over the driver's own cursors."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from pymongo.errors import OperationFailure, PyMongoError
+
+from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
+from ...errors import QueryError
+from ..operations.reading import Options, _asked, compiled_filter
+from ..port import Port
+from ..progress import Progress
+from .columns import Column
+from .exact import Document, OnMismatch, Policy, decoded, exact_column
+from .fast import Doubt, Fast
+from .progress import tally_for
+from .raw import take_bytes
+from .schema import columns_for
+from .types import contains, is_object_id, replaced
+
+pc: Any = pyarrow.compute  # made when it is imported
+
+__all__ = ["BATCH_ROWS", "MISMATCHES", "Ids", "OnMismatch", "Reading", "driver_of"]
+
+Ids = Literal["extension", "binary", "hex"]
+
+#: How many documents the server is asked for at a time.
+BATCH_ROWS = 10_000
+#: The column that holds, with `on_mismatch="string"`, what does not fit; also the key under which
+#: the metadata of a table say how many there were.
+MISMATCHES = "_mismatches"
+_TEXTS = pa.map_(pa.string(), pa.string())
+#: How long the server may count for the progress, in milliseconds.
+_COUNTING = 5_000
+
+
+class Reading:
+    """One call: what is asked for, and what was found on the way.
+
+    Args:
+        port: blocking or awaited.
+        cls: the class.
+        filter: as for `many`.
+        projection: see `columns_for`.
+        schema: see `columns_for`.
+        pipeline: stages of an aggregation, None to find documents.
+        on_mismatch: what is done with a value that does not fit its column.
+        ids: how ObjectIds are given.
+        batch_rows: how many rows a batch has at most.
+        progress: as for `each`.
+        options: for PyMongo's `find`, or `aggregate`.
+
+    Raises:
+        QueryError: one of them is none.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        cls: Any,
+        filter: Any,
+        projection: Any,
+        schema: Any,
+        pipeline: Any,
+        on_mismatch: OnMismatch,
+        ids: Ids,
+        batch_rows: int,
+        progress: Progress,
+        options: Options,
+    ) -> None:
+        place = f"loom.frames.arrow, {getattr(cls, '__name__', cls)}"
+        if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
+            raise QueryError(f"loom.frames.arrow: expected a Frame class, got {cls!r}")
+        _check(place, "on_mismatch", on_mismatch, ("raise", "null", "string"))
+        _check(place, "ids", ids, ("extension", "binary", "hex"))
+        if not isinstance(batch_rows, int) or isinstance(batch_rows, bool) or batch_rows < 1:
+            raise QueryError(f"{place}: expected batch_rows of at least 1, got {batch_rows!r}")
+        self._port = port = port.bound()
+        self._cls: Any = cls
+        self.columns = columns_for(cls, projection, schema)
+        self._ids: Ids = ids
+        self._on_mismatch = on_mismatch
+        self._fast = Fast(self.columns)
+        self._fast_columns = {column.name for column in self._fast.columns}
+        self._is_changed = {
+            column.name for column in self.columns if given_type(column.type, ids) != column.type
+        }
+        fields = [(c.name, given_type(c.type, ids)) for c in self.columns]
+        if on_mismatch == "string":
+            if self.columns.find(MISMATCHES) is not None:
+                raise QueryError(f"{place}: expected no column {MISMATCHES!r}, got one")
+            fields.append((MISMATCHES, _TEXTS))
+        #: the schema of what is given
+        self.schema = pa.schema(fields)
+        self._policy = Policy(cls.__name__, on_mismatch, Counter())
+        self._tally = tally_for(progress, cls.__name__)
+        self._filter: dict[str, Any] = {}
+        self._stages: list[dict[str, Any]] | None = None
+        self._options: Options
+        if pipeline is None:
+            self._filter = compiled_filter(port, cls, filter)
+            self._options = {"batch_size": batch_rows, **_asked(cls, self._filter, options)}
+        else:
+            if schema is None or filter is not None:
+                raise QueryError(
+                    f"{place}: expected a schema and no filter beside a pipeline, got "
+                    f"{'no schema' if schema is None else f'the filter {filter!r}'}; what comes "
+                    "out of a pipeline has no annotations, and a filter is its $match"
+                )
+            self._stages = _stages(port, cls, pipeline, place)
+            self._options = {"batchSize": batch_rows, **options}
+        self._collection = port.collection(cls)
+
+    @property
+    def mismatches(self) -> dict[str, int]:
+        """By column, in how many rows a value did not fit, so far; columns without are absent."""
+        return dict(self._policy.counts)
+
+    async def _cursor(self) -> Any:
+        cls, kinds = self._cls, self._cls._kinds
+        options = self._port.options(cls, self._options)
+        wanted = driver_of([*self.columns])
+        if self._stages is None:
+            query = self._filter if kinds is None else kinds.narrowed(cls, self._filter)
+            return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
+        stages: Any = self._stages if kinds is None else kinds.narrowed_stages(cls, self._stages)
+        aggregate = self._collection.aggregate_raw_batches
+        call = self._port.call
+        try:
+            return take_bytes(await call(aggregate, [*stages, {"$project": wanted}], **options))
+        except PyMongoError as error:
+            self._port.failed(options, error)
+            raise
+
+    async def batches(self) -> AsyncGenerator[Any, None]:
+        """Yield record batches, one for each reply; the cursor is closed at the end.
+
+        Raises:
+            SchemaError: a value does not fit, and the call is to raise.
+        """
+        tally = self._tally
+        try:
+            if tally is not None:
+                tally.total = await self._total()
+            stream = self._port.batches(await self._cursor(), 1)
+            try:
+                async for parts in stream:
+                    raw: Any = parts.pop()
+                    batch = self._made(raw)
+                    del raw
+                    if tally is not None:
+                        tally.add(batch.num_rows)
+                    yield batch
+                    del batch  # before the next one comes
+            finally:
+                await stream.aclose()
+        except ENCODING_ERRORS as error:
+            codecs, place = self._collection.codec_options, self._cls.__name__
+            if self._stages is None:
+                raise unencodable(f"{place} filter", self._filter, codecs, error) from error
+            raise unencodable(place, {"pipeline": self._stages}, codecs, error) from error
+        finally:
+            if tally is not None:
+                tally.close()
+
+    async def table(self) -> Any:
+        """Return all as one table, which says in its metadata what did not fit."""
+        found = [batch async for batch in self.batches()]
+        table = pa.Table.from_batches(found, self.schema)
+        if self.mismatches:
+            said = {f"loom.{MISMATCHES[1:]}": json.dumps(self.mismatches)}
+            table = table.replace_schema_metadata(said)
+        return table
+
+    def _made(self, batch: bytes) -> Any:
+        table = None
+        if self._fast_columns:
+            with suppress(Doubt):  # in which column, the exact look finds
+                table = self._fast.decode(batch)
+        documents: list[Document] | None = None
+        texts: dict[int, Document] = {}
+        arrays = []
+        for column in self.columns:
+            array = None
+            if table is not None and column.name in self._fast_columns:
+                with suppress(Doubt):
+                    array = self._fast.column(column, table, batch)
+            if array is None:
+                if documents is None:
+                    documents = decoded(batch)
+                array = exact_column(column, documents, self._policy, texts)
+            arrays.append(
+                given_array(array, self._ids) if column.name in self._is_changed else array
+            )
+        if self._on_mismatch == "string":
+            rows = len(arrays[0])
+            arrays.append(
+                pa.array([[*texts[r].items()] if r in texts else None for r in range(rows)], _TEXTS)
+                if texts
+                else pa.nulls(rows, _TEXTS)
+            )
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    async def _total(self) -> int | None:
+        """Return how many rows there will be, None when the server does not say soon enough."""
+        options, port, cls = self._options, self._port, self._cls
+        session = port.session(cls, options)
+        if self._stages is not None or (session is not None and session.in_transaction):
+            return None  # in a transaction an error would end it
+        shared = ("session", "comment", "collation", "hint", "skip", "limit")
+        counting = {name: options[name] for name in shared if options.get(name)}
+        counting["maxTimeMS"] = _COUNTING
+        try:
+            return await port.count(cls, self._filter, counting)
+        except OperationFailure:
+            return None
+
+
+def _stages(port: Port, cls: Any, pipeline: Any, place: str) -> list[dict[str, Any]]:
+    """Return a pipeline of one's own, with its conditions as the driver takes them."""
+    stages = [copied(stage) for stage in pipeline]
+    for stage in stages:
+        if len(stage) != 1 or stage.keys() & {"$out", "$merge"}:
+            raise QueryError(
+                f"{place}: expected stages that give documents, got {stage!r}; write with "
+                f"{cls.__name__}.get_collection().aggregate(...)"
+            )
+    if stages and "$match" in stages[0]:
+        # Documents of the class as they are stored: later ones may be others.
+        stages[0] = {"$match": compiled_filter(port, cls, stages[0]["$match"])}
+    naive = port.naive(cls)
+    if naive != "utc":
+        settle_datetimes({"stages": stages}, naive, f"{cls.__name__} pipeline")
+    return stages
+
+
+def copied(value: Any) -> Any:
+    """Return a stage whose dicts and lists are new ones."""
+    if isinstance(value, Mapping):
+        return {key: copied(inner) for key, inner in value.items()}
+    return [*map(copied, value)] if isinstance(value, list) else value
+
+
+def _check(place: str, name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise QueryError(
+            f"{place}: expected {name} of {', '.join(map(repr, known))}, got {value!r}"
+        )
+
+
+def driver_of(columns: list[Column]) -> dict[str, bool]:
+    """Return the projection that fetches some columns, and the `_id`, which errors name.
+
+    >>> driver_of([Column("gold", None, "lair.gold"), Column("name", None, "name")])
+    {'_id': True, 'lair.gold': True, 'name': True}
+    """
+    paths = {column.path for column in columns}
+    wanted = {"_id": True}
+    for column in columns:
+        parts = column.path.split(".")
+        # The server refuses a path beside one that it begins with.
+        if (
+            not any(".".join(parts[:i]) in paths for i in range(1, len(parts)))
+            and parts[0] != "_id"
+        ):
+            wanted[column.path] = True
+    return wanted
+
+
+# Ids
+
+
+def given_type(type: Any, ids: Ids) -> Any:
+    """Return a type as it is given, with ObjectIds as they were asked for."""
+    if ids == "extension" or not contains(type, is_object_id):
+        return type
+    instead = pa.string() if ids == "hex" else pa.binary(12)
+    return replaced(type, lambda t: instead if is_object_id(t) else t)
+
+
+def given_array(array: Any, ids: Ids) -> Any:
+    """Return values as they are given, with ObjectIds as they were asked for."""
+    if is_object_id(array.type):
+        return _hex(array.storage) if ids == "hex" else array.storage
+    wanted = given_type(array.type, ids)
+    if wanted == array.type:
+        return array
+    mask = array.is_null() if array.null_count else None
+    if pa.types.is_list(array.type):
+        inner = given_array(array.values, ids)
+        return pa.ListArray.from_arrays(array.offsets, inner, mask=mask)
+    if pa.types.is_struct(array.type):
+        inner = [given_array(array.field(i), ids) for i in range(array.type.num_fields)]
+        return pa.StructArray.from_arrays(inner, fields=[*wanted], mask=mask)
+    items = given_array(array.items, ids)
+    return pa.MapArray.from_arrays(array.offsets, array.keys, items, mask=mask)
+
+
+def _hex(array: Any) -> Any:
+    """Return ids as text of 24 digits."""
+    rows = len(array)
+    raw = np.frombuffer(array.buffers()[1] or b"", np.uint8, rows * 12, array.offset * 12)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    text = np.empty((rows * 12, 2), np.uint8)
+    text[:, 0] = digits[raw >> 4]
+    text[:, 1] = digits[raw & 15]
+    fixed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(24), rows, [None, pa.py_buffer(text.tobytes())]
+    )
+    found = fixed.cast(pa.binary()).cast(pa.string())
+    if array.null_count:
+        return pc.if_else(array.is_valid(), found, pa.scalar(None, pa.string()))
+    return found
