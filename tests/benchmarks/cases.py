@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import reading, writing
+from . import reading, streaming, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -17,12 +17,14 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "mapped": reading.many_mapped,
     "rows": reading.rows,
     "dereferencing": reading.dereferencing,
+    "each": streaming.each,
     "single": reading.single,
     "inserts": writing.inserts,
     "updates": writing.updates,
     "events": writing.events,
     "fields": reading.fields,
     "memory": reading.memory,
+    "memory-each": streaming.memory_of_each,
     "awaited": reading.awaited,
     "import": reading.importing,
 }

@@ -18,6 +18,7 @@ __all__ = [
     "MAKERS",
     "MEDIUM_FIELDS",
     "PARENTS",
+    "PERIODS",
     "SMALL_FIELDS",
     "id_of",
 ]
@@ -28,7 +29,7 @@ CHILDREN = 5 * PARENTS
 HOMES = 500
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
-_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5}
+_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5, "riders": 6}
 
 
 def id_of(kind: str, number: int) -> ObjectId:
@@ -101,6 +102,17 @@ def _home(number: int) -> dict[str, Any]:
     return {"_id": id_of("homes", number), "name": f"Valley {number}", "altitude": number}
 
 
+def _rider(number: int) -> dict[str, Any]:
+    first = 3 * number
+    return {
+        "_id": id_of("riders", number),
+        "name": f"Rider {number}",
+        "age": number % 90,
+        "mount": id_of("children", first % CHILDREN),
+        "mounts": [id_of("children", (first + i) % CHILDREN) for i in (1, 2)],
+    }
+
+
 #: By collection: how one document is made of its number.
 MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "small": _small,
@@ -108,7 +120,11 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "parents": _parent,
     "children": _child,
     "homes": _home,
+    "riders": _rider,
 }
+
+#: Kinds of which the server makes so many documents and sends them again and again.
+PERIODS = {"riders": 10_000}
 
 SMALL_FIELDS = frozenset(_small(0)) - {"_id"}
 MEDIUM_FIELDS = frozenset(_medium(0)) - {"_id"}

@@ -34,6 +34,9 @@ EXPECTED = (
     "reading a missing field",
     "writing a field",
     "memory of a small frame",
+    "memory of each() with references",
+    "each(), 6 fields",
+    "awaited each(), medium",
     "awaited many()",
     "import loom",
 )
