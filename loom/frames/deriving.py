@@ -12,14 +12,14 @@ from typing import Any
 from bson import ObjectId, decode
 
 from ..encoding import ENCODING_ERRORS, encode
-from ..errors import DeriveError, ProjectionError, QueryError
+from ..errors import DeriveError, QueryError
 from .changes import Removed, Snapshot
 from .derivations import Derivation, derivations, overlap
 from .events import running
 from .ids import id_keys
 from .marked import marked
 from .normalising import normalise_changes
-from .paths import MISSING, is_ancestor, lookup, lookup_all, remove
+from .paths import MISSING, is_ancestor, lookup, lookup_all, without_descendants
 from .signals import assigning
 from .tracking import loaded_of
 from .updates import paths_in
@@ -58,8 +58,8 @@ def derive(
         session: of the call.
 
     Returns:
-        None, or what is to be awaited, when a source is not in a frame that was loaded without it:
-        it is read from the server.
+        None, or what is to be awaited, when a field has sources that are not written: these are
+        read from the server, because those in the frame may be old.
 
     Raises:
         DeriveError: a function raised.
@@ -114,79 +114,94 @@ class _Work:
 
     def __init__(self, frame: Any, paths: set[str] | None, removed: Sequence[str]) -> None:
         self.frame = frame
-        #: what is written, None for everything
-        self.paths = paths
-        #: what is removed of it, and still in the frame
+        self.cls = cls = type(frame)
         self.removed = removed
+        self.is_insert = paths is None
         self.touched: list[Derivation] = []
         known = {*paths} if paths is not None else set()
-        for derivation in derivations(type(frame)):
-            field = derivation.field
-            is_named = any(overlap(field, path) for path in known)
+        for derivation in derivations(cls):
+            is_named = any(overlap(derivation.field, path) for path in known)
             if paths is None or is_named or derivation.is_touched(known):
                 self.touched.append(derivation)
-                known.add(field)
-        made = {derivation.field for derivation in self.touched}
-        #: the sources that are not in the frame
+                known.add(derivation.field)
+        self.made = {derivation.field for derivation in self.touched}
+        sources = {source for derivation in self.touched for source in derivation.sources}
+        written = {p for p in paths or () if any(overlap(p, source) for source in sources)}
+        #: the paths that are written in lists, member by member
+        self.inside = {path for path in written if _leads_through_list(frame._document, path)}
+        #: what is written, by path
+        self.written = dict(self._written(written - self.inside))
+        #: the sources whose values are to be read from the server
         self.lacking = {
             source
-            for derivation in self.touched
-            for source in derivation.sources
-            if paths is not None
-            and source.partition(".")[0] not in made
-            and self._is_lacking(source, paths)
+            for source in sources
+            if paths is not None and source not in self.made and self._is_lacking(source)
         }
 
-    def _is_lacking(self, source: str, paths: set[str]) -> bool:
-        """Tell whether the value of a source is to be read from the server."""
-        if any(path == source or is_ancestor(path, source) for path in self.removed):
-            return False
+    def _written(self, paths: set[str]) -> Iterable[tuple[str, Any]]:
         document = self.frame._document
         loaded = loaded_of(self.frame)
-        partial: list[str] = []
-        if loaded is not None:
-            partial = [p for p in loaded.parts if loaded.is_partial(p, lookup(document, p))]
-        if any(part == source or is_ancestor(source, part) for part in partial):
-            if any(overlap(source, path) for path in paths):
-                raise ProjectionError(
-                    f"{type(self.frame).__name__}.{source}: expected a value that was fetched "
-                    "whole, because another field is derived of it, got a part of it by its "
-                    "projection; reload the frame first"
-                )
-            return True
-        if lookup(document, source) is not MISSING or lookup_all(document, source):
+        for path in without_descendants(sorted(paths)):
+            value = lookup(document, path)
+            if any(path == removed or is_ancestor(removed, path) for removed in self.removed):
+                yield path, MISSING
+            elif loaded is None or value is MISSING:
+                yield path, value
+            else:  # what was fetched in part is written in part
+                yield from loaded.written(document, path, f"{self.cls.__name__}.update", seen=True)
+
+    def _is_lacking(self, source: str) -> bool:
+        if self._above(source) is not None or any(overlap(source, path) for path in self.inside):
             return False
-        above = [path for path in paths if path == source or is_ancestor(path, source)]
-        return not any(path not in partial for path in above)
+        if self.cls._version is None or any(is_ancestor(source, path) for path in self.written):
+            return True  # others may have changed it since the frame was loaded
+        document = self.frame._document
+        loaded = loaded_of(self.frame)
+        if loaded is not None:
+            for part in loaded.parts:
+                if overlap(source, part) and loaded.is_partial(part, lookup(document, part)):
+                    return True
+        return source_of(document, source) is None
+
+    def _above(self, source: str) -> str | None:
+        """Return the path that is written, and that of a source or above it."""
+        paths = (path for path in self.written if path == source or is_ancestor(path, source))
+        return next(paths, None)
 
     def finish(self, stored: Mapping[str, Any]) -> None:
         """Make the derived fields.
 
         Args:
-            stored: the document on the server, with the sources that the frame lacks.
+            stored: the document on the server, with the sources that are read from there.
         """
-        cls = type(self.frame)
         for derivation in self.touched:
             values = [self._value(source, stored) for source in derivation.sources]
-            value = made(cls, derivation, values)
+            value = made(self.cls, derivation, values)
             field = derivation.field
             if value is not None and any(overlap(field, path) for path in self.removed):
                 raise QueryError(
-                    f"{cls.__name__}.unset: expected other fields than {field!r}, which is derived "
-                    f"of {derivation.shown}; unset these"
+                    f"{self.cls.__name__}.unset: expected other fields than {field!r}, which is "
+                    f"derived of {derivation.shown}; unset these"
                 )
             self._assign(field, value)
 
     def _value(self, source: str, stored: Mapping[str, Any]) -> Any:
-        document = stored if source in self.lacking else self.frame._document
-        if any(path == source or is_ancestor(path, source) for path in self.removed):
-            return None
-        value = source_of(document, source)
-        below = [path for path in self.removed if is_ancestor(source, path)]
-        if below:
-            value = plain(value, source)
-            for path in below:
-                remove({"": value}, f".{path[len(source) + 1 :]}")
+        if source in self.made:
+            return self.frame._document.get(source)
+        above = self._above(source)
+        if above is not None:
+            value = self.written[above]
+            rest = source[len(above) + 1 :]
+            if value is MISSING:
+                return None
+            return source_of(value, rest) if rest else value
+        if source not in self.lacking:
+            return source_of(self.frame._document, source)
+        value = source_of(stored, source)
+        for path, inner in self.written.items():
+            if is_ancestor(source, path):
+                value = {} if value is None else value
+                _put(value, path[len(source) + 1 :].split("."), inner)
         return value
 
     def _assign(self, field: str, value: Any) -> None:
@@ -195,13 +210,48 @@ class _Work:
             document.pop(field, None)
         else:
             document[field] = value
-        snapshot = None if self.paths is None else Snapshot.before_listeners(self.frame)
+        snapshot = None if self.is_insert else Snapshot.before_listeners(self.frame)
         if snapshot is not None:
             snapshot.force(field)
 
 
+def _leads_through_list(document: Any, path: str) -> bool:
+    """Tell a path that leads into each document of a list."""
+    names = path.split(".")
+    value = document
+    for name in names:
+        value = getattr(value, "_document", value)
+        if isinstance(value, (list, tuple)) and not name.isdigit():
+            return True
+        value = lookup(value, name)
+    return False
+
+
+def _put(holder: Any, names: list[str], value: Any) -> None:
+    """Put a value at a path of what was read from the server, or remove what is there."""
+    name, *rest = names
+    if isinstance(holder, list):
+        if not name.isdigit() or int(name) >= len(holder):
+            return
+        if not rest:
+            holder[int(name)] = None if value is MISSING else value
+            return
+        inner = holder[int(name)]
+    elif isinstance(holder, dict):
+        if not rest:
+            if value is MISSING:
+                holder.pop(name, None)
+            else:
+                holder[name] = value
+            return
+        inner = holder.setdefault(name, {})
+    else:
+        return
+    _put(inner, rest, value)
+
+
 async def _with_stored(cls: Any, works: list[_Work], session: Any) -> None:
-    """Read what frames lack, then make their derived fields."""
+    """Read the sources that are not written, then make the derived fields."""
     current = running()
     assert current is not None  # it is called as a listener only
     port = current.port
