@@ -93,6 +93,8 @@ ORDER = """
     loom.frames.integrity
     loom.frames.transitions
     loom.frames.recounting loom.frames.derived
+    loom.frames.migrating loom.frames.expectations
+    loom.frames.drifting
     loom.frames.counting
     loom.frames.counters
     loom.frames.bulk loom.frames.paginator

@@ -708,3 +708,61 @@ async def test_a_field_of_the_kind_may_be_declared(call: Runtime) -> None:
     await call(Car(_id=2, type="Car")).insert()
 
     assert ["Car", "Car"] == [car.type for car in await call(Car).many()]
+
+
+async def test_what_refers_to_kinds_comes_in_one_query(call: Runtime, commands: Commands) -> None:
+    """`$from` in a projection of the parent, and to a child: one query, of its kinds only."""
+
+    class Park(Frame):
+        name: str
+
+    class Being(Frame):
+        _kind_field = "type"
+
+        park: Park
+
+    class Hare(Being):
+        pass
+
+    class Fox(Being):
+        den: Den
+
+    class Note(Frame):
+        about: Being
+
+    await call(Park(_id=1, name="a")).insert()
+    await call(Being).insert_many(
+        [Hare(_id=1, park=1), Fox(_id=2, park=1, den=Den(depth=1)), Hare(_id=3, park=1)]
+    )
+    await call(Note).insert_many([Note(_id=n, about=n) for n in (1, 2)])
+    projection = {"notes": {"$from": Note, "$on": "about"}}
+    commands.clear()
+    beings = sorted(await call(Being).many(projection=projection))
+    found = commands.names
+    hares = {"hares": {"$from": Hare, "$on": "park"}, "all": {"$from": Being, "$on": "park"}}
+    park = await call(Park).one(projection=hares)
+    limited = await call(Park).one(
+        projection={"all": {"$from": Hare, "$on": "park", "$limit": 5, "$sort": "_id"}}
+    )
+
+    assert ["find", "find"] == found
+    assert [Hare, Fox, Hare] == [type(being) for being in beings]
+    assert [[1], [2], []] == [[note._id for note in being["notes"]] for being in beings]
+    assert [1, 3] == sorted(being._id for being in park["hares"])
+    assert [Hare, Fox, Hare] == [type(being) for being in sorted(park["all"])]
+    assert [1, 3] == [being._id for being in limited["all"]]
+
+
+async def test_chains_and_pages_of_kinds(call: Runtime) -> None:
+    """What is asked step by step, or page by page, is of the class's kinds too."""
+    await stored(call)
+
+    page = await call(Dog).page(sort="_id", size=1)
+    taken = await call(Dog).take({"_id": 3}, {"$set": {"name": "x"}})
+
+    assert [Dog] == [type(frame) for frame in page]
+    assert taken is None
+    if not call.is_async:
+        assert [Dog, Puppy] == kinds_of(Dog.filter({}).load_many())
+        assert [Puppy] == kinds_of(Dog.agg([{"$match": {"barks": 9}}]).load_many())
+        assert 2 == Dog.agg([{"$match": {}}]).count()

@@ -696,3 +696,30 @@ def test_load_and_save_loses_nothing(db: str, documents: list[dict[str, Any]]) -
         frame.age = 77
         frame.save()
     assert [{**document, "age": 77} for document in expected] == stored()
+
+
+async def test_what_refers_is_upgraded_too(call: Runtime) -> None:
+    """`$from` gives frames of today's form, in their order, with a limit or without."""
+
+    class Cave(Frame):
+        name: str
+
+    class Bat(Frame):
+        _schema_version = 1
+
+        cave: Cave
+        age: int
+
+        @staticmethod
+        def _upgrade(document: dict[str, Any], version: int) -> None:
+            document["age"] = document.pop("years", 0)
+
+    await call(Cave(_id=1, name="a")).insert()
+    store(Bat, [{"_id": n, "cave": 1, "years": n} for n in (1, 2, 3)])
+
+    reverse = {"$from": Bat, "$on": "cave", "$sort": "-_id"}
+    cave = await call(Cave).one(projection={"bats": reverse})
+    first = await call(Cave).one(projection={"bats": {**reverse, "$limit": 2}})
+
+    assert [3, 2, 1] == [bat.age for bat in cave["bats"]]
+    assert [3, 2] == [bat.age for bat in first["bats"]]

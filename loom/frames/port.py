@@ -90,19 +90,14 @@ class Port(Joining):
         connection = self.within(connection_of, cls)
         return REFERENCE_CHUNK if connection is None else connection.reference_chunk
 
-    def narrowed(self, cls: Any, filter: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a filter that finds documents of a class only, where several share a collection."""
-        return filter if cls._kinds is None else cls._kinds.narrowed(cls, filter)
-
     # Reading
 
     def cursor(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> Any:
         """Return a cursor over all documents that match, for `batches`."""
-        if cls._kinds is not None:
-            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
+        filter = self.narrowed(cls, filter)
         return collection.find(filter, projection, **self.options(cls, options))
 
     async def find_one(
@@ -215,8 +210,7 @@ class Port(Joining):
 
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
-        if cls._kinds is not None:
-            filter = cls._kinds.narrowed(cls, filter)
+        filter = self.narrowed(cls, filter)
         from .places import refuse_near  # when something is counted
 
         refuse_near(f"{cls.__name__}.count", filter)

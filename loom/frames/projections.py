@@ -170,6 +170,7 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     plan.is_plain &= not plan.upgrades
     for one in classes[1:]:
         inner = plan.kinds[one] = plan_for(one, plan.projection, key)
+        inner.reverses = plan.reverses  # the same, and so one query for all
         plan.made_of |= inner.made_of
         plan.has_keys |= inner.has_keys
         plan.is_plain &= inner.is_plain

@@ -120,7 +120,14 @@ async def brought(
         whole = await whole_documents(port, cls, [documents[at]["_id"] for at in old], options)
     result: list[Document | None] = [*documents]
     for at, found in zip(old, whole, strict=True):
-        result[at] = None if found is None else _seen(plan, documents[at], found)
+        if found is None:
+            result[at] = None
+            continue
+        shown = _seen(plan, documents[at], found)
+        if shown is not documents[at]:  # in its place: others know the dict that was fetched
+            shown = dict(shown)
+            documents[at].clear()
+            documents[at].update(shown)
     return [document for document in result if document is not None]
 
 
