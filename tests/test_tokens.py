@@ -91,6 +91,15 @@ async def test_any_change_of_a_token_is_found(call: Runtime, cls: type[Frame]) -
         assert "begin again" in str(caught.value) or "set page_secret" in str(caught.value)
 
 
+@pytest.mark.parametrize("cls", [Wyrm, Guarded])
+async def test_a_token_that_was_cut(call: Runtime, cls: type[Frame]) -> None:
+    """A token that lacks its end is said to."""
+    token = await tokens(call, cls)
+    for end in range(len(token)):
+        with pytest.raises(PageError, match="got one that was cut"):
+            await call(cls).page(Q.name == "a", sort="age", after=token[:end])
+
+
 async def test_foreign_tokens(call: Runtime) -> None:
     """A token of another class, filter, sort or collation is refused, and which it is is said."""
     token = await tokens(call)
