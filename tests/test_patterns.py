@@ -134,7 +134,19 @@ def test_a_value_compared_is_a_value(text: str) -> None:
     """A dict of operators from outside is a value to every comparison."""
     for value in ({"$ne": text}, {"$regex": text}, {"$gt": ""}, {"$where": text}):
         assert (Q.name == value).to_dict() == {"name": {"$eq": value}}
+        assert (Q.name != value).to_dict() == {"name": {"$ne": value}}
+        assert (Q.name > value).to_dict() == {"name": {"$gt": value}}
+        assert (Q.name >= value).to_dict() == {"name": {"$gte": value}}
+        assert (Q.name < value).to_dict() == {"name": {"$lt": value}}
+        assert (Q.name <= value).to_dict() == {"name": {"$lte": value}}
+        assert Q.name.between(value, text).to_dict() == {"name": {"$gte": value, "$lt": text}}
         assert Q.name.is_in([value]).to_dict() == {"name": {"$in": [value]}}
+        assert Q.name.not_in([value]).to_dict() == {"name": {"$nin": [value]}}
+        assert Q.name.all([value]).to_dict() == {"name": {"$all": [value]}}
+        assert Q.name.elem_match(Q == value).to_dict() == {"name": {"$elemMatch": {"$eq": value}}}
+        for method in (Q.name.size, Q.name.type, Q.name.exists, Q.name.near):
+            with pytest.raises(QueryError, match=r"^Q\.name(\.\w+)?: expected "):
+                method(value)  # type: ignore[operator]
         for method in (Q.name.startswith, Q.name.contains, Q.name.glob, Q.name.matches):
             with pytest.raises(QueryError, match=r"^Q\.name\.\w+: expected "):
                 method(value)  # type: ignore[arg-type]

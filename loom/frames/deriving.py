@@ -66,12 +66,16 @@ def derive(
         QueryError: a change whose outcome for a derived field is known only to the server.
         ProjectionError: a source was fetched only in part.
     """
+    if event == "insert":
+        for frame in frames:
+            _fill(frame)
+        return None
     for change in changes:
         _change(sender, change)
     works = []
     for frame in frames:
-        paths = None if event == "insert" else _written(frame, fields, is_change=bool(changes))
-        if paths is None or paths:
+        paths = _written(frame, fields, is_change=bool(changes))
+        if paths:
             removed = fields if isinstance(fields, Removed) else ()
             works.append(_Work(frame, paths, removed))
     lacking = []
@@ -100,6 +104,19 @@ assigning.append((derive, assigned))
 # Frames
 
 
+def _fill(frame: Any) -> None:
+    """Make the derived fields of a new frame."""
+    cls = type(frame)
+    document = frame._document
+    for derivation in derivations(cls):
+        values = [source_of(document, source) for source in derivation.sources]
+        value = made(cls, derivation, values)
+        if value is None:
+            document.pop(derivation.field, None)
+        else:
+            document[derivation.field] = value
+
+
 def _written(frame: Any, fields: Sequence[str], *, is_change: bool) -> set[str]:
     """Return the paths of a frame that an update writes, beside those of its update document."""
     snapshot = Snapshot.before_listeners(frame)
@@ -112,30 +129,27 @@ def _written(frame: Any, fields: Sequence[str], *, is_change: bool) -> set[str]:
 class _Work:
     """A frame about to be written, and its derived fields that are to be made anew."""
 
-    def __init__(self, frame: Any, paths: set[str] | None, removed: Sequence[str]) -> None:
+    def __init__(self, frame: Any, paths: set[str], removed: Sequence[str]) -> None:
         self.frame = frame
         self.cls = cls = type(frame)
         self.removed = removed
-        self.is_insert = paths is None
         self.touched: list[Derivation] = []
-        known = {*paths} if paths is not None else set()
+        known = {*paths}
         for derivation in derivations(cls):
             is_named = any(overlap(derivation.field, path) for path in known)
-            if paths is None or is_named or derivation.is_touched(known):
+            if is_named or derivation.is_touched(known):
                 self.touched.append(derivation)
                 known.add(derivation.field)
         self.made = {derivation.field for derivation in self.touched}
         sources = {source for derivation in self.touched for source in derivation.sources}
-        written = {p for p in paths or () if any(overlap(p, source) for source in sources)}
+        written = {p for p in paths if any(overlap(p, source) for source in sources)}
         #: the paths that are written in lists, member by member
         self.inside = {path for path in written if _leads_through_list(frame._document, path)}
         #: what is written, by path
         self.written = dict(self._written(written - self.inside))
         #: the sources whose values are to be read from the server
         self.lacking = {
-            source
-            for source in sources
-            if paths is not None and source not in self.made and self._is_lacking(source)
+            source for source in sources if source not in self.made and self._is_lacking(source)
         }
 
     def _written(self, paths: set[str]) -> Iterable[tuple[str, Any]]:
@@ -210,7 +224,7 @@ class _Work:
             document.pop(field, None)
         else:
             document[field] = value
-        snapshot = None if self.is_insert else Snapshot.before_listeners(self.frame)
+        snapshot = Snapshot.before_listeners(self.frame)
         if snapshot is not None:
             snapshot.force(field)
 
@@ -275,6 +289,8 @@ async def _with_stored(cls: Any, works: list[_Work], session: Any) -> None:
 
 def source_of(document: Mapping[str, Any], source: str) -> Any:
     """Return the value of a source: None when it is absent, a list where a list is on the way."""
+    if "." not in source and type(document) is dict:
+        return document.get(source)
     value = lookup(document, source)
     if value is MISSING:
         return lookup_all(document, source) or None
@@ -292,8 +308,8 @@ def made(cls: Any, derivation: Derivation, values: Sequence[Any]) -> Any:
     Raises:
         DeriveError: the function raised.
     """
-    stored = [_as_stored(cls, value) for value in values]
-    if all(value is None for value in stored):
+    stored = [v if type(v) in _STORED else _as_stored(cls, v) for v in values]
+    if stored.count(None) == len(stored):
         return None
     field, sources, function = derivation
     try:
@@ -306,8 +322,8 @@ def made(cls: Any, derivation: Derivation, values: Sequence[Any]) -> Any:
             f"{cls.__name__}.{field}: expected {name}() to return a value for {given}, got "
             f"{type(error).__name__}: {error}"
         ) from error
-    if value is None:
-        return None
+    if value is None or field not in marked(cls).texts:
+        return value
     assigned: dict[str, Any] = normalise_changes(cls, {"$set": {field: value}})["$set"]
     return assigned[field]
 
@@ -319,8 +335,6 @@ def _brief(value: Any) -> str:
 
 def _as_stored(cls: Any, value: Any) -> Any:
     """Return a value as it is read back once it is stored: functions see always the same."""
-    if type(value) in _STORED:
-        return value
     current = running()
     value = plain(value, "")
     if current is None:
