@@ -979,6 +979,13 @@ async def test_collations(call: Runtime, commands: Commands) -> None:
     with pytest.raises(QueryError, match="note"):
         await got(start(call, Reader, wanted).limit(1).filter(Q.note == "x").load_many())
     assert "collation" not in repr(start(call, Reader, Q.age > 1).group_by("note"))
+    assert "collation" not in repr(start(call, Reader).group_by("email").sort("email"))
+    assert "collation" in repr(start(call, Reader).sort("email").sample(1))
+    assert "collation" in repr(start(call, Reader, wanted).unwind("note").limit(1))
+    with pytest.raises(QueryError, match=r"got \$match, which would ignore case"):
+        await got(start(call, Reader, wanted).unwind("note").filter(Q.note == "x").load_many())
+    with pytest.raises(QueryError, match="or an order that ignores case"):
+        await got(start(call, Reader).sort("email").limit(5).group_by("note").load_many())
 
 
 async def test_kinds(call: Runtime, commands: Commands) -> None:

@@ -24,8 +24,10 @@ Compile = Callable[[Any], dict[str, Any]]
 
 #: What a find does, in its order.
 _ORDER = {"$match": 0, "$sort": 0, "$skip": 1, "$limit": 2}
-#: Stages beside which a collation decides nothing else.
-_UNCOLLATED = frozenset(("$match", "$sort", "$skip", "$limit", "$sample", "$project", "$geoNear"))
+#: Stages that compare no text.
+_INDIFFERENT = frozenset(("$count", "$limit", "$sample", "$skip", "$unset", "$unwind"))
+#: Those of whole documents: what filters compare is known, and orders are as in a find.
+_ORDERED = _INDIFFERENT | {"$geoNear", "$match", "$project", "$sort"}
 #: Conditions that also put documents in order, which only a find does.
 _NEAR = frozenset(("$near", "$nearSphere"))
 
@@ -264,7 +266,12 @@ def _compile(
                 others.append(holder[name])
     for one in (first, *others, *(stage.get("$match") for stage in rest)):
         _check(chain, one)
-    _collate(chain, [*whole[lead:], *rest], first, others, asked)
+    if "collation" not in asked:
+        found = _collation(chain, whole[lead:], first, others)
+        if found is not None:
+            _check_collated(chain, whole[lead:], _ORDERED, found)
+            _check_collated(chain, rest, _INDIFFERENT, found)
+            asked["collation"] = found
     whole[:lead] = [{"$match": first}] if first else []
 
 
@@ -302,30 +309,31 @@ def _refuse(chain: Chain, operator: str, hint: str) -> NoReturn:
     )
 
 
-def _collate(
+def _collation(
     chain: Chain,
     stages: list[dict[str, Any]],
     first: dict[str, Any],
     others: list[dict[str, Any]],
-    asked: dict[str, Any],
-) -> None:
-    if "collation" in asked:
-        return
+) -> dict[str, Any] | None:
+    """Return the collation that filters and the order of whole documents carry by themselves."""
     sort = next((list(stage["$sort"].items()) for stage in stages if "$sort" in stage), None)
     if others:
-        found = collation_for(chain._cls, _joined([first, *others]), sort)
-    else:
-        carried: dict[str, Any] = {} if sort is None else {"sort": sort}
-        add_collation(chain._cls, first, carried)
-        found = carried.get("collation")
-    if found is None:
-        return
+        return collation_for(chain._cls, _joined([first, *others]), sort)
+    carried: dict[str, Any] = {} if sort is None else {"sort": sort}
+    add_collation(chain._cls, first, carried)
+    return carried.get("collation")
+
+
+def _check_collated(
+    chain: Chain, stages: list[dict[str, Any]], known: frozenset[str], collation: dict[str, Any]
+) -> None:
+    """Refuse a collation that would decide more than the filters and the order."""
     for stage in stages:
         (name,) = stage
-        if name not in _UNCOLLATED:
+        if name not in known:
             raise QueryError(
-                f"{chain._cls.__name__}: expected nothing behind a filter that ignores case that "
-                f"compares text itself, got {name}, which would ignore case, too; pass "
-                f"collation={found!r} to ignore it there, too, or collation=None to compare exactly"
+                f"{chain._cls.__name__}: expected no stage that compares text itself behind a "
+                f"filter or an order that ignores case, got {name}, which would ignore case, too; "
+                f"pass collation={collation!r} to ignore it there, too, or collation=None to "
+                "compare exactly"
             )
-    asked["collation"] = found
