@@ -12,7 +12,7 @@ import zoneinfo
 from bisect import bisect_right
 from collections import defaultdict
 from datetime import date, datetime, timedelta, timezone
-from functools import lru_cache, cache
+from functools import cache
 from importlib import resources
 from itertools import pairwise
 

@@ -20,6 +20,7 @@ from .year_frames import (
 from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 
 if TYPE_CHECKING:
+    from .insight import PdfValue, Regression, Spread, Trending
     from .zones import (
         ALASKA_TIMEZONE,
         CENTRAL_TIMEZONE,
@@ -44,11 +45,15 @@ __all__ = [
     "DailyFrame",
     "HourlyFrame",
     "MonthlyFrame",
+    "PdfValue",
     "QuarterlyFrame",
+    "Regression",
     "Resolution",
+    "Spread",
     "TimeFrame",
     "TimeFrameResolution",
     "TimeZone",
+    "Trending",
     "WeeklyFrame",
     "YearlyFrame",
     "align_to_human_timeframe",
@@ -56,7 +61,9 @@ __all__ = [
 ]
 
 #: Names that are imported when they are first asked for, and their modules.
-_LATER = dict.fromkeys(NAMED, "zones")
+_LATER = dict.fromkeys(NAMED, "zones") | dict.fromkeys(
+    ("PdfValue", "Regression", "Spread", "Trending"), "insight"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,8 @@ class CalendarFrame(TimeFrame):
         place = f"{cls.__name__}.range"
         zone = None if tzone is None else zone_of(tzone, place)
         first, last = instant(start, zone, place), instant(end, zone, place)
-        return cls._walk(cls(first, zone, **options), last)
+        frame = cls(first, zone, **options)
+        return cls._walk(frame, last) if first < last else iter(())
 
     @classmethod
     def _walk(cls, frame: Self, end: datetime) -> Iterator[Self]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -212,8 +213,12 @@ class TimeFrame(Frozen):
         >>> DailyFrame.parse("2024-03-10").filter("created").to_dict()["created"]["$lt"]
         datetime.datetime(2024, 3, 11, 0, 0, tzinfo=datetime.timezone.utc)
         """
-        low, high = _rounded_up(self._start, _MILLISECOND), _rounded_up(self._end, _MILLISECOND)
-        return (field if isinstance(field, Path) else Path(field)).between(low, high)
+        path = field if isinstance(field, Path) else Path(field)
+        low = _rounded_up(self._start, _MILLISECOND)
+        try:
+            return path.between(low, _rounded_up(self._end, _MILLISECOND))
+        except OverflowError:  # it ends within the last millisecond of Python's calendar
+            return path >= low
 
     def object_ids(self, field: str | Path = "_id") -> Condition:
         """Return the condition for ObjectIds that were made in this frame.
@@ -226,10 +231,7 @@ class TimeFrame(Frozen):
         ObjectId('659200800000000000000000')
         """
         path = field if isinstance(field, Path) else Path(field)
-        low, high = (
-            max((_rounded_up(end, _SECOND) - _EPOCH) // _SECOND, 0)
-            for end in (self._start, self._end)
-        )
+        low, high = (max(-((_EPOCH - end) // _SECOND), 0) for end in (self._start, self._end))
         if low >= _LAST_ID:
             return path > ObjectId(b"\xff" * 12)
         if high >= _LAST_ID:
@@ -379,5 +381,6 @@ def _clock(moment: datetime) -> str:
 
 def _offset_or_name(zone: TimeZone) -> TimeZone:
     if isinstance(zone, str) and zone[:1] in ("+", "-"):
-        return datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo or zone
+        with suppress(ValueError):
+            return datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo or zone
     return zone

@@ -83,7 +83,7 @@ def __getattr__(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=2048)
-def _zone_of(given: TimeZone) -> ZoneInfo | timezone | None:
+def _known(given: str | ZoneInfo | timezone) -> ZoneInfo | timezone | None:
     if isinstance(given, str):
         if given == "UTC":
             return UTC
@@ -96,9 +96,13 @@ def _zone_of(given: TimeZone) -> ZoneInfo | timezone | None:
         key: str | None = given.key
         return UTC if key == "UTC" else given if key else None
     offset = given.utcoffset(None)
-    if offset is None:
-        return None
     return timezone(offset) if offset else UTC
+
+
+def _fixed(given: tzinfo) -> timezone | None:
+    """Return a fixed offset of another library, such as that of PyMongo, as one of Python."""
+    offset = given.utcoffset(None)
+    return None if offset is None else timezone(offset) if offset else UTC
 
 
 def zone_of(given: Any, place: str) -> ZoneInfo | timezone:
@@ -110,10 +114,13 @@ def zone_of(given: Any, place: str) -> ZoneInfo | timezone:
     >>> zone_of("America/New_York", "zone")
     zoneinfo.ZoneInfo(key='America/New_York')
     """
-    if isinstance(given, (str, tzinfo)):
-        found = _zone_of(given)
-        if found is not None:
-            return found
+    found: ZoneInfo | timezone | None = None
+    if isinstance(given, (str, ZoneInfo, timezone)):
+        found = _known(given)
+    elif isinstance(given, tzinfo):
+        found = _fixed(given)
+    if found is not None:
+        return found
     hint = "use a name of the tz database such as 'America/New_York', or a zoneinfo.ZoneInfo"
     if isinstance(given, str):
         hint += "; without a database on the computer: pip install tzdata"
