@@ -36,7 +36,7 @@ class Change(Generic[F]):
 
     @property
     def kind(self) -> str:
-        """MongoDB's name for it: `insert`, `update`, `replace`, `delete`, `invalidate`, ..."""
+        """MongoDB's name for it, such as `insert`, `update`, `replace`, `delete`, `invalidate`."""
         return str(self.change["operationType"])
 
     @property
@@ -99,12 +99,12 @@ class Watch(Generic[F]):
     ...         print(change.kind, change.frame)
     """
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
+    def __init__(self, watching: Any) -> None:
+        self._watching: Watching = watching
 
     @property
     def alive(self) -> bool:
-        """False when nothing more will come: after `close`, or when the collection was dropped."""
+        """Whether more may come; not after `close`, nor when the collection was dropped."""
         return self._watching.alive
 
     @property
@@ -156,12 +156,12 @@ class AsyncWatch(Generic[F]):
     the next step opens it again, and nothing is lost.
     """
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
+    def __init__(self, watching: Any) -> None:
+        self._watching: Watching = watching
 
     @property
     def alive(self) -> bool:
-        """False when nothing more will come: after `aclose`, or when the collection was dropped."""
+        """Whether more may come; not after `aclose`, nor when the collection was dropped."""
         return self._watching.alive
 
     @property
