@@ -48,7 +48,7 @@ def main() -> None:
 
     # Loaded, a document has today's form; stored, it still has the old one.
     user = User.by_id(0, required=True)
-    assert ("Ann", "A") == (user.first, user.last)
+    assert (user.first, user.last) == ("Ann", "A")
     assert "name" in User.get_collection().find_one({"_id": 0})
 
     # The old program goes on with it, until the new one has written it.
@@ -56,9 +56,13 @@ def main() -> None:
     old.inc("logins", 1)
     user.last = "Archer"
     user.save()
-    assert {"_id": 0, "first": "Ann", "last": "Archer", "logins": 1, "_schema_version": 2} == (
-        User.get_collection().find_one({"_id": 0})
-    )
+    assert (User.get_collection().find_one({"_id": 0})) == {
+        "_id": 0,
+        "first": "Ann",
+        "last": "Archer",
+        "logins": 1,
+        "_schema_version": 2,
+    }
     try:
         old.inc("logins", 1)
     except lm.SchemaVersionError as error:
@@ -68,7 +72,7 @@ def main() -> None:
     print(migrate(User, dry_run=True))
     report = migrate(User)
     print(report)
-    assert (4, ()) == (report.upgraded, report.failed)
+    assert (report.upgraded, report.failed) == (4, ())
 
     # Nothing departs from the class any more.
     print(drift(User))

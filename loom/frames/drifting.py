@@ -46,12 +46,12 @@ class Departure(NamedTuple):
         found: the types that were found, each with how often.
         documents: how many of them depart so.
         of: how many documents of the class were looked at.
-        examples: the `_id`s of a few of them.
+        examples: the ids of a few of them.
     """
 
     frame_class: str
     path: str
-    problem: Problem
+    problem: str
     expected: str
     found: dict[str, int]
     documents: int

@@ -29,7 +29,6 @@ __all__ = ["Example", "Failure", "Migration", "aio", "migrate"]
 
 #: Called with how many documents were looked at, and how many there were at the start.
 Progress: TypeAlias = Callable[[int, int], object]
-OnError: TypeAlias = Literal["continue", "raise"]
 
 #: How many examples a dry run shows.
 _EXAMPLES = 5
@@ -133,7 +132,7 @@ def migrate(
     batch_size: int = 1_000,
     dry_run: bool = False,
     progress: Progress | None = None,
-    on_error: OnError = "continue",
+    on_error: Literal["continue", "raise"] = "continue",
     **options: Any,
 ) -> Migration:
     """Upgrade all stored documents of an older form, and return what was done.
@@ -179,7 +178,7 @@ class Awaited:
         batch_size: int = 1_000,
         dry_run: bool = False,
         progress: Progress | None = None,
-        on_error: OnError = "continue",
+        on_error: Literal["continue", "raise"] = "continue",
         **options: Any,
     ) -> Migration:
         """Upgrade all stored documents of an older form; see `migrate`."""
@@ -197,7 +196,7 @@ class _Way(NamedTuple):
     batch_size: int
     dry_run: bool
     progress: Progress | None
-    on_error: OnError
+    on_error: Literal["continue", "raise"]
 
     def check(self, cls: Any, options: Mapping[str, Any]) -> None:
         place = "migrate"
