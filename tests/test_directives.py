@@ -33,9 +33,11 @@ from loom import (
     TimeUpdated,
 )
 from loom.frames import SortBy
+from loom.frames.commands import aggregate_of
 from loom.frames.directives import AwaitedDirective, Directive
 from loom.frames.explaining import brief
 from loom.frames.index import Index
+from loom.frames.queries import to_filter
 from loom.frames.stages import AggregationStages
 
 from .conftest import Commands, Runtime, Server
@@ -1067,6 +1069,34 @@ async def test_values_never_become_operators(call: Runtime, sent: Any) -> None:
         assert [] == await got(directive.load_many())
     await call(Dragon).insert_many([{"name": sent}])
     assert 1 == await got(start(call, Dragon).limit(9).filter(wanted).count())
+
+
+SENT = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "$name", "$$ROOT", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["$ne", "$gt", "$in", "$expr", "$where", "$not", "$match", "a", "$literal"]
+            ),
+            inner,
+            max_size=2,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(SENT)
+def test_whatever_is_sent_is_compared_with(sent: Any) -> None:
+    """What a request sends reaches the server as the value of one comparison, or as a literal."""
+    directive = Dragon.filter(Q.name == sent).sample(1).add_fields(x={"$literal": sent})
+    match, _, added, *_ = aggregate_of(directive, to_filter, {}).stages
+    (test,) = match["$match"].values()
+
+    assert ["name"] == [*match["$match"]]
+    assert test == {"$eq": sent} or (test == sent and not isinstance(sent, dict))
+    assert {"$addFields": {"x": {"$literal": sent}}} == added
 
 
 @pytest.mark.parametrize("name", ["$where", "$$ROOT", "", "a\0", "x..y", "$"])
