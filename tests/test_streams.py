@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from pymongo.errors import AutoReconnect, CursorNotFound, ExecutionTimeout
 from pymongo.monitoring import CommandListener
 
 import loom
-from loom import EncodeError, Frame, Q
+from loom import EncodeError, Frame, Q, StrLower
 from loom.frames.index import Index
 
 from .conftest import Commands, Runtime, Server
@@ -384,6 +385,8 @@ async def test_what_after_takes(call: Runtime, mixed: list[Any]) -> None:
     some = await ids_of(call(Dragon).each(Q.age == 1, after=first, skip=2, limit=3, sort="_id"))
     assert rest[2:5] == some
     assert [] == await ids_of(call(Dragon).each(Q.age == 2, after=first))
+    with pytest.raises(EncodeError, match="Dragon.each after"):
+        call(Dragon).each(after=object())
     with pytest.raises(loom.MissingId, match=r"each\(after="):
         call(Dragon).each(after=Dragon(name="new"))
 
@@ -405,6 +408,17 @@ async def test_resuming(call: Runtime, mixed: list[Any], server: Server, loss: s
         with fault(server, "getMore", times=times, **LOSSES[loss]):
             found += await ids_of(stream)
         assert repr(mixed) == repr(found)
+
+
+async def test_resuming_at_every_step(call: Runtime, mixed: list[Any], server: Server) -> None:
+    """Wherever it is lost, in either direction, all come, once, in order."""
+    for sort, expected in (("_id", mixed), ("-_id", mixed[::-1])):
+        for batches in range(1, 13):
+            stream = call(Dragon).each(resume=True, batch=10, sort=sort)
+            found = [(await stream.__anext__())._id for _ in range(10 * batches)]
+            with fault(server, "getMore", times=1, errorCode=43):
+                found += await ids_of(stream)
+            assert repr(expected) == repr(found)
 
 
 async def test_resuming_with_all_options(
@@ -506,6 +520,29 @@ async def test_a_cursor_killed_on_the_server(
     assert [*range(2_500)] == found
     assert 2 == cursors.names.count("find")
     assert set() == cursors.open
+
+
+class Address(Frame):
+    """Somebody, by an address in lower case."""
+
+    _id: StrLower
+
+
+class Sighting(Frame):
+    """When a dragon was seen, by that time."""
+
+    _id: datetime
+
+
+async def test_ids_after_are_those_of_filters(call: Runtime, db: str) -> None:
+    """An `_id` to begin behind is normalised as in a filter, and a datetime means the same."""
+    Address.get_collection().insert_many([{"_id": f"{letter}@x.org"} for letter in "abc"])
+    assert ["b@x.org", "c@x.org"] == await ids_of(call(Address).each(after="A@x.org"))
+    times = [datetime(2024, 5, day, tzinfo=timezone.utc) for day in (1, 2, 3)]
+    Sighting.get_collection().insert_many([{"_id": time} for time in times])
+    naive = datetime(2024, 5, 1)
+    assert times[1:] == await ids_of(call(Sighting).each(after=naive))
+    assert times == await ids_of(call(Sighting).each(resume=True, batch=1))
 
 
 class Named(Frame):

@@ -96,7 +96,8 @@ class _Stream:
             after = steps.after
             if getattr(type(after), "_is_frame", False):
                 after = id_or_error(after, "each(after=...)")
-            self._position = cls._to_id(after)
+            ids = compiled_filter(port, cls, {"_id": {"$in": [cls._to_id(after)]}})["_id"]["$in"]
+            self._position = ids[0]
         self._is_ordered = steps.resume or steps.after is not None
         if self._is_ordered:
             self._put_in_order()
@@ -144,7 +145,11 @@ class _Stream:
         query, options = self.query, self.options
         if self._position is not _FROM_THE_START:
             codecs = self.collection.codec_options
-            rest = behind(self._position, self._direction, codecs)
+            try:
+                rest = behind(self._position, self._direction, codecs)
+            except ENCODING_ERRORS as error:
+                place = f"{self._place} after"
+                raise unencodable(place, {"_id": self._position}, codecs, error) from error
             query = {"$and": [query, rest]} if query else rest
         if self._read:
             options = {**options, "skip": 0}
@@ -202,8 +207,8 @@ class _Stream:
                 return None  # an error would end it
             counting["maxTimeMS"] = _COUNTING
             return await self._port.count(self._cls, query, counting)
-        except OperationFailure:
-            return None
+        except PyMongoError:
+            return None  # what is wrong is said by the query itself, or it is none of its business
 
     def unencodable(self, error: Exception) -> Exception:
         """Return the error that names the value in the filter that cannot be sent."""

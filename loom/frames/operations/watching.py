@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
@@ -222,7 +223,8 @@ class Watching:
         """Close the change stream on the server."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            await self._port.call(stream.close)
+            with suppress(PyMongoError):  # the server closes it by itself, later
+                await self._port.call(stream.close)
 
     async def _made(self, change: Mapping[str, Any]) -> Change[Any]:
         frames = []
