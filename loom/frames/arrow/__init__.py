@@ -29,8 +29,9 @@ except ImportError as error:
     raise missing_extra("arrow", package) from None
 
 from .columns import Column, Schema
+from .exact import OnMismatch
+from .ids import Ids
 from .loading import aio, batches, dataframe, numpy, polars, table
-from .reading import Ids, OnMismatch
 from .results import AsyncBatches, Batches
 from .schema import schema_of
 

@@ -133,8 +133,8 @@ def _reached(value: Any, path: list[str]) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+    if value.__class__ is str:  # Code is text, too
+        return str(value)
     return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..conditions import Field, Filter
 from ..port import awaited, blocking, complete
-from ..progress import Progress
 from .columns import Schema
-from .reading import BATCH_ROWS, Ids, OnMismatch, Reading
+from .exact import OnMismatch
+from .ids import Ids
+from .reading import BATCH_ROWS, Reading
 from .results import AsyncBatches, Batches, dataframe_of, numpy_of, polars_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..frame import Frame
+    from ..progress import Progress
 
 __all__ = ["aio", "batches", "dataframe", "numpy", "polars", "table"]
 

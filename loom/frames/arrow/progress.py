@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import QueryError, missing_extra
-from ..progress import Progress
+
+if TYPE_CHECKING:
+    from ..progress import Progress
 
 __all__ = ["Tally", "tally_for"]
 

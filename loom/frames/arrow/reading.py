@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from pymongo.errors import OperationFailure, PyMongoError
 
 from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import QueryError
 from ..operations.reading import Options, _asked, compiled_filter
 from ..port import Port
-from ..progress import Progress
 from .columns import Column
-from .exact import Document, OnMismatch, Policy, decoded, exact_column
-from .fast import Doubt, Fast
+from .decoding import MISMATCHES, Decoder
+from .exact import OnMismatch
+from .ids import Ids
 from .progress import tally_for
 from .raw import take_bytes
 from .schema import columns_for
-from .types import contains, is_object_id, replaced
 
-pc: Any = pyarrow.compute  # made when it is imported
+if TYPE_CHECKING:
+    from ..progress import Progress
 
-__all__ = ["BATCH_ROWS", "MISMATCHES", "Ids", "OnMismatch", "Reading", "driver_of"]
-
-Ids = Literal["extension", "binary", "hex"]
+__all__ = ["BATCH_ROWS", "Reading", "driver_of"]
 
 #: How many documents the server is asked for at a time.
 BATCH_ROWS = 10_000
-#: The column that holds, with `on_mismatch="string"`, what does not fit; also the key under which
-#: the metadata of a table say how many there were.
-MISMATCHES = "_mismatches"
-_TEXTS = pa.map_(pa.string(), pa.string())
 #: How long the server may count for the progress, in milliseconds.
 _COUNTING = 5_000
 
@@ -86,21 +76,7 @@ class Reading:
         self._port = port = port.bound()
         self._cls: Any = cls
         self.columns = columns_for(cls, projection, schema)
-        self._ids: Ids = ids
-        self._on_mismatch = on_mismatch
-        self._fast = Fast(self.columns)
-        self._fast_columns = {column.name for column in self._fast.columns}
-        self._is_changed = {
-            column.name for column in self.columns if given_type(column.type, ids) != column.type
-        }
-        fields = [(c.name, given_type(c.type, ids)) for c in self.columns]
-        if on_mismatch == "string":
-            if self.columns.find(MISMATCHES) is not None:
-                raise QueryError(f"{place}: expected no column {MISMATCHES!r}, got one")
-            fields.append((MISMATCHES, _TEXTS))
-        #: the schema of what is given
-        self.schema = pa.schema(fields)
-        self._policy = Policy(cls.__name__, on_mismatch, Counter())
+        self._decoder = Decoder(self.columns, on_mismatch, ids)
         self._tally = tally_for(progress, cls.__name__)
         self._filter: dict[str, Any] = {}
         self._stages: list[dict[str, Any]] | None = None
@@ -120,9 +96,14 @@ class Reading:
         self._collection = port.collection(cls)
 
     @property
+    def schema(self) -> Any:
+        """The schema of what is given."""
+        return self._decoder.schema
+
+    @property
     def mismatches(self) -> dict[str, int]:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
-        return dict(self._policy.counts)
+        return self._decoder.mismatches
 
     async def _cursor(self) -> Any:
         cls, kinds = self._cls, self._cls._kinds
@@ -154,7 +135,7 @@ class Reading:
             try:
                 async for parts in stream:
                     raw: Any = parts.pop()
-                    batch = self._made(raw)
+                    batch = self._decoder.batch(raw)
                     del raw
                     if tally is not None:
                         tally.add(batch.num_rows)
@@ -179,35 +160,6 @@ class Reading:
             said = {f"loom.{MISMATCHES[1:]}": json.dumps(self.mismatches)}
             table = table.replace_schema_metadata(said)
         return table
-
-    def _made(self, batch: bytes) -> Any:
-        table = None
-        if self._fast_columns:
-            with suppress(Doubt):  # in which column, the exact look finds
-                table = self._fast.decode(batch)
-        documents: list[Document] | None = None
-        texts: dict[int, Document] = {}
-        arrays = []
-        for column in self.columns:
-            array = None
-            if table is not None and column.name in self._fast_columns:
-                with suppress(Doubt):
-                    array = self._fast.column(column, table, batch)
-            if array is None:
-                if documents is None:
-                    documents = decoded(batch)
-                array = exact_column(column, documents, self._policy, texts)
-            arrays.append(
-                given_array(array, self._ids) if column.name in self._is_changed else array
-            )
-        if self._on_mismatch == "string":
-            rows = len(arrays[0])
-            arrays.append(
-                pa.array([[*texts[r].items()] if r in texts else None for r in range(rows)], _TEXTS)
-                if texts
-                else pa.nulls(rows, _TEXTS)
-            )
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     async def _total(self) -> int | None:
         """Return how many rows there will be, None when the server does not say soon enough."""
@@ -273,49 +225,3 @@ def driver_of(columns: list[Column]) -> dict[str, bool]:
         ):
             wanted[column.path] = True
     return wanted
-
-
-# Ids
-
-
-def given_type(type: Any, ids: Ids) -> Any:
-    """Return a type as it is given, with ObjectIds as they were asked for."""
-    if ids == "extension" or not contains(type, is_object_id):
-        return type
-    instead = pa.string() if ids == "hex" else pa.binary(12)
-    return replaced(type, lambda t: instead if is_object_id(t) else t)
-
-
-def given_array(array: Any, ids: Ids) -> Any:
-    """Return values as they are given, with ObjectIds as they were asked for."""
-    if is_object_id(array.type):
-        return _hex(array.storage) if ids == "hex" else array.storage
-    wanted = given_type(array.type, ids)
-    if wanted == array.type:
-        return array
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_list(array.type):
-        inner = given_array(array.values, ids)
-        return pa.ListArray.from_arrays(array.offsets, inner, mask=mask)
-    if pa.types.is_struct(array.type):
-        inner = [given_array(array.field(i), ids) for i in range(array.type.num_fields)]
-        return pa.StructArray.from_arrays(inner, fields=[*wanted], mask=mask)
-    items = given_array(array.items, ids)
-    return pa.MapArray.from_arrays(array.offsets, array.keys, items, mask=mask)
-
-
-def _hex(array: Any) -> Any:
-    """Return ids as text of 24 digits."""
-    rows = len(array)
-    raw = np.frombuffer(array.buffers()[1] or b"", np.uint8, rows * 12, array.offset * 12)
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    text = np.empty((rows * 12, 2), np.uint8)
-    text[:, 0] = digits[raw >> 4]
-    text[:, 1] = digits[raw & 15]
-    fixed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(24), rows, [None, pa.py_buffer(text.tobytes())]
-    )
-    found = fixed.cast(pa.binary()).cast(pa.string())
-    if array.null_count:
-        return pc.if_else(array.is_valid(), found, pa.scalar(None, pa.string()))
-    return found

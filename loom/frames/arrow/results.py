@@ -13,7 +13,8 @@ import pyarrow.compute
 
 from ...errors import SchemaError, missing_extra
 from ..port import complete
-from .reading import MISMATCHES, Reading
+from .decoding import MISMATCHES
+from .reading import Reading
 
 if TYPE_CHECKING:
     import pandas
