@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Annotated, Any
 
 import pytest
+from bson import ObjectId
 
 import loom
 from loom import (
@@ -32,6 +33,7 @@ from loom.frames.derivations import derivations
 from loom.frames.derived import Rebuilt
 from loom.frames.deriving import derive
 from loom.frames.events import listening
+from loom.frames.indexes import Index
 from loom.frames.operations.reading import id_filter
 
 from .conftest import Commands, Runtime
@@ -977,6 +979,37 @@ async def test_rebuild_some(call: Runtime) -> None:
     assert Rebuilt(6, 4, 0, 5) == await rebuild(call, User)
     check()
     assert Rebuilt(0, 0, 0, None) == await rebuild(call, User, filter=Q.age == 9)
+
+
+async def test_rebuild_with_ids_of_all_types(call: Runtime) -> None:
+    """Ids of several types are all looked at, and can all be gone on behind."""
+    ids: list[Any] = [1, 2.5, "a", "b", {"x": 1}, ObjectId(), ObjectId(), True]
+    raw = User.get_collection()
+    raw.insert_many([{"_id": id, "email": "a@x"} for id in ids])
+
+    assert Rebuilt(8, 8, 0, True) == await rebuild(call, User, batch_size=3)
+    for number, id in enumerate(ids, 1):
+        assert 8 - number == (await rebuild(call, User, after=id)).checked, id
+
+
+async def test_rebuild_by_a_filter_without_case(call: Runtime) -> None:
+    """The filter means what it means everywhere."""
+
+    class Member(Frame):
+        _indexes = [Index("email", case_insensitive=True)]
+        _derived = {"upper": ("email", str.upper)}
+        email: str
+        upper: str
+
+    Member.get_collection().insert_many([{"_id": "a", "email": "A@x"}, {"_id": "b", "email": "b"}])
+
+    assert Rebuilt(1, 1, 0, "a") == await rebuild(call, Member, filter=Q.email == "a@X")
+    with pytest.raises(QueryError) as caught:
+        await rebuild(call, Member, filter=Q.email == "a@X", after="a")
+    assert str(caught.value) == (
+        "Member: rebuild_derived: expected no text as after= beside a filter that ignores case, "
+        "got 'a', whose place depends on case; leave the filter out"
+    )
 
 
 async def test_rebuild_beside_other_writers(call: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom import Frame, Q, QueryError
+from loom.frames import Nor
 from loom.frames.indexes import Index, ensure
 
 from .conftest import Runtime
@@ -86,6 +87,30 @@ async def test_near_cannot_be_counted(call: Runtime, places: None) -> None:
             "Place.count: expected a filter without order, got Q.at.near(...), which sorts by "
             "distance; write Q.at.within(point, metres)"
         )
+
+
+@pytest.mark.parametrize(
+    ("act", "name"),
+    [
+        (lambda near: near | (Q.name == "x"), "Or"),
+        (lambda near: (Q.name == "x") | ((Q.name == "y") & near), "Or"),
+        (lambda near: ~near, "Not"),
+        (lambda near: ~(near & (Q.name == "x")), "Not"),
+        (lambda near: Nor(near), "Nor"),
+    ],
+)
+def test_near_stands_alone_or_in_and(act: Any, name: str) -> None:
+    """What sorts cannot be one of several ways to match; `within` can."""
+    near = Q.at.near((0, 0), max_distance=5)
+
+    assert {"$and": [near.to_dict(), {"name": "x"}]} == (near & (Q.name == "x")).to_dict()
+    assert act(Q.at.within((0, 0), 5)) is not None
+    with pytest.raises(QueryError) as caught:
+        act(near)
+    assert str(caught.value) == (
+        f"{name}: expected conditions without order, got Q.at.near((0, 0), max_distance=5), which "
+        "sorts by distance; write Q.at.within(point, metres)"
+    )
 
 
 @given(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), st.floats(0, 1e7), st.floats(0, 1e7))

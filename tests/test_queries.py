@@ -116,7 +116,7 @@ CONDITIONS = st.sampled_from(
         Q.a.glob("*.p?"),
         Q.a == re.compile("x", re.IGNORECASE),
         Q.a != re.compile("x"),
-        Q.a.near((1.5, 50), max_distance=10),
+        Q.a.within((1.5, 50), 10),
         Q.loot.elem_match(Q.value > 5, Q.name == "cup"),
         Q.scores.elem_match(Q >= 80, Q < 85),
         Q["size"] == 4,

@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from bson.codec_options import CodecOptions
 from pymongo import UpdateOne
 
-from ..encoding import encode
+from ..encoding import ENCODING_ERRORS, encode, unencodable
 from ..errors import FieldError, QueryError, nearest
+from .collations import add_collation
 from .derivations import Derivation, derivations
 from .deriving import made, source_of
 from .events import add_note
+from .id_ranges import behind, holds_text
 from .operations.reading import compiled_filter, shared_options
 from .paths import MISSING
 from .port import Port, awaited, blocking, complete
@@ -98,7 +100,7 @@ def rebuild_derived(
         cls: the class.
         fields: the derived fields that are made anew; none means all.
         filter: which documents are looked at; None for all.
-        after: only documents with a greater `_id`, to go on where an earlier call has ended.
+        after: only documents behind this `_id`, to go on where an earlier call has ended.
         batch_size: how many documents are read at a time.
         dry_run: write nothing, and count what differs.
         progress: called after each batch with how many documents were looked at, and how many there
@@ -155,13 +157,15 @@ async def _rebuild(
     _check(cls, way, options)
     if not way.dry_run:
         port.check_writable(cls, "rebuild_derived")
-    query = compiled_filter(port, cls, filter)
-    if after is not None:
-        query = {"$and": [query, {"_id": {"$gt": after}}]} if query else {"_id": {"$gt": after}}
     shared = shared_options(options)
-    total = 0 if way.progress is None else await port.count(cls, query, shared)
+    finding = dict(shared)
+    query = compiled_filter(port, cls, filter)
+    add_collation(cls, query, finding)
+    if after is not None:
+        query = _behind(port, cls, query, after, finding)
+    total = 0 if way.progress is None else await port.count(cls, query, finding)
     found = Rebuilt(0, 0, 0, None)
-    batches = _batches(port, cls, wanted, query, way.batch_size, shared)
+    batches = _batches(port, cls, wanted, query, way.batch_size, finding)
     try:
         async for documents in batches:
             changed, unsettled = await _correct(port, cls, wanted, documents, way.dry_run, shared)
@@ -230,23 +234,32 @@ async def _batches(
     size: int,
     options: dict[str, Any],
 ) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """Yield stored documents in the order of their ids, a query for each batch.
+    """Yield stored documents in the order of their ids."""
+    codecs = port.collection(cls).codec_options
+    finding = {"sort": [("_id", 1)], "batch_size": size, **options}
+    cursor = port.cursor(cls, query, _projection(wanted), finding)
+    stream = port.batches(cursor, size)
+    try:
+        async for documents in stream:
+            yield documents
+    except ENCODING_ERRORS as error:
+        raise unencodable(f"{cls.__name__} filter", query, codecs, error) from error
+    finally:
+        await stream.aclose()
 
-    A cursor would end when a batch takes its time.
-    """
-    last: Any = MISSING
-    while True:
-        part = query
-        if last is not MISSING:
-            part = {"$and": [query, {"_id": {"$gt": last}}]} if query else {"_id": {"$gt": last}}
-        found = await port.find(
-            cls, part, _projection(wanted), {"sort": [("_id", 1)], "limit": size, **options}
+
+def _behind(
+    port: Port, cls: Any, query: dict[str, Any], after: Any, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a filter for what comes behind an `_id`."""
+    after = cls._to_id(after)
+    if options.get("collation") is not None and holds_text(after):
+        raise QueryError(
+            f"{cls.__name__}: rebuild_derived: expected no text as after= beside a filter that "
+            f"ignores case, got {after!r}, whose place depends on case; leave the filter out"
         )
-        if found:
-            yield found
-        if len(found) < size:
-            return
-        last = found[-1]["_id"]
+    rest = behind(after, 1, port.collection(cls).codec_options)
+    return {"$and": [query, rest]} if query else rest
 
 
 def _projection(wanted: tuple[Derivation, ...]) -> dict[str, Any]:
