@@ -201,6 +201,63 @@ async def test_filters_by_id(call: Runtime, db: str) -> None:
         await call(fred).delete()
         await call(burt).delete()
         assert [("delete", burt._id)] == [(c.kind, c.id) for c in await waiting(changes)]
+    async with call(Dragon).watch((Q._id != fred._id) & (Q.age != 5), **SOON) as changes:
+        await call(fred).insert()
+        await call(fred).delete()
+        await call(burt).insert()
+        found = [(c.kind, c.id) for c in await waiting(changes)]
+        # Of the insert the document was gone when it could have been tested.
+        assert ("delete", fred._id) not in found
+        assert ("insert", burt._id) in found
+
+
+async def test_documents_as_they_were(call: Runtime, db: str) -> None:
+    """With images of before a change brings that document, and the filter tests deletes by it."""
+    Dragon.get_db().command(
+        {"collMod": "Dragon", "changeStreamPreAndPostImages": {"enabled": True}}
+    )
+    await call(Dragon).insert_many([{"_id": n, "age": n, "secret": "x"} for n in (1, 2)])
+    images = {"full_document_before_change": "whenAvailable", **SOON}
+    async with (
+        call(Dragon).watch(projection={"age": True}, **images) as changes,
+        call(Dragon).watch(Q.age > 1, **images) as some,
+    ):
+        Dragon.get_collection().update_one({"_id": 1}, {"$set": {"age": 0}})
+        update = (await taken(changes, 1))[0]
+        Dragon.get_collection().delete_one({"_id": 1})
+        Dragon.get_collection().delete_one({"_id": 2})
+        deletes = await taken(changes, 2)
+        assert [("delete", 2)] == [(c.kind, c.id) for c in await waiting(some)]
+    assert ({"_id": 1, "age": 1}, {"_id": 1, "age": 0}) == (
+        update.before._document,
+        update.frame._document,
+    )
+    assert [(None, 0), (None, 2)] == [(c.frame, c.before.age) for c in deletes]
+
+
+class Animal(Frame):
+    """Documents of several kinds."""
+
+    _kind_field = "type"
+
+    name: str
+
+
+class Cat(Animal):
+    """One of them."""
+
+    lives: int
+
+
+async def test_kinds(call: Runtime, db: str) -> None:
+    """Changes come as frames of their kind, to the streams of their class."""
+    Animal.get_db().create_collection("Animal")
+    async with call(Animal).watch(**SOON) as all_kinds, call(Cat).watch(**SOON) as cats:
+        tom = Cat(name="Tom", lives=9)
+        await call(tom).insert()
+        await call(Animal(name="Rex")).insert()
+        assert [Cat, Animal] == [type(c.frame) for c in await waiting(all_kinds)]
+        assert ["Tom"] == [c.frame.name for c in await waiting(cats)]
 
 
 class User(Frame):
@@ -251,7 +308,7 @@ def test_match_stages() -> None:
     expected = [
         {"documentKey": None},
         {"fullDocument": None, "$and": [{"documentKey._id": 5}]},
-        prefixed,
+        {"$and": [{"fullDocument": {"$ne": None}}, prefixed]},
     ]
     assert {"$match": {"$or": expected}} == match_stage(query, "Dragon.watch")
 

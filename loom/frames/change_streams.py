@@ -10,6 +10,7 @@ from ..errors import ProjectionError, QueryError
 __all__ = ["check_projection", "fetched", "match_stage"]
 
 _GROUPS = frozenset(("$and", "$or", "$nor"))
+_BEFORE = "fullDocumentBeforeChange"
 #: Paths of a projection as a tree; None where the whole value is meant.
 _Tree = dict[str, Any]
 
@@ -17,7 +18,9 @@ _Tree = dict[str, Any]
 # Filters
 
 
-def match_stage(query: Mapping[str, Any], place: str) -> dict[str, Any]:
+def match_stage(
+    query: Mapping[str, Any], place: str, *, sees_before: bool = False
+) -> dict[str, Any]:
     """Return the stage that lets the changes of documents that match a filter through.
 
     A change that comes without a document, such as a delete, cannot be tested but for its `_id`;
@@ -26,18 +29,26 @@ def match_stage(query: Mapping[str, Any], place: str) -> dict[str, Any]:
     Args:
         query: the filter, as the driver takes it.
         place: for messages.
+        sees_before: the stream shows documents as they were before; then a delete is tested by
+            what it deleted.
 
     Raises:
         QueryError: the filter asks for something that cannot be asked of a change.
 
     >>> match_stage({"age": 5}, "Dragon.watch")["$match"]["$or"][-1]
-    {'fullDocument.age': 5}
+    {'$and': [{'fullDocument': {'$ne': None}}, {'fullDocument.age': 5}]}
     """
-    ways: list[dict[str, Any]] = [{"documentKey": None}, {"fullDocument": None}]
+    unknown: dict[str, Any] = {"fullDocument": None}
+    before: list[dict[str, Any]] = []
+    if sees_before:
+        seen = {"fullDocument": None, _BEFORE: {"$ne": None}}
+        before.append({"$and": [seen, _prefixed(query, f"{_BEFORE}.", place)]})
+        unknown[_BEFORE] = None
     ids = [{"documentKey._id": test} for test in _of_id(query)]
     if ids:
-        ways[1]["$and"] = ids
-    return {"$match": {"$or": [*ways, _prefixed(query, place)]}}
+        unknown["$and"] = ids
+    now = {"$and": [{"fullDocument": {"$ne": None}}, _prefixed(query, "fullDocument.", place)]}
+    return {"$match": {"$or": [{"documentKey": None}, unknown, *before, now]}}
 
 
 def _of_id(query: Mapping[str, Any]) -> Iterator[Any]:
@@ -50,11 +61,11 @@ def _of_id(query: Mapping[str, Any]) -> Iterator[Any]:
                 yield from _of_id(part)
 
 
-def _prefixed(query: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _prefixed(query: Mapping[str, Any], prefix: str, place: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, test in query.items():
         if key in _GROUPS:
-            found[key] = [_prefixed(part, place) for part in test]
+            found[key] = [_prefixed(part, prefix, place) for part in test]
         elif key == "$comment":
             found[key] = test
         elif key[:1] == "$":
@@ -63,7 +74,7 @@ def _prefixed(query: Mapping[str, Any], place: str) -> dict[str, Any]:
                 "documents; write it as a stage in pipeline=, on $fullDocument"
             )
         else:
-            found[f"fullDocument.{key}"] = test
+            found[f"{prefix}{key}"] = test
     return found
 
 

@@ -60,8 +60,12 @@ class Watching:
         self._plan = plan_for(cls, projection)
         check_projection(self._plan.driver, place)
         query = compiled_filter(port, cls, filter)
+        seen = port.narrowed(cls, query)
         self._options: Options = {"full_document": "updateLookup", **options}
-        self._pipeline: list[dict[str, Any]] = [match_stage(query, place)] if query else []
+        sees_before = bool(options.get("full_document_before_change"))
+        self._pipeline: list[dict[str, Any]] = (
+            [match_stage(seen, place, sees_before=sees_before)] if seen else []
+        )
         given = self._options.pop("pipeline", None)
         if given:
             self._pipeline += stages_of(given, place)
