@@ -7,11 +7,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from bson import Int64, ObjectId
+from bson import Int64, ObjectId, Regex
+from bson.codec_options import CodecOptions
 from pymongo.collation import Collation
 
 import loom
 from loom import DefinitionError, Frame, NotConnected, PageError, Q
+from loom.frames.tokens import Binding, Position, read_token, token_of
 
 from .conftest import Commands, Runtime, Server
 
@@ -152,6 +154,29 @@ async def test_what_is_no_token(call: Runtime) -> None:
     ):
         with pytest.raises(PageError, match=message):
             await call(Wyrm).page(before=wrong)
+
+
+def test_values_that_no_page_has(db: str) -> None:
+    """Without a secret a stranger can make a token up, but none that asks for anything else."""
+    binding = Binding.of(Wyrm, {}, [("_id", 1)], None, CodecOptions(), None)
+
+    assert Position([5]) == read_token(binding, token_of(binding, Position([5])), "after")
+    for values in ([], [1, 2], [[1]], [Regex(".*")]):
+        made_up = token_of(binding, Position(values))
+        with pytest.raises(PageError, match="got one whose values are none of a page; begin again"):
+            read_token(binding, made_up, "after")
+
+
+async def test_operators_in_a_token_are_values(call: Runtime, commands: Commands) -> None:
+    """A document in a token is compared, and never read as operators."""
+    put({"_id": 1}, {"_id": {"a": 1}})
+    codecs = Wyrm.get_collection().codec_options
+    binding = Binding.of(Wyrm, {}, [("_id", 1)], None, codecs, None)
+    token = token_of(binding, Position([{"$ne": None}]))
+    page = await call(Wyrm).page(after=token)
+
+    assert {"$gt": {"$ne": None}} == commands.bodies[-1]["filter"]["$or"][0]["_id"]
+    assert 1 not in [wyrm._id for wyrm in page]
 
 
 async def test_secrets(call: Runtime, server: Server, db: str) -> None:
