@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo.errors import BulkWriteError
 
 import loom
 from loom import (
@@ -13,6 +17,7 @@ from loom import (
     FieldError,
     Frame,
     Gone,
+    LoomError,
     Q,
     QueryError,
     Ref,
@@ -22,6 +27,8 @@ from loom import (
     muted,
 )
 from loom.frames import indexes
+from loom.frames.counters import counter_cache
+from loom.frames.history import ChangeLog, track
 from loom.frames.indexes import Index
 
 from .conftest import Commands, Runtime
@@ -766,3 +773,168 @@ async def test_chains_and_pages_of_kinds(call: Runtime) -> None:
         assert [Dog, Puppy] == kinds_of(Dog.filter({}).load_many())
         assert [Puppy] == kinds_of(Dog.agg([{"$match": {"barks": 9}}]).load_many())
         assert 2 == Dog.agg([{"$match": {}}]).count()
+
+
+async def test_a_version_counts_for_the_kinds_that_have_one(call: Runtime) -> None:
+    """A kind may count its versions while another does not."""
+
+    class Shape(Frame):
+        _kind_field = "type"
+
+        name: str
+
+    class Square(Shape):
+        _version = "_v"
+
+    class Circle(Shape):
+        pass
+
+    await call(Shape).insert_many([Square(_id=1, name="a"), Circle(_id=2, name="b")])
+    square, circle = sorted(await call(Shape).many())
+    stale = await call(Square).by_id(1)
+    square.name = circle.name = "x"
+    await call(Shape).update_many([square, circle], "name")
+    with pytest.raises(loom.Conflict):
+        await call(stale).update("name")
+
+    assert [2, None] == [d.get("_v") for d in Shape.get_collection().find(sort=[("_id", 1)])]
+    assert 2 == square["_v"]
+
+
+async def test_the_history_of_a_parent_has_each_kind_once(call: Runtime) -> None:
+    """An entry for each document, under the name of its class, whoever wrote it."""
+
+    class Log(ChangeLog):
+        _collection = "kinds_log"
+
+    history = track(Animal, log=Log)
+    try:
+        await stored(call)
+        await call(Animal).update_where({}, {"$set": {"name": "x"}}, all=True)
+        await call(Dog).delete_where({}, all=True)
+    finally:
+        history.stop()
+
+    entries = [(e.event, e.frame_class, e.document) for e in await call(Log).many()]
+    assert sorted(
+        [("inserted", "Animal", 0), ("inserted", "Dog", 1), ("inserted", "Puppy", 2)]
+        + [("inserted", "Cat", 3), ("updated", "Animal", 0), ("updated", "Dog", 1)]
+        + [("updated", "Puppy", 2), ("updated", "Cat", 3), ("deleted", "Dog", 1)]
+        + [("deleted", "Puppy", 2)]
+    ) == sorted(entries)
+
+
+async def test_counts_of_a_kind_do_not_reach_another(call: Runtime) -> None:
+    """A counter cache of Wolves counts for Wolves, and of Bones only."""
+
+    class Pack(Frame):
+        _kind_field = "type"
+
+        count_of: int
+
+    class Wolf(Pack):
+        bones: int = 0
+
+    class Sheep(Pack):
+        bones: int = 0
+
+    class Thing(Frame):
+        _kind_field = "type"
+
+        of: Pack
+
+    class Bone(Thing):
+        pass
+
+    class Stick(Thing):
+        pass
+
+    cache = counter_cache(Wolf, "bones", of=Bone, by="of")
+    try:
+        await call(Pack).insert_many([Wolf(_id=1), Sheep(_id=2)])
+        await call(Thing).insert_many([Bone(_id=1, of=1), Stick(_id=2, of=1), Bone(_id=3, of=2)])
+        found = {d["_id"]: d["bones"] for d in Pack.get_collection().find()}
+        await call(Thing).delete_where({}, all=True)
+        after = {d["_id"]: d["bones"] for d in Pack.get_collection().find()}
+    finally:
+        cache.stop()
+
+    assert {1: 1, 2: 0} == found
+    assert {1: 0, 2: 0} == after
+
+
+# Whatever a child does
+
+IDS = st.integers(0, 5)
+FILTERS = st.sampled_from([{}, {"name": "a"}, {"type": "cat"}, {"_id": {"$gte": 2}}])
+
+
+def _writes(dog: Any) -> list[Any]:
+    return [
+        lambda: dog.update("name"),
+        lambda: dog.update(),
+        lambda: dog.save(),
+        lambda: dog.unset("name"),
+        lambda: dog.inc("barks", 1),
+        lambda: dog.change({"$set": {"name": "b"}}),
+        lambda: dog.upsert(),
+        lambda: dog.delete(),
+        lambda: dog.delete(where={"name": "a"}),
+        lambda: Dog.update_many([dog], "name"),
+        lambda: Dog.unset_many([dog], "name"),
+        lambda: Dog.delete_many([dog]),
+        lambda: dog.insert(),
+        lambda: Dog.insert_many([dog]),
+    ]
+
+
+def _by_filter(wanted: Any) -> list[Any]:
+    return [
+        lambda: Dog.update_where(wanted, {"$set": {"name": "b"}}, all=True),
+        lambda: Dog.delete_where(wanted, all=True),
+        lambda: Dog.take(wanted, {"$set": {"name": "b"}}),
+        lambda: Dog.many(wanted),
+        lambda: [Dog.one(wanted)],
+        lambda: [*Dog.each(wanted)],
+        lambda: Dog.by_ids(range(6)),
+    ]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(st.tuples(IDS, FILTERS, st.integers(0, 20), st.booleans()), max_size=8),
+    is_heard=st.booleans(),
+)
+def test_nothing_that_a_child_does_reaches_another_kind(
+    db: str, steps: list[Any], is_heard: bool
+) -> None:
+    """Cats stay as they are, and no way to read a Dog gives anything else."""
+    collection = Animal.get_collection()
+    collection.delete_many({})
+    Animal.insert_many(
+        [Dog(_id=0, name="a"), Cat(_id=1, name="a"), Puppy(_id=2, name="a"), Cat(_id=3, name="b")]
+    )
+    cats = list(collection.find({"type": "cat"}, sort=[("_id", 1)]))
+
+    def listen(frames: list[Any]) -> None:
+        assert all(isinstance(frame, Dog) for frame in frames)
+
+    events = ("update", "updated", "delete", "deleted")
+    for event in events if is_heard else ():
+        Dog.listen(event, listen)
+    try:
+        for id, wanted, which, is_puppy in steps:
+            dog = (Puppy if is_puppy else Dog)(_id=id, name="z", barks=1)
+            ways = [*_writes(dog), *_by_filter(wanted)]
+            with suppress(LoomError, BulkWriteError):
+                found = ways[which]()
+                if isinstance(found, list):
+                    assert all(frame is None or isinstance(frame, Dog) for frame in found)
+    finally:
+        for event in events if is_heard else ():
+            Dog.stop_listening(event, listen)
+
+    assert cats == list(collection.find({"type": "cat"}, sort=[("_id", 1)]))
+    assert {"dog", "Puppy"} >= {d["type"] for d in collection.find({"type": {"$ne": "cat"}})}
