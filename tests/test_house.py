@@ -109,6 +109,13 @@ ORDER = """
     loom.frames.time.timeframe
     loom.frames.time.calendar_frames
     loom.frames.time.year_frames
+    loom.frames.time.arrays loom.frames.time.results
+    loom.frames.time.kernels loom.frames.time.moments loom.frames.time.percentiles
+    loom.frames.time.spreads
+    loom.frames.time.densities loom.frames.time.regressions
+    loom.frames.time.sliding_densities
+    loom.frames.time.trends
+    loom.frames.time.insight
     loom.frames.time
     loom.frames
     loom.running_transactions
@@ -326,10 +333,12 @@ PUBLIC = [
     loom.frames,
     loom.switches,
     loom.transactions,
+    importlib.import_module("loom.query_log"),
+    importlib.import_module("loom.testing"),
     *(
         importlib.import_module(f"loom.frames.{name}")
         for name in ("aio", "behaviours", "document", "events", "frame", "index", "indexes")
-        + ("queries", "streams", "watching", "checkpoints")
+        + ("queries", "streams", "watching", "checkpoints", "derived")
     ),
 ]
 
