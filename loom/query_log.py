@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -53,6 +54,7 @@ class _Settings:
 
 
 _settings: _Settings | None = None
+_switching = threading.Lock()
 
 
 def start(*, slow_ms: float | None = None, values: bool = False) -> None:
@@ -72,20 +74,22 @@ def start(*, slow_ms: float | None = None, values: bool = False) -> None:
         raise QueryError(
             f"query_log.start: expected slow_ms in milliseconds, 0 or more, got {slow_ms!r}"
         )
-    was_on = _settings is not None
-    _settings = _Settings(slow_ms, values)
-    if not was_on:
-        taps.open(_note)
-        operations.put_around(_around)
+    with _switching:
+        was_on = _settings is not None
+        _settings = _Settings(slow_ms, values)
+        if not was_on:
+            taps.open(_note)
+            operations.put_around(_around)
 
 
 def stop() -> None:
     """Switch the log off."""
     global _settings
-    if _settings is not None:
-        _settings = None
-        operations.put_around(None)
-        taps.close(_note)
+    with _switching:
+        if _settings is not None:
+            _settings = None
+            operations.put_around(None)
+            taps.close(_note)
 
 
 @contextmanager

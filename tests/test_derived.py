@@ -856,6 +856,8 @@ async def test_assigned_later(call: Runtime) -> None:
     await call(late).insert()
 
     assert "Y" == late.b
+    with pytest.raises(TypeError):
+        Late._derived["b"] = ("a", str.lower)  # type: ignore[index]
     with pytest.raises(DefinitionError):
         Late._derived = {"c": ("a", str.upper)}
     assert ["b"] == [derivation.field for derivation in derivations(Late)]

@@ -78,8 +78,9 @@ ORDER = """
     loom.frames.signals loom.frames.pauses loom.frames.undoing
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
-    loom.frames.port loom.frames.deriving
+    loom.frames.port
     loom.frames.upgrading loom.frames.primaries
+    loom.frames.deriving
     loom.frames.stored_upgrades
     loom.frames.sent
     loom.frames.inserts loom.frames.requests

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -50,8 +51,8 @@ def overlap(one: str, other: str) -> bool:
     return one == other or is_ancestor(one, other) or is_ancestor(other, one)
 
 
-def checked_derived(cls: Any, value: Any) -> dict[str, Any]:
-    """Return what is to be a class's own derived fields.
+def checked_derived(cls: Any, value: Any) -> Mapping[str, Any]:
+    """Return what is to be a class's own derived fields; it cannot be changed in place.
 
     Raises:
         DefinitionError: not of that form, a field that is not declared, or one that is made of
@@ -69,7 +70,7 @@ def checked_derived(cls: Any, value: Any) -> dict[str, Any]:
     for field, given in own.items():
         _check(cls, place, _read(place, field, given))
     _ordered(place, _of(cls, cls.__mro__[1:]) | {f: _read(place, f, g) for f, g in own.items()})
-    return own
+    return MappingProxyType(own)
 
 
 _known: WeakKeyDictionary[type, tuple[int, tuple[Derivation, ...]]] = WeakKeyDictionary()

@@ -41,6 +41,7 @@ from .id_ranges import behind, holds_text
 from .operations.reading import compiled_filter, shared_options
 from .paths import MISSING
 from .port import Port, awaited, blocking, complete
+from .primaries import on_primary
 from .values import plain
 
 if TYPE_CHECKING:
@@ -168,7 +169,10 @@ async def _rebuild(
     batches = _batches(port, cls, wanted, query, way.batch_size, finding)
     try:
         async for documents in batches:
-            changed, unsettled = await _correct(port, cls, wanted, documents, way.dry_run, shared)
+            with on_primary(port, cls):
+                changed, unsettled = await _correct(
+                    port, cls, wanted, documents, way.dry_run, shared
+                )
             found = Rebuilt(
                 found.checked + len(documents),
                 found.changed + changed,

@@ -20,6 +20,7 @@ from .ids import id_keys
 from .marked import marked
 from .normalising import normalise_changes
 from .paths import MISSING, is_ancestor, lookup, lookup_all, without_descendants
+from .primaries import on_primary
 from .signals import assigning
 from .tracking import loaded_of
 from .updates import paths_in
@@ -278,7 +279,8 @@ async def _with_stored(cls: Any, works: list[_Work], session: Any) -> None:
     for start in range(0, len(works), size):
         part = works[start : start + size]
         wanted = {"_id": {"$in": [work.frame._document["_id"] for work in part]}}
-        found = await port.find(cls, wanted, projection, options)
+        with on_primary(port, cls):
+            found = await port.find(cls, wanted, projection, options)
         stored = dict(zip(id_keys([d["_id"] for d in found], codecs), found, strict=True))
         for key, work in zip(keys[start : start + size], part, strict=True):
             work.finish(stored.get(key, {}))  # the write itself says that one is gone
