@@ -241,7 +241,8 @@ async def _batches(
     """Yield stored documents in the order of their ids."""
     codecs = port.collection(cls).codec_options
     finding = {"sort": [("_id", 1)], "batch_size": size, **options}
-    cursor = port.cursor(cls, query, _projection(wanted), finding)
+    with on_primary(port, cls):
+        cursor = port.cursor(cls, query, _projection(wanted), finding)
     stream = port.batches(cursor, size)
     try:
         async for documents in stream:
