@@ -317,7 +317,7 @@ class WeeklyFrame(CalendarFrame):
 
     @property
     def week_start(self) -> int:
-        """The first day: 0 is Monday, as in `calendar` and `datetime.weekday`."""
+        """The first day, 0 for Monday, as in `calendar` and `datetime.weekday`."""
         return self._option
 
     @classmethod
