@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import QueryError
-from .arrays import Array, Sample, np
+from .arrays import Sample, np
 from .kernels import Kernels
 from .results import Result, axes_for, number_text
 from .spreads import centre_and_squares
@@ -41,7 +41,8 @@ class PdfValue(Result):
         curve: densities at evenly spaced places from curve_low to curve_high.
 
     Units:
-        peak, bandwidth, all bounds: the unit of the values; density, level, curve: one per unit.
+        peak, bandwidth, all bounds: the unit of the values; density, level, curve: one per unit,
+        infinite where larger than any float.
 
     Source:
         D. W. Scott: Multivariate Density Estimation, 1992, formula 6.42 (bandwidth); R. J.
@@ -101,13 +102,13 @@ class PdfValue(Result):
             return sample.place(centre + float(location) * bandwidth)
 
         width = sample.length(bandwidth)
-        curve = _curve(kernels, points) if points else (np.nan, np.nan, np.empty(0))
+        curve = _curve(kernels, points) if points else (np.nan, np.nan, [])
         return cls(
             n=n,
             left_out=sample.left_out,
             bandwidth=width,
             peak=place(places[top]),
-            density=float(densities[top] / width),
+            density=float(densities[top]) / width,
             half_low=place(low),
             half_high=place(high),
             level=level / width,
@@ -115,7 +116,7 @@ class PdfValue(Result):
             intervals=tuple((place(a), place(b)) for a, b in inner),
             curve_low=place(curve[0]) if points else None,
             curve_high=place(curve[1]) if points else None,
-            curve=tuple((curve[2] / width).tolist()),
+            curve=tuple(value / width for value in curve[2]),
         )
 
     @property
@@ -180,6 +181,6 @@ def _without_density(cls: type[PdfValue], n: int, sample: Sample) -> PdfValue:
     )  # fmt: skip
 
 
-def _curve(kernels: Kernels, points: int) -> tuple[float, float, Array]:
+def _curve(kernels: Kernels, points: int) -> tuple[float, float, list[float]]:
     low, high = kernels.values[0] - 4, kernels.values[-1] + 4
-    return low, high, kernels.density(np.linspace(low, high, points))
+    return low, high, kernels.density(np.linspace(low, high, points)).tolist()

@@ -71,7 +71,8 @@ def density(values: Any, size: int, step: int = 1) -> dict[str, Array]:
             table[:, whole] = _densities(windows[part], n[whole], centres[part], squares[part])
     if exponent:
         table[[0, 1, 3, 4]] = np.ldexp(table[[0, 1, 3, 4]], exponent)
-        table[2] = np.ldexp(table[2], -exponent)
+        with np.errstate(over="ignore"):  # a density may be larger than any float
+            table[2] = np.ldexp(table[2], -exponent)
     columns = dict(zip(_NAMES, table, strict=True))
     for name in ("peak", "half_low", "half_high"):
         columns[name] = numbers.back(columns[name])
