@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import reading, streaming, writing
+from . import reading, streaming, time_frames, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -26,5 +26,6 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "memory": reading.memory,
     "memory-each": streaming.memory_of_each,
     "awaited": reading.awaited,
+    "time": time_frames.frames,
     "import": reading.importing,
 }

@@ -38,6 +38,7 @@ EXPECTED = (
     "each(), 6 fields",
     "awaited each(), medium",
     "awaited many()",
+    "time: a day, its ends known",
     "import loom",
 )
 
