@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import reading, streaming, time_frames, writing
+from . import columns, reading, streaming, time_frames, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -25,6 +25,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "fields": reading.fields,
     "memory": reading.memory,
     "memory-each": streaming.memory_of_each,
+    "columns": columns.tables,
+    "memory-columns": columns.memory,
     "awaited": reading.awaited,
     "time": time_frames.frames,
     "import": reading.importing,

@@ -29,7 +29,7 @@ CHILDREN = 5 * PARENTS
 HOMES = 500
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
-_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5, "riders": 6}
+_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5, "riders": 6, "trips": 7}
 
 
 def id_of(kind: str, number: int) -> ObjectId:
@@ -113,6 +113,17 @@ def _rider(number: int) -> dict[str, Any]:
     }
 
 
+def _trip(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("trips", number),
+        "start": _START + timedelta(minutes=number),
+        "carrier": ("United", "Delta", "JetBlue")[number % 3],
+        "distance": number * 0.25,
+        "delay": number % 90 - 10.5,
+        "price": number * 1.25,
+    }
+
+
 #: By collection: how one document is made of its number.
 MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "small": _small,
@@ -120,6 +131,7 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "parents": _parent,
     "children": _child,
     "homes": _home,
+    "trips": _trip,
     "riders": _rider,
 }
 

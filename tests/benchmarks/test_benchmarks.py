@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from . import data, wire
 
+#: With the extra arrow.
+COLUMNS = (
+    "table(), 6 columns",
+    "dataframe(), 6 columns",
+    "dataframe() against DataFrame(list(find()))",
+    "memory of batches()",
+    "memory of table()",
+)
 EXPECTED = (
     "many(), 6 fields",
     "many() in a loop",
@@ -38,6 +47,7 @@ EXPECTED = (
     "each(), 6 fields",
     "awaited each(), medium",
     "awaited many()",
+    *(COLUMNS if find_spec("pymongoarrow") else ()),
     "time: a day, its ends known",
     "import loom",
 )

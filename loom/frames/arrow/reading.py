@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_ROWS", "Reading", "driver_of"]
 
-#: How many documents the server is asked for at a time.
-BATCH_ROWS = 10_000
+#: How many documents the server is asked for at a time. Memory that grows by doubling then fits.
+BATCH_ROWS = 16_384
 #: How long the server may count for the progress, in milliseconds.
 _COUNTING = 5_000
 
