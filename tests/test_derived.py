@@ -309,8 +309,11 @@ async def test_what_a_listener_changes(call: Runtime) -> None:
     assert "Old Lee" == stored(users[1])["full"]
 
 
-async def test_a_stale_frame_writes_both(call: Runtime) -> None:
+@pytest.mark.parametrize("heard", [False, True])
+async def test_a_stale_frame_writes_both(call: Runtime, heard: bool) -> None:
     """A frame that writes its source again writes the derived field again, too."""
+    if heard:
+        User.listen("update", lambda sender, frames: None)
     user = ann()
     await call(user).insert()
     other = await call(User).by_id(user._id)
@@ -842,6 +845,26 @@ async def test_children(call: Runtime) -> None:
     member.email = "B@x"
     await call(member).update("email")
     assert "B@X" == stored(member)["email_rev"]
+
+
+async def test_a_child_that_marks_a_source(call: Runtime) -> None:
+    """What the child's annotation does to the text is done before the parent's function sees it."""
+
+    class Loud(Frame):
+        _derived = {"rev": ("name", reverse)}
+        name: str
+        rev: str
+
+    class Quiet(Loud):
+        name: StrLower
+
+    await call(Loud(name="AB")).insert()
+    quiet = Quiet(name="AB")
+    await call(quiet).insert()
+    assert ("ab", "ba") == (quiet.name, quiet.rev)
+    quiet.name = "CD"
+    await call(quiet).update("name")
+    assert "dc" == stored(quiet)["rev"]
 
 
 async def test_assigned_later(call: Runtime) -> None:
