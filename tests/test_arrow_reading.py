@@ -352,6 +352,25 @@ async def test_kinds(call: Runtime) -> None:
     assert [9] == piped.column(0).to_pylist()
 
 
+async def test_older_forms(call: Runtime) -> None:
+    """A class that upgrades its documents has no columns, but for those of what is stored."""
+
+    class Old(Frame):
+        _schema_version = 2
+        name: str
+
+        @classmethod
+        def _upgrade(cls, document: dict[str, Any], version: int) -> dict[str, Any]:
+            return {**document, "name": document["title"]}
+
+    Old.get_collection().insert_one({"title": "Sir"})
+    with pytest.raises(QueryError, match="got a class that upgrades older ones"):
+        await call(arrow).table(Old)
+    table = await call(arrow).table(Old, pipeline=[], schema={"title": str})
+
+    assert ["Sir"] == table.column("title").to_pylist()
+
+
 async def test_errors_of_the_server(call: Runtime) -> None:
     """They pass unchanged."""
     with pytest.raises(OperationFailure):

@@ -13,6 +13,7 @@ from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
 from ...errors import QueryError
 from ..operations.reading import Options, _asked, compiled_filter
 from ..port import Port
+from ..projections import plan_for
 from .columns import Column
 from .decoding import MISMATCHES, Decoder
 from .exact import OnMismatch
@@ -82,6 +83,12 @@ class Reading:
         self._stages: list[dict[str, Any]] | None = None
         self._options: Options
         if pipeline is None:
+            if plan_for(cls, {"_id": True}).upgrades:
+                raise QueryError(
+                    f"{place}: expected documents of one form, got a class that upgrades older "
+                    "ones, which columns do not; upgrade what is stored, load rows(), or load what "
+                    "is stored with pipeline=[] and a schema"
+                )
             self._filter = compiled_filter(port, cls, filter)
             self._options = {"batch_size": batch_rows, **_asked(cls, self._filter, options)}
         else:
