@@ -214,6 +214,14 @@ async def test_every_way_to_read(call: Runtime, commands: Commands) -> None:
         assert "'locale': 'en', 'strength': 2" in shown, shown
 
 
+def test_grouping_heeds_case(db: str) -> None:
+    """An aggregate compares text in other stages, too: there no collation comes uncalled for."""
+    User.insert_many([{"email": "Ann", "name": name} for name in ("x", "X", "x")])
+    found = User.filter(Q.email.startswith("ANN", ignore_case=True)).group_by("name").load_many()
+
+    assert 2 == len(found)
+
+
 async def test_another_client(call: Runtime, db: str) -> None:
     """A block that switches the database changes nothing of it."""
     with using(db=db):

@@ -33,7 +33,9 @@ def is_collated(cls: Any) -> bool:
     return bool(_case_insensitive(cls))
 
 
-def add_collation(cls: Any, query: dict[str, Any], options: dict[str, Any]) -> None:
+def add_collation(
+    cls: Any, query: dict[str, Any], options: dict[str, Any], *, prefixes: bool = True
+) -> None:
     """Add the collation that a query carries by itself to its options, if they name none.
 
     Args:
@@ -41,6 +43,8 @@ def add_collation(cls: Any, query: dict[str, Any], options: dict[str, Any]) -> N
         query: the filter, as the driver takes it; changed where it asks for a prefix without case,
             to something that finds the same by the index.
         options: changed; a `sort` in it is in the driver's form.
+        prefixes: whether the filter and the sort are all that a collation decides, so that one may
+            be added for the sake of an index alone.
 
     Raises:
         QueryError: the collation would also decide how other text is compared.
@@ -51,7 +55,8 @@ def add_collation(cls: Any, query: dict[str, Any], options: dict[str, Any]) -> N
     if "collation" not in options:
         sort = options.get("sort")
         found = collation_for(cls, query, sort)
-        found = _of_prefixes(cls, query, sort, found)
+        if prefixes:
+            found = _of_prefixes(cls, query, sort, found)
         if found is not None:
             options["collation"] = found
 

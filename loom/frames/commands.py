@@ -320,7 +320,7 @@ def _collation(
     if others:
         return collation_for(chain._cls, _joined([first, *others]), sort)
     carried: dict[str, Any] = {} if sort is None else {"sort": sort}
-    add_collation(chain._cls, first, carried)
+    add_collation(chain._cls, first, carried, prefixes=False)  # other stages compare text, too
     return carried.get("collation")
 
 

@@ -69,7 +69,7 @@ class Watching:
         given = self._options.pop("pipeline", None)
         if given:
             self._pipeline += stages_of(given, place)
-        add_collation(cls, query, self._options)
+        add_collation(cls, query, self._options, prefixes=False)
         session = port.session(cls, options)
         if session is not None and session.in_transaction:
             raise TransactionError(
