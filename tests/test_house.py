@@ -106,7 +106,7 @@ ORDER = """
     loom.frames.frame
     loom.frames.ledger
     loom.frames.history
-    loom.frames.time.resolution loom.frames.time.zones
+    loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
     loom.frames.time.timeframe
     loom.frames.time.calendar_frames
     loom.frames.time.year_frames

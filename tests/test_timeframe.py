@@ -214,7 +214,9 @@ def test_the_ends_of_the_calendar(kind: type[CalendarFrame], moment: datetime) -
     for zone in ("UTC", "Asia/Tokyo", "America/New_York"):
         for at in (moment.replace(tzinfo=UTC), moment.replace(tzinfo=ZoneInfo(zone))):
             with contextlib.suppress(TimeFrameError):
-                assert at in kind.create(at, zone)
+                frame = kind.create(at, zone)
+                assert at in frame
+                assert frame == parse(str(frame))
     for frame in (kind(NOON), kind(NOON, APIA)):
         for step in (frame.get_next_frame, frame.get_previous_frame):
             with pytest.raises(TimeFrameError, match="years 1 to 9999"):
@@ -525,6 +527,41 @@ def test_names_of_kinds(kind: type[TimeFrame], name: str) -> None:
     assert name == frame.get_pretty_name()
     assert frame.resolution is kind.resolution is Resolution(name.lower().replace("custom", "none"))
     assert times.FRAMES.get(frame.resolution, TimeFrame) is kind
+
+
+ZONES = st.sampled_from(["UTC", "America/New_York", "Australia/Lord_Howe", APIA, "Asia/Kathmandu"])
+MOMENTS = st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+
+
+@given(MOMENTS, MOMENTS, MOMENTS, ZONES)
+def test_plain_frames_of_any_ends(
+    one: datetime, two: datetime, moment: datetime, zone: str
+) -> None:
+    """A frame of any ends is what its text says, and holds what is between them as instants."""
+    if one == two:
+        two += timedelta(microseconds=1)
+    low, high = sorted((one, two))
+    frame = TimeFrame(low, high, zone)
+
+    assert frame == parse(str(frame)) == TimeFrame(frame.floor, frame.ceiling)
+    assert high - low == frame.duration
+    assert (low <= moment < high) is (moment.astimezone(ZoneInfo("Asia/Tokyo")) in frame)
+    assert frame.get_next_frame().get_previous_frame() == frame
+    other = TimeFrame(moment, moment + timedelta(days=1), zone)
+    assert (frame.overlap(other) is None) == (moment >= high or low >= moment + timedelta(days=1))
+    assert frame.overlap(other) == other.overlap(frame)
+
+
+@given(MOMENTS, ZONES, st.sampled_from(KINDS), st.integers(-1_500, 1_500))
+def test_steps_lead_back(moment: datetime, zone: str, kind: type[CalendarFrame], n: int) -> None:
+    """So many frames ahead and as many back is the frame itself, and steps add up."""
+    frame = kind(moment, zone)
+    there = frame.get_next_frame(n)
+
+    assert frame == there.get_previous_frame(n)
+    assert there == frame.get_next_frame(n - 7).get_next_frame(7)
+    assert there == kind(there.floor, zone)
+    assert (n > 0, n < 0) == (there > frame, there < frame)
 
 
 # Relations

@@ -18,6 +18,7 @@ from .zones import (
     UTC,
     TimeZone,
     beyond,
+    check_shown,
     day_start,
     hour_around,
     hour_shifted,
@@ -181,12 +182,14 @@ class HourlyFrame(CalendarFrame):
 
     @classmethod
     def _around(cls, at: datetime, zone: tzinfo, option: int) -> tuple[datetime, datetime]:
-        return hour_around(zone, at)
+        start, end = hour_around(zone, at)
+        check_shown(end, zone, cls.__name__)
+        return start, end
 
     def _shifted(self, count: int) -> Self:
         try:
             start = hour_shifted(self._zone, self._start, count)
-            return self._made(*hour_around(self._zone, start), self._zone)
+            return self._made(*self._around(start, self._zone, 0), self._zone)
         except _BEYOND:
             raise beyond(type(self).__name__) from None
 

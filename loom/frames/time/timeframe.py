@@ -7,14 +7,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bson import ObjectId
-
 from ...errors import TimeFrameError
 from ..conditions import Condition
 from ..queries import Path
 from ..values import Frozen
+from .ranges import in_range, made_in_range
 from .resolution import Resolution
-from .zones import UTC, TimeZone, beyond, instant, name_of, zone_of
+from .zones import UTC, TimeZone, beyond, check_shown, instant, name_of, zone_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,11 +24,6 @@ __all__ = ["TimeFrame", "parse"]
 
 _new = object.__new__
 _set = object.__setattr__
-_MILLISECOND = timedelta(milliseconds=1)
-_SECOND = timedelta(seconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: The first second that an ObjectId cannot hold.
-_LAST_ID = 2**32
 
 #: The kinds of frames that `str` writes in a form of their own; the classes put themselves here.
 _kinds: list[type[TimeFrame]] = []
@@ -81,6 +75,8 @@ class TimeFrame(Frozen):
             raise TimeFrameError(
                 f"{place}: expected a ceiling later than the floor, got {floor!r} and {ceiling!r}"
             )
+        check_shown(end, zone, place)
+        check_shown(start, zone, place)
         _set(self, "_start", start)
         _set(self, "_end", end)
         _set(self, "_zone", zone)
@@ -139,11 +135,15 @@ class TimeFrame(Frozen):
         return self._shifted(-_count(n, f"{type(self).__name__}.get_previous_frame"))
 
     def _shifted(self, count: int) -> Self:
+        place = type(self).__name__
         try:
             moved = self.duration * count
-            return self._made(self._start + moved, self._end + moved, self._zone)
+            start, end = self._start + moved, self._end + moved
         except OverflowError:
-            raise beyond(type(self).__name__) from None
+            raise beyond(place) from None
+        check_shown(start, self._zone, place)
+        check_shown(end, self._zone, place)
+        return self._made(start, end, self._zone)
 
     # Membership
 
@@ -213,12 +213,7 @@ class TimeFrame(Frozen):
         >>> DailyFrame.parse("2024-03-10").filter("created").to_dict()["created"]["$lt"]
         datetime.datetime(2024, 3, 11, 0, 0, tzinfo=datetime.timezone.utc)
         """
-        path = field if isinstance(field, Path) else Path(field)
-        low = _rounded_up(self._start, _MILLISECOND)
-        try:
-            return path.between(low, _rounded_up(self._end, _MILLISECOND))
-        except OverflowError:  # it ends within the last millisecond of Python's calendar
-            return path >= low
+        return in_range(field, self._start, self._end)
 
     def object_ids(self, field: str | Path = "_id") -> Condition:
         """Return the condition for ObjectIds that were made in this frame.
@@ -230,13 +225,7 @@ class TimeFrame(Frozen):
         >>> YearlyFrame.parse("2024").object_ids().to_dict()["_id"]["$gte"]
         ObjectId('659200800000000000000000')
         """
-        path = field if isinstance(field, Path) else Path(field)
-        low, high = (max(-((_EPOCH - end) // _SECOND), 0) for end in (self._start, self._end))
-        if low >= _LAST_ID:
-            return path > ObjectId(b"\xff" * 12)
-        if high >= _LAST_ID:
-            return path >= _id_of(low)
-        return path.between(_id_of(low), _id_of(high))
+        return made_in_range(field, self._start, self._end)
 
     # Words
 
@@ -363,15 +352,6 @@ def _count(n: Any, place: str) -> int:
 
 def _present(now: datetime | None, place: str) -> datetime:
     return datetime.now(UTC) if now is None else instant(now, None, f"{place}: now")
-
-
-def _rounded_up(moment: datetime, unit: timedelta) -> datetime:
-    extra = (moment - _EPOCH) % unit
-    return moment + (unit - extra) if extra else moment
-
-
-def _id_of(second: int) -> ObjectId:
-    return ObjectId(second.to_bytes(4, "big") + bytes(8))
 
 
 def _clock(moment: datetime) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "UTC_TIMEZONE",
     "TimeZone",
     "changes",
+    "check_shown",
     "day_start",
     "hour_around",
     "hour_shifted",
@@ -174,6 +175,16 @@ def instant(moment: Any, zone: tzinfo | None, place: str) -> datetime:
 def beyond(place: str) -> TimeFrameError:
     """Return the error for what does not lie in Python's calendar."""
     return TimeFrameError(f"{place}: expected a time frame within the years 1 to 9999")
+
+
+def check_shown(moment: datetime, zone: tzinfo, place: str) -> None:
+    """Raise TimeFrameError if a zone cannot show an instant: to it, it is the year 0, or 10000."""
+    if 1 < moment.year < 9999:
+        return
+    try:
+        moment.astimezone(zone)
+    except OverflowError:
+        raise beyond(place) from None
 
 
 def offset_at(zone: tzinfo, moment: datetime) -> timedelta:
