@@ -73,11 +73,20 @@ ENTRIES = {
     "Stages": "loom.frames.pipelines.Stages",
     "loom.frames.pipelines.Pipeline": "loom.AggregationStages",
     "loom.frames.steps.Step": "loom.frames.directives.Directive",
+    "Columns": "loom.frames.arrow.batches",
+    "Ids": "loom.frames.arrow.batches",
+    "OnMismatch": "loom.frames.arrow.batches",
+    "Pipeline": "loom.frames.arrow.batches",
+    "Types": "loom.frames.arrow.batches",
+    "loom.frames.arrow.reading.Reading": "loom.frames.arrow.batches",
 }
 nitpick_ignore = [
     ("py:class", "loom.frames.document.Document"),  # the private base of Frame and SubFrame
     ("py:class", "Operation"),  # words, told in the text of BulkResult
     ("py:class", "State"),
+    ("py:class", "np.ndarray"),  # by the names under which everybody knows them
+    ("py:class", "pd.DataFrame"),
+    ("py:class", "pl.DataFrame"),
 ]
 
 PYMONGO = "https://pymongo.readthedocs.io/en/stable/api"
