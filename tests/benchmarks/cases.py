@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import columns, reading, streaming, time_frames, writing
+from . import columns, insight, reading, streaming, time_frames, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -29,5 +29,6 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "memory-columns": columns.memory,
     "awaited": reading.awaited,
     "time": time_frames.frames,
+    "insight": insight.windows,
     "import": reading.importing,
 }

@@ -49,6 +49,8 @@ EXPECTED = (
     "awaited many()",
     *(COLUMNS if find_spec("pymongoarrow") else ()),
     "time: a day, its ends known",
+    "spread(), 20,000 windows of 30",
+    "PdfValue.of(), 10,000 values",
     "import loom",
 )
 
