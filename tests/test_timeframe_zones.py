@@ -255,6 +255,25 @@ def test_no_two_changes_are_closer_than_three_days() -> None:
     assert closest > 3 * DAY
 
 
+def test_days_left_out_are_those_of_the_database() -> None:
+    """Every date that a zone left out is known, and no other."""
+    found = {}
+    for names in groups():
+        clock, left_out = Clock(names[0]), set()
+        for change in clock.changes(-(2**40), LAST):
+            for number in range(-2, 3):
+                day = clock.date_at(change) + timedelta(days=number)
+                if clock.day(day) == clock.day(day + timedelta(days=1)):
+                    left_out.add(day)
+        if left_out:
+            found[names[0]] = sorted(left_out)
+        skipped = zones.skipped_days(ZoneInfo(names[0]))
+        assert sorted(left_out) == [date.fromordinal(day) for day in skipped], names
+
+    assert [date(2011, 12, 30)] == found["Pacific/Apia"]
+    assert len(found) > 4
+
+
 def test_changes_are_those_of_the_database() -> None:
     """Every change of every zone is found, and nothing else."""
     first, count = at(-(2**32) if ALL else FIRST), 0
