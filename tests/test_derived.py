@@ -15,9 +15,11 @@ import loom
 from loom import (
     Conflict,
     DefinitionError,
+    EncodeError,
     Frame,
     Gone,
     IncrCounter,
+    MissingId,
     ProjectionError,
     Q,
     QueryError,
@@ -460,6 +462,35 @@ async def test_stale_parts(call: Runtime) -> None:
     assert ([7, 2], 9) == (stored(one)["list"], stored(one)["n"])
 
 
+async def test_paths_into_lists(call: Runtime) -> None:
+    """A path into a list is put into the list as it is stored."""
+
+    class Cart(Frame):
+        _derived = {
+            "total": (
+                "items",
+                lambda items: sum(item["n"] for item in items if type(item["n"]) is int),
+            )
+        }
+        items: list[dict[str, int]]
+        total: int
+
+    cart = Cart(items=[{"n": 1}, {"n": 2}])
+    await call(cart).insert()
+    cart.items[1]["n"] = 5
+    await call(cart).update("items.1.n")
+
+    assert (6, [{"n": 1}, {"n": 5}]) == (stored(cart)["total"], stored(cart)["items"])
+    cart.items[0]["n"] = object()  # type: ignore[assignment]
+    with pytest.raises(EncodeError, match=r"^Cart\.items\.0\.n: "):
+        await call(cart).update("items")
+    cart.items[0]["n"] = User(email="x")  # type: ignore[assignment]
+    with pytest.raises(
+        MissingId, match=r"^Cart\.items\.0\.n: expected a stored User, got one with"
+    ):
+        await call(cart).update("items")
+
+
 async def test_a_version_makes_reads_needless(call: Runtime, commands: Commands) -> None:
     """A write that holds for one version only trusts what the frame has."""
 
@@ -478,6 +509,31 @@ async def test_a_version_makes_reads_needless(call: Runtime, commands: Commands)
 
     assert ["update"] == commands.names
     assert "Bea Lee" == stored(card)["full"]
+    part = await call(Card).one(None, projection={"first": True, "_v": True})
+    part.first = "Eve"
+    commands.clear()
+    await call(part).update("first")
+    assert ["find", "update"] == commands.names
+    assert "Eve Lee" == stored(card)["full"]
+
+
+async def test_a_version_and_parts(call: Runtime, commands: Commands) -> None:
+    """Also with a version, what was fetched in part is not taken for the whole."""
+
+    class Plot(Frame):
+        _version = "_v"
+        _derived = {"text": (("name", "place"), lambda name, place: f"{name}:{len(place)}")}
+        name: str
+        place: dict[str, int]
+        text: str
+
+    await call(Plot(name="a", place={"x": 1, "y": 2})).insert()
+    plot = await call(Plot).one(None, projection={"name": True, "place": {"x": True}})
+    plot.name = "b"
+    commands.clear()
+    await call(plot).update("name")
+
+    assert "b:2" == stored(plot)["text"]
 
 
 async def test_one_that_is_gone(call: Runtime) -> None:
@@ -646,6 +702,29 @@ async def test_references_that_are_released(call: Runtime) -> None:
 
     document = stored(post)
     assert ("is_signed" not in document, 1) == (True, document["count"])
+
+
+async def test_references_in_lists_that_are_released(call: Runtime) -> None:
+    """Where a delete writes into each document of a list, what the frame holds then counts."""
+
+    class Author(Frame):
+        name: str
+
+    class Line(SubFrame):
+        author: Annotated[Author, Ref(on_delete="nullify")]
+
+    class Paper(Frame):
+        _derived = {"signed": ("lines", lambda lines: sum(1 for x in lines if x.get("author")))}
+        lines: list[Line]
+        signed: int
+
+    ann, bob = await call(Author).insert_many([{"name": "Ann"}, {"name": "Bob"}])
+    paper = Paper(lines=[Line(author=ann), Line(author=bob), Line()])
+    await call(paper).insert()
+    assert 2 == paper.signed
+    await call(ann).delete()
+
+    assert 1 == stored(paper)["signed"]
 
 
 async def test_versions_and_conditions(call: Runtime) -> None:

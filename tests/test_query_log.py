@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
 
 import loom
 from loom import Frame, Gone, Q, QueryError, query_log, taps
@@ -217,6 +218,21 @@ async def test_failures(call: Runtime, records: Records) -> None:
         "Pet.one: 0 documents, 0 commands, * ms, QueryError",
     ] == records.texts
     assert ["Gone", "QueryError"] == [record.error for record in records.kept]
+
+
+async def test_a_stream_that_fails(call: Runtime, records: Records) -> None:
+    """A stream that breaks off has a record that says so."""
+
+    async def loop() -> None:
+        async for _ in call(Pet).each({"$nonsense": 1}):
+            pass
+
+    with pytest.raises(OperationFailure):
+        await loop()
+
+    assert ["Pet.each {'$nonsense': '?'}: 0 documents, 1 command, * ms, OperationFailure"] == (
+        records.texts
+    )
 
 
 async def test_slow_calls_are_warnings(call: Runtime, records: Records) -> None:

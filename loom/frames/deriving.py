@@ -310,10 +310,13 @@ def made(cls: Any, derivation: Derivation, values: Sequence[Any]) -> Any:
     Raises:
         DeriveError: the function raised.
     """
-    stored = [v if type(v) in _STORED else _as_stored(cls, v) for v in values]
+    field, sources, function = derivation
+    stored = [
+        value if type(value) in _STORED else _as_stored(cls, value, f"{cls.__name__}.{source}")
+        for value, source in zip(values, sources, strict=True)
+    ]
     if stored.count(None) == len(stored):
         return None
-    field, sources, function = derivation
     try:
         value = function(*stored)
     except Exception as error:
@@ -335,10 +338,10 @@ def _brief(value: Any) -> str:
     return shown if len(shown) <= 100 else f"{shown[:100]}..."
 
 
-def _as_stored(cls: Any, value: Any) -> Any:
+def _as_stored(cls: Any, value: Any, place: str) -> Any:
     """Return a value as it is read back once it is stored: functions see always the same."""
     current = running()
-    value = plain(value, "")
+    value = plain(value, place)
     if current is None:
         return value
     codecs = current.port.collection(cls).codec_options
