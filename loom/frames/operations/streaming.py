@@ -37,7 +37,7 @@ _CURSOR_LOST = frozenset({43, 237})
 #: How long the server may count for a progress bar, in milliseconds.
 _COUNTING = 5_000
 #: So many frames are made at a time for a loop.
-_PART = 100
+_PART = 50
 _FROM_THE_START: Any = object()
 
 
@@ -260,7 +260,7 @@ def stream(
     """Return batches for one loop, in which frames are made when it is nearly their turn.
 
     Python's collector is called when more objects were made than freed: frames that come and go
-    a hundred at a time do not call it.
+    fifty at a time do not call it.
     """
     port = port.bound()
     asked = _Stream(port, cls, filter, plan_for(cls, projection), steps, options)
