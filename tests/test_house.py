@@ -88,6 +88,7 @@ ORDER = """
     loom.frames.indexes
     loom.frames.references
     loom.frames.operations
+    loom.frames.column_loads
     loom.frames.directives
     loom.frames.behaviours loom.frames.doomed loom.frames.releases
     loom.frames.on_delete
@@ -134,7 +135,10 @@ ORDER = """
     loom.frames.arrow
 """
 #: Imports inside functions that are allowed: optional extras, and what stands above them.
-LATE = {("loom.connection", "loom.embedded")}
+LATE = {
+    ("loom.connection", "loom.embedded"),
+    ("loom.frames.column_loads", "loom.frames.arrow.chained"),  # an extra: imported when it is used
+}
 #: How long a file may be: about 350 lines.
 LIMIT = 420
 #: Longer ones, and why.

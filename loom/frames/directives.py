@@ -12,6 +12,7 @@ from ..errors import LoomError
 from . import operations
 from .chains import Chain
 from .collations import add_collation
+from .column_loads import AwaitedColumnLoads, ColumnLoads
 from .commands import aggregate_of, find_of
 from .conditions import Field
 from .normalising import normalise_filter
@@ -68,7 +69,7 @@ class Shown(Chain):
         return shown_find(cls._collection, query, driver, options, cls._private_fields)
 
 
-class Directive(Shown, Generic[R]):
+class Directive(Shown, ColumnLoads, Generic[R]):
     """What to ask of a class; blocking.
 
     Made by `Frame.filter` and `Frame.agg`. Every method but the last ones gives a new
@@ -247,7 +248,7 @@ class Directive(Shown, Generic[R]):
         return complete(operations.explain(blocking(), self, verbosity, full, options))
 
 
-class AwaitedDirective(Shown, Generic[R]):
+class AwaitedDirective(Shown, AwaitedColumnLoads, Generic[R]):
     """What to ask of a class; awaited.
 
     Made by `Frame.aio.filter` and `Frame.aio.agg`. Every method but the last ones gives a new

@@ -23,7 +23,15 @@ from ..references import build
 from ..subframes import wrap_children
 from .reading import Options, compiled_filter, count, exists, many, one
 
-__all__ = ["explain", "load_count", "load_exists", "load_many", "load_one"]
+__all__ = [
+    "aggregate_for",
+    "explain",
+    "find_options",
+    "load_count",
+    "load_exists",
+    "load_many",
+    "load_one",
+]
 
 #: The names of options for `find`, and those that the aggregate command has for them.
 _NAMES = {"allow_disk_use": "allowDiskUse", "batch_size": "batchSize", "max_time_ms": "maxTimeMS"}
@@ -38,9 +46,9 @@ async def load_many(port: Port, chain: Chain, into: Any, options: Options) -> li
     _check_into(chain, into, "load_many")
     found = find_of(chain)
     if found is not None:
-        asked = {**_of_find(chain, options), **found.options}
+        asked = {**find_options(chain, options), **found.options}
         return await many(port, cls, found.filter, found.projection, asked)
-    command = _aggregate(port, chain, options)
+    command = aggregate_for(port, chain, options)
     limits = [step.content for step in chain._steps if step.name == "$limit"]
     with port.pause(min(limits) if limits else None):
         documents = await port.aggregate(cls, command.stages, command.options)
@@ -53,9 +61,9 @@ async def load_one(port: Port, chain: Chain, into: Any, required: bool, options:
     _check_into(chain, into, "load_one")
     found = find_of(chain)
     if found is not None:
-        asked = {**_of_find(chain, options), **found.options}
+        asked = {**find_options(chain, options), **found.options}
         return await one(port, cls, found.filter, found.projection, required, asked)
-    command = _aggregate(port, chain, options, first_only=True)
+    command = aggregate_for(port, chain, options, first_only=True)
     documents = await port.aggregate(cls, command.stages, command.options)
     # None is left when it was deleted while it was fetched whole to be upgraded.
     for result in await _made(port, command, into, documents):
@@ -70,8 +78,10 @@ async def load_exists(port: Port, chain: Chain, options: Options) -> bool:
     found = find_of(chain)
     if found is not None:
         skip = {"skip": found.options["skip"]} if "skip" in found.options else {}
-        return await exists(port, chain._cls, found.filter, {**_of_find(chain, options), **skip})
-    command = _aggregate(port, chain, options, {"$limit": 1}, {"$project": {"_id": True}})
+        return await exists(
+            port, chain._cls, found.filter, {**find_options(chain, options), **skip}
+        )
+    command = aggregate_for(port, chain, options, {"$limit": 1}, {"$project": {"_id": True}})
     return bool(await port.aggregate(chain._cls, command.stages, command.options))
 
 
@@ -82,7 +92,7 @@ async def load_count(port: Port, chain: Chain, options: Options) -> int:
         asked = _of_aggregate(chain, options)
         asked |= {k: v for k, v in found.options.items() if k != "sort"}
         return await count(port, chain._cls, found.filter, asked)
-    command = _aggregate(port, chain, options, {"$count": "n"})
+    command = aggregate_for(port, chain, options, {"$count": "n"})
     documents = await port.aggregate(chain._cls, command.stages, command.options)
     return int(documents[0]["n"]) if documents else 0
 
@@ -109,7 +119,7 @@ async def explain(port: Port, chain: Chain, verbosity: str, full: bool, options:
         if "sort" in sent:
             sent["sort"] = dict(sent["sort"])
     else:
-        prepared = _aggregate(port, chain, options)
+        prepared = aggregate_for(port, chain, options)
         sent = dict(prepared.options)
         stages = prepared.stages
         if cls._kinds is not None:
@@ -153,7 +163,7 @@ def _of_aggregate(chain: Chain, options: Options) -> Options:
     return {_NAMES.get(name, name): value for name, value in options.items()}
 
 
-def _of_find(chain: Chain, options: Options) -> Options:
+def find_options(chain: Chain, options: Options) -> Options:
     """Return options under the names that PyMongo's `find` takes."""
     back = {there: here for here, there in _NAMES.items()}
     return {back.get(name, name): value for name, value in _of_aggregate(chain, options).items()}
@@ -166,9 +176,10 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, list) else value
 
 
-def _aggregate(
+def aggregate_for(
     port: Port, chain: Chain, options: Options, *last: dict[str, Any], first_only: bool = False
 ) -> Aggregate:
+    """Return the aggregate of a chain, with the options of a call."""
     cls = chain._cls
     compiled = partial(compiled_filter, port, cls)
     asked = _of_aggregate(chain, options)
