@@ -96,7 +96,7 @@ class Frame(Writing):
     _kind: ClassVar[str | None] = None
     _schema_version: ClassVar[int | None] = None
     #: Brings a document of an older `_schema_version`, the second argument, to that of the class.
-    _upgrade: ClassVar[Callable[[dict[str, Any], int], dict[str, Any] | None] | None] = None
+    _upgrade: Any = None  # a function, a static method or a class method
     _page_secret: ClassVar[str | bytes | None] = None
     #: Documents are added and never changed, see `LedgerFrame`.
     _append_only: ClassVar[bool] = False
