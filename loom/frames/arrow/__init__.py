@@ -29,8 +29,10 @@ except ImportError as error:
     raise missing_extra("arrow", package) from None
 
 from .columns import Column, Schema
+from .drift import Drift, Found
 from .exact import OnMismatch
 from .ids import Ids
+from .inferring import infer
 from .loading import aio, batches, dataframe, numpy, polars, table
 from .results import AsyncBatches, Batches
 from .schema import schema_of
@@ -39,12 +41,15 @@ __all__ = [
     "AsyncBatches",
     "Batches",
     "Column",
+    "Drift",
+    "Found",
     "Ids",
     "OnMismatch",
     "Schema",
     "aio",
     "batches",
     "dataframe",
+    "infer",
     "numpy",
     "polars",
     "schema_of",

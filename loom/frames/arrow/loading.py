@@ -10,6 +10,7 @@ from ..port import awaited, blocking, complete
 from .columns import Schema
 from .exact import OnMismatch
 from .ids import Ids
+from .inferring import Inferring
 from .reading import BATCH_ROWS, Reading
 from .results import AsyncBatches, Batches, dataframe_of, numpy_of, polars_of
 
@@ -224,7 +225,7 @@ def numpy(
     return numpy_of(reading, complete(reading.table()))
 
 
-class Awaited:
+class Awaited(Inferring):
     """The same functions, awaited: `await arrow.aio.table(Dragon)`.
 
     `batches` gives an asynchronous stream: `async for batch in arrow.aio.batches(Dragon)`.

@@ -25,7 +25,7 @@ from .schema import columns_for
 if TYPE_CHECKING:
     from ..progress import Progress
 
-__all__ = ["BATCH_ROWS", "Reading", "driver_of"]
+__all__ = ["BATCH_ROWS", "Reading", "driver_of", "raw_aggregate", "stages_of"]
 
 #: How many documents the server is asked for at a time. Memory that grows by doubling then fits.
 BATCH_ROWS = 16_384
@@ -98,7 +98,7 @@ class Reading:
                     f"{'no schema' if schema is None else f'the filter {filter!r}'}; what comes "
                     "out of a pipeline has no annotations, and a filter is its $match"
                 )
-            self._stages = _stages(port, cls, pipeline, place)
+            self._stages = stages_of(port, cls, pipeline, place)
             self._options = {"batchSize": batch_rows, **options}
         self._collection = port.collection(cls)
 
@@ -113,20 +113,13 @@ class Reading:
         return self._decoder.mismatches
 
     async def _cursor(self) -> Any:
-        cls, kinds = self._cls, self._cls._kinds
-        options = self._port.options(cls, self._options)
+        cls, port = self._cls, self._port
         wanted = driver_of([*self.columns])
         if self._stages is None:
-            query = self._filter if kinds is None else kinds.narrowed(cls, self._filter)
+            query = port.narrowed(cls, self._filter)
+            options = port.options(cls, self._options)
             return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
-        stages: Any = self._stages if kinds is None else kinds.narrowed_stages(cls, self._stages)
-        aggregate = self._collection.aggregate_raw_batches
-        call = self._port.call
-        try:
-            return take_bytes(await call(aggregate, [*stages, {"$project": wanted}], **options))
-        except PyMongoError as error:
-            self._port.failed(options, error)
-            raise
+        return await raw_aggregate(port, cls, [*self._stages, {"$project": wanted}], self._options)
 
     async def batches(self) -> AsyncGenerator[Any, None]:
         """Yield record batches, one for each reply; the cursor is closed at the end.
@@ -183,7 +176,22 @@ class Reading:
             return None
 
 
-def _stages(port: Port, cls: Any, pipeline: Any, place: str) -> list[dict[str, Any]]:
+async def raw_aggregate(
+    port: Port, cls: Any, stages: list[dict[str, Any]], options: Options
+) -> Any:
+    """Return a cursor over the batches of an aggregation, as bytes."""
+    sent = port.options(cls, options)
+    pipeline: Any = stages if cls._kinds is None else cls._kinds.narrowed_stages(cls, stages)
+    try:
+        return take_bytes(
+            await port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
+        )
+    except PyMongoError as error:
+        port.failed(sent, error)
+        raise
+
+
+def stages_of(port: Port, cls: Any, pipeline: Any, place: str) -> list[dict[str, Any]]:
     """Return a pipeline of one's own, with its conditions as the driver takes them."""
     stages = [copied(stage) for stage in pipeline]
     for stage in stages:
