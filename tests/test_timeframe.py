@@ -11,7 +11,7 @@ import subprocess
 import sys
 import timeit
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from datetime import time as clock_time
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from bson import ObjectId
 from bson.tz_util import utc as bson_utc
-from dateutil import tz as dateutil_zones
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,6 +150,17 @@ def test_naive_datetimes_need_a_zone() -> None:
     assert DailyFrame(NOON, NEW_YORK) == DailyFrame.create(naive, NEW_YORK)
 
 
+def test_moments_of_foreign_zones() -> None:
+    """A moment may be in any zone that Python can compute with."""
+    moment = datetime(2024, 3, 10, 0, 30, tzinfo=Foreign())
+
+    assert utc(2024, 3, 9, 23) == HourlyFrame.create(moment).floor
+    assert moment in DailyFrame.parse("2024-03-09")
+    assert TimeFrame(moment, moment + timedelta(hours=1), "UTC").floor == moment
+    with pytest.raises(TimeFrameError, match="expected a time zone"):
+        TimeFrame(moment, moment + timedelta(hours=1))
+
+
 def test_fold_of_naive_datetimes_counts() -> None:
     """`fold` tells which of two equal clock times is meant."""
     twice = datetime(2024, 11, 3, 1, 30)
@@ -183,9 +193,17 @@ def test_datetimes_of_pandas() -> None:
         DailyFrame.create(pandas.NaT)
 
 
-@pytest.mark.parametrize(
-    "zone", ["Mars/Olympus", "", "../etc/passwd", 5, dateutil_zones.gettz("Europe/Vienna")]
-)
+class Foreign(tzinfo):
+    """A zone of another library, which cannot be hashed, as those of dateutil."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        """Return an offset that depends on the moment."""
+        return None if moment is None else timedelta(hours=moment.month % 2)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", 5, Foreign()])
 def test_what_is_no_zone_is_refused(zone: Any) -> None:
     """Zones are names, ZoneInfo or fixed offsets; others are refused with a way out."""
     with pytest.raises(TimeFrameError, match=r"expected a time zone, got .*zoneinfo\.ZoneInfo"):
