@@ -80,7 +80,7 @@ class FileCheckpoint:
     def save(self, token: Mapping[str, Any]) -> None:
         """Replace what the file holds."""
         text = json.dumps({"watched": self._name, "token": json.loads(json_util.dumps(token))})
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        new = self.path.with_name(f"{self.path.name}.new")
         try:
             with new.open("w", encoding="utf-8") as file:
                 file.write(text)

@@ -120,7 +120,7 @@ class Watching:
             await self._drop()
             raise
         self.position = change["_id"]
-        if not self._stream.alive:
+        if self._stream is not None and not self._stream.alive:
             self.alive = False
         return made
 
@@ -198,13 +198,16 @@ class Watching:
 
     def _raise_lost(self, error: PyMongoError) -> None:
         """Raise HistoryLost if the server says that it cannot go on from the position."""
-        code = error.code if isinstance(error, OperationFailure) else None
-        if code not in _LOST and (self.position is None or code not in _NO_TOKEN):
+        if not isinstance(error, OperationFailure):
+            return
+        code, details = error.code, error.details or {}
+        said = str(details.get("errmsg", error))
+        if code not in _LOST and not (code in _NO_TOKEN and "token" in said.lower()):
             return
         kept = "" if self._checkpoint is None else f", and a new checkpoint than {self._checkpoint}"
         raise HistoryLost(
             f"{self._place}: expected the server to know what happened since the stream was left, "
-            f"got code {code}: {error.details.get('errmsg') if error.details else error}; "  # type: ignore[attr-defined]
+            f"got code {code}: {said}; "
             "what changed since is not known: read the collection anew, then watch without the old "
             f"token{kept}; a larger oplog keeps more history",
             self.position,
@@ -253,7 +256,8 @@ class Watching:
             return  # gone meanwhile: its delete comes, too
         fields: tuple[str, ...] = ()
         if event == "updated":
-            fields = (*change.changed, *change.truncated, *change.removed)
+            written = (*change.changed, *change.truncated, *change.removed)
+            fields = tuple(path for path in written if path != "_id")
         await emit(self._port, event, type(frame), [frame], {"fields": fields})
 
 
