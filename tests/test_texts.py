@@ -480,7 +480,8 @@ async def test_it_is_an_ordinary_listener(call: Runtime) -> None:
 
     put(1)
     assert [normalise] == events.listening("insert", User) == events.listening("update", User)
-    assert [] == events.listening("insert", Pet) == events.listening("delete", User)
+    assert [] == events.listening("insert", Pet)
+    assert normalise not in events.listening("delete", User)
     user = User(_id=1, email="Ann")
     with muted(normalise):
         await call(user).update()

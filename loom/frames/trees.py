@@ -2,7 +2,8 @@
 
 Leaves first: a document goes when nothing that goes with it refers to it any more. Documents are
 placed in rounds, from the roots outwards: in each round those all of whose references are placed;
-the last round goes first. A circle is cut where it is nearest to the root.
+the last round goes first. A circle is cut where it is nearest to the root, and with it what leads
+into it from there: around circles the order is not kept.
 """
 
 from __future__ import annotations
