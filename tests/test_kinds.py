@@ -938,3 +938,50 @@ def test_nothing_that_a_child_does_reaches_another_kind(
 
     assert cats == list(collection.find({"type": "cat"}, sort=[("_id", 1)]))
     assert {"dog", "Puppy"} >= {d["type"] for d in collection.find({"type": {"$ne": "cat"}})}
+
+
+async def test_pymongos_upsert_stores_what_a_document_is(call: Runtime) -> None:
+    """`upsert=True`, which PyMongo's updates take, inserts a document of the frame's class."""
+
+    class Vessel(Frame):
+        _kind_field = "type"
+        _schema_version = 2
+
+        name: str
+
+    class Boat(Vessel):
+        pass
+
+    class Kayak(Boat):
+        pass
+
+    await call(Boat(_id=1, name="a")).update("name", upsert=True)
+    await call(Vessel).update_many([Boat(_id=2, name="b"), Vessel(_id=3, name="c")], upsert=True)
+    await call(Boat(_id=1, name="x")).update("name", upsert=True)
+    with pytest.raises(Duplicate):
+        await call(Kayak(_id=1, name="y")).update("name", upsert=True)
+
+    assert [
+        {"_id": 1, "type": "Boat", "_schema_version": 2, "name": "x"},
+        {"_id": 2, "type": "Boat", "_schema_version": 2, "name": "b"},
+        {"_id": 3, "type": "Vessel", "_schema_version": 2, "name": "c"},
+    ] == list(Vessel.get_collection().find(sort=[("_id", 1)]))
+
+
+async def test_indexes_of_kinds(db: str) -> None:
+    """What a child declares is built with it, and is not extra to its parent."""
+
+    class Gem(Frame):
+        _kind_field = "type"
+        _indexes = [Index("name")]
+
+        name: str
+
+    class Ruby(Gem):
+        _indexes = [Index("type", "carat")]
+
+        carat: int
+
+    assert 2 == len(indexes.ensure(Gem, Ruby).created)
+    found = indexes.diff(Gem)
+    assert ((), (), ()) == (found.missing, found.changed, found.extra)

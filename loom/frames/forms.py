@@ -21,6 +21,7 @@ __all__ = [
     "own_fields",
     "refuse_change",
     "version_of",
+    "with_marks",
 ]
 
 #: Holds the number of a document's form.
@@ -71,6 +72,18 @@ def mark(frame: Any) -> None:
             f"{cls._schema_version}, got {document[SCHEMA_VERSION]!r}; bring an older one to it by "
             f"upgraded({cls.__name__}, document)"
         )
+
+
+def with_marks(cls: Any, change: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an update document that has a document say what it is, if the update inserts one."""
+    if not options.get("upsert") or not is_marked(cls):
+        return change
+    marks: dict[str, Any] = {}
+    if cls._kinds is not None:
+        marks[cls._kinds.field] = cls._kind
+    if cls._schema_version is not None:
+        marks[SCHEMA_VERSION] = cls._schema_version
+    return {**change, "$setOnInsert": marks}
 
 
 def own_fields(cls: Any, document: Mapping[str, Any], operation: str) -> set[str | None]:

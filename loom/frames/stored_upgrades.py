@@ -240,10 +240,12 @@ async def bring_up_first(
     """
     shared = {k: v for k, v in options.items() if k in ("session", "comment")}
     for _ in range(_LOOKS):
-        document = await port.find_one(cls, query, None, options)
-        if document is None or is_in_form(cls, document):
+        found = await port.find_one(cls, query, {SCHEMA_VERSION: True}, options)
+        if found is None or is_in_form(cls, found):
             return
-        await _all_upgraded(port, cls, [document], shared, place)
+        for document in await whole_documents(port, cls, [found["_id"]], shared):
+            if document is not None and not is_in_form(cls, document):
+                await _all_upgraded(port, cls, [document], shared, place)
 
 
 async def _all_upgraded(

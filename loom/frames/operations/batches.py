@@ -11,6 +11,7 @@ from ...encoding import PLAIN, Naive, settle_datetimes
 from ...errors import FieldError
 from ..changes import Foreseen, Removed, Snapshot, check_fields, update_of
 from ..events import emit, listeners
+from ..forms import with_marks
 from ..ids import id_or_error
 from ..inserts import Inserts, document_of, inserts_of
 from ..port import Port
@@ -246,6 +247,9 @@ async def _send_updates(
         await brought_up(port, cls, frames, shared_options(options), place)
     guards = Guards(port, cls, frames)
     sent = guards.counting(changes)
+    if options.get("upsert"):
+        pairs = zip(frames, sent, strict=True)
+        sent = [with_marks(type(frame), change, options) for frame, change in pairs]
 
     def contents() -> list[Document]:
         pairs = zip(guards.ids, sent, strict=True)

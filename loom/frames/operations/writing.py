@@ -18,6 +18,7 @@ from ..changes import (
     update_of,
 )
 from ..events import add_note, emit, listeners
+from ..forms import with_marks
 from ..ids import id_or_error
 from ..marked import marked
 from ..paths import is_ancestor, without_descendants
@@ -231,7 +232,7 @@ async def _write(
     """Send the update of one frame, under its condition, and the after-event."""
     cls = type(frame)
     guard = Guard(port, frame, where)
-    sent = guard.counting(change)
+    sent = with_marks(cls, guard.counting(change), options)
     port.remember(cls, options, [frame], change.get("$unset", ()))
     concern = None
     content = change.get("$set", {})
