@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
@@ -110,8 +111,9 @@ def test_no_data_is_said(kind: Any) -> None:
         assert (found.n, found.left_out, bool(found)) == (0, left_out, False)
         assert "no data" in repr(found)
         assert "no data" in found._repr_html_()
-    numbers = [v for v in found._document.values() if isinstance(v, float)]
-    assert numbers == []
+        told = {"ddof", "first_number", "last_number", "left_out", "n"}
+        figures = {name: found[name] for name in kind.get_fields() - told}
+        assert not any(isinstance(value, (int, float)) for value in figures.values())
 
 
 @pytest.mark.parametrize("kind", RESULTS)
@@ -282,3 +284,70 @@ def test_no_data_is_not_drawn(kind: Any, pyplot: Any) -> None:
     """There is no picture of no data."""
     with pytest.raises(QueryError, match=r"plot: expected"):
         kind.of([]).plot()
+
+
+# Beside documents
+
+
+async def test_what_was_read_is_not_written_again(call: Any, commands: Any) -> None:
+    """A result that nobody could change is no change; `save` sends nothing."""
+    station = Station(name="LGA", density=PdfValue.of(VALUES), spread=Spread.of(VALUES))
+    await call(station).insert()
+    found = await call(Station).one({"name": "LGA"})
+    assert found.density.intervals
+    commands.clear()
+    await call(found).save()
+
+    assert commands.names == []
+    found.spread = Spread.of([1, 2])
+    await call(found).save()
+    assert (await call(Station).one({"name": "LGA"})).spread == Spread.of([1, 2])
+
+
+async def test_a_part_of_a_result(call: Any) -> None:
+    """A projection may read a part of a result, which is shown as what it is."""
+    await call(Station(name="EWR", spread=Spread.of(VALUES))).insert()
+    found = await call(Station).one(
+        {"name": "EWR"}, projection={"spread": {"$sub": Spread, "mean": True}}
+    )
+
+    assert repr(found.spread) == "Spread(mean=3.875)"
+    assert found.spread
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_results_as_json(kind: Any) -> None:
+    """Results become values that JSON takes."""
+    made = Station(
+        name="JFK",
+        **{{"PdfValue": "density"}.get(kind.__name__, kind.__name__.lower()): kind.of(VALUES)},
+    )
+
+    assert json.loads(json.dumps(made.to_json_type(), allow_nan=False))["name"] == "JFK"
+
+
+def test_without_percentiles() -> None:
+    """A spread may have no percentiles."""
+    assert Spread.of(VALUES, percentiles=()).percentiles == ()
+    assert {*insight.spread(VALUES, 3, percentiles=())} == {
+        "n",
+        "left_out",
+        "mean",
+        "std",
+        "min",
+        "max",
+    }
+
+
+def test_results_as_columns(db: str) -> None:
+    """Stored results are read into columns, with a type for each figure."""
+    pytest.importorskip("pymongoarrow", reason="columns need the extra `arrow`")
+    from loom.frames import arrow
+
+    Station(name="JFK", spread=Spread.of(VALUES), trending=Trending.of(VALUES)).insert()
+    Station(name="LGA", spread=Spread.of([]), trending=Trending.of([])).insert()
+    found = arrow.table(Station, sort="name").to_pydict()
+
+    assert [spread["mean"] for spread in found["spread"]] == [3.875, None]
+    assert found["spread"][0]["percentiles"] == list(Spread.of(VALUES).percentiles)
+    assert found["trending"][0]["regression"]["slope"] == Regression.of(VALUES).slope

@@ -207,12 +207,13 @@ def test_windows_are_as_one_by_one(points: list[tuple[float, float]], size: int,
         assert (columns["n"][number], columns["left_out"][number]) == (alone.n, alone.left_out)
         near = alone.r is not None and abs(alone.r) > 1 - 1e-6
         for name in (*FIGURES, "origin"):
+            value = getattr(alone, name)
             if near and name in ("p", "stderr", "intercept_stderr"):
                 continue  # what is left of 1 has few digits
             tolerance = {"r": 1e-9, "p": 1e-9, "slope": slopes, "stderr": slopes}.get(
                 name, 1e-6 * scale * 1e9
             )
-            expected = math.nan if alone[name] is None else alone[name]
+            expected = math.nan if value is None else value
             assert columns[name][number] == pytest.approx(
                 expected, rel=1e-7, abs=tolerance, nan_ok=True
             ), name
@@ -250,3 +251,14 @@ def test_windows_at_the_ends_of_the_range(factor: float) -> None:
         np.testing.assert_allclose(columns[name][:2] / factor, plain[name], rtol=1e-12, atol=1e-14)
     for name in ("r", "p"):
         np.testing.assert_allclose(columns[name][:2], plain[name], rtol=1e-12)
+
+
+def test_large_numbers_as_times() -> None:
+    """Nanoseconds since 1970 are more than a float tells apart, and are told apart."""
+    times = [1_357_000_000_000_000_000 + nanosecond for nanosecond in (0, 1, 3)]
+    found = Regression.of([5, 7, 11], times, unit="nanosecond", per="nanosecond")
+
+    assert (found.slope, found.intercept, found.length) == (2, 5, 3)
+    assert found.origin == 1.357e18
+    columns = regression([5, 7, 11], 2, times=times, unit="nanosecond", per="nanosecond")
+    assert columns["slope"].tolist() == [2, 2]

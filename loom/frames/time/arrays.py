@@ -206,6 +206,7 @@ class Axis(NamedTuple):
     #: How many ticks one unit of x has.
     size: float
     is_calendar: bool
+    offset: Fraction | int = 0
 
     def origins(self, places: Array) -> Array:
         """Return from which tick x is counted when the first points are at `places`."""
@@ -217,7 +218,18 @@ class Axis(NamedTuple):
 
     def shown(self, origins: Array) -> Array:
         """Return origins as the results have them: times in UTC, or numbers."""
-        return origins.astype("datetime64[us]") if self.is_calendar else origins
+        if self.is_calendar:
+            return origins.astype("datetime64[us]")
+        return origins + float(self.offset) if self.offset else origins
+
+    def kept(self, name: str, origin: Array) -> dict[str, Any]:
+        """Return the two fields by which results keep one origin: a time or a number."""
+        time = number = None
+        if origin is not None and self.is_calendar:
+            time = self.shown(origin).item().replace(tzinfo=timezone.utc)
+        elif origin is not None:
+            number = float(self.shown(origin))
+        return {f"{name}_time": time, f"{name}_number": number}
 
     def since(self, origin: Any, ticks: Array) -> Array:
         """Return x: ticks since an origin, in the unit."""
@@ -259,13 +271,8 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
             "pass unit='second'"
         )
     numbers = numbers_of(array, place)
-    return Axis(
-        numbers.back(numbers.values),
-        ~np.isnan(numbers.values),
-        per,
-        UNITS[per] / UNITS[unit],
-        False,
-    )
+    known = ~np.isnan(numbers.values)
+    return Axis(numbers.values, known, per, UNITS[per] / UNITS[unit], False, numbers.offset)
 
 
 def _holds_datetimes(array: Array) -> bool:

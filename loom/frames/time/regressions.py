@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +14,7 @@ from .moments import Pairs, blocks, pairs
 from .results import Result, axes_for, number_text
 from .spreads import centre_and_squares
 
-__all__ = ["Regression", "regression", "shown_time", "times_of"]
+__all__ = ["Regression", "regression", "times_of"]
 
 #: Differences above this may be squared and multiplied.
 _SMALL = 2.0**-240
@@ -38,7 +38,8 @@ class Regression(Result):
         n, left_out: int; slope, intercept, r, p, stderr, intercept_stderr: float;
         per: the unit of x, a word, or `"step"`;
         origin: where x is 0, the time of the first point, cut to a millisecond; a number when the
-        times are numbers; length: how far from there the last point lies, in the unit.
+        times are numbers; stored as origin_time or origin_number;
+        length: how far from there the last point lies, in the unit.
 
     Units:
         slope, stderr: the unit of the values, per `per`; intercept, intercept_stderr: the unit of
@@ -57,7 +58,8 @@ class Regression(Result):
     stderr: float | None
     intercept_stderr: float | None
     per: str
-    origin: datetime | float | int | None
+    origin_time: datetime | None
+    origin_number: float | None
     length: float | None
 
     @classmethod
@@ -91,12 +93,11 @@ class Regression(Result):
         left_out = len(numbers.values) - len(known)
         if not len(known):
             return _without_line(cls, 0, left_out, axis, None, None)
-        origin = axis.origins(known[:1])
+        origin = axis.origins(known[:1])[0]
         x = axis.since(origin, axis.ticks[known])
         y = numbers.values[known]
-        shown = shown_time(axis.shown(origin)[0])
         if len(known) < 2 or x.min() == x.max():
-            return _without_line(cls, len(known), left_out, axis, shown, float(x.max()))
+            return _without_line(cls, len(known), left_out, axis, origin, float(x.max()))
         x_scale, y_scale = exponent_of(x), exponent_of(y)
         figures = _line(np.ldexp(x, -x_scale), np.ldexp(y, -y_scale))
         powers = (y_scale - x_scale, y_scale, 0, 0, y_scale - x_scale, y_scale)
@@ -109,9 +110,14 @@ class Regression(Result):
             intercept = float(Fraction(intercept) + numbers.offset)
         return cls(
             n=len(known), left_out=left_out, slope=slope, intercept=intercept, r=r, p=p,
-            stderr=stderr, intercept_stderr=intercept_stderr, per=axis.per, origin=shown,
-            length=float(x.max()),
+            stderr=stderr, intercept_stderr=intercept_stderr, per=axis.per,
+            length=float(x.max()), **axis.kept("origin", origin),
         )  # fmt: skip
+
+    @property
+    def origin(self) -> datetime | float | None:
+        """Return where x is 0: a time, a number, or None without a point."""
+        return self.origin_number if self.origin_time is None else self.origin_time
 
     def at(self, x: float) -> float | None:
         """Return the line's value at `x`, in the unit and from the origin; None without a line.
@@ -159,17 +165,12 @@ def times_of(values: Any, times: Any) -> Any:
     return own if times is None and not callable(own) else times
 
 
-def shown_time(origin: Any) -> Any:
-    value = origin.item()
-    return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value
-
-
 def _without_line(
     cls: type[Regression], n: int, left_out: int, axis: Axis, origin: Any, length: float | None
 ) -> Regression:
     return cls(
         n=n, left_out=left_out, slope=None, intercept=None, r=None, p=None, stderr=None,
-        intercept_stderr=None, per=axis.per, origin=origin, length=length,
+        intercept_stderr=None, per=axis.per, length=length, **axis.kept("origin", origin),
     )  # fmt: skip
 
 
@@ -236,6 +237,9 @@ def regression(
     Shape:
         n, left_out: int64; slope, intercept, r, p, stderr, intercept_stderr: float64;
         origin: datetime64 in UTC (or as the times), NaT (or NaN) without data.
+
+        Where nearly nothing is left between points and line, `p` and the errors have the digits
+        that `1 - r` has, as SciPy's; `Regression.of` takes what is left point by point.
 
     Raises:
         QueryError: as `Regression.of`, and a size or step that is not whole and positive.

@@ -60,7 +60,7 @@ class Result(SubFrame):
 
     def __bool__(self) -> bool:
         """False when there was no data."""
-        return bool(self.n)
+        return self._document.get("n") != 0
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={text}" if name else text for name, text in self._lines())
@@ -81,6 +81,10 @@ class Result(SubFrame):
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         """Yield what is shown: names, and texts of values."""
+        if not self._definition.names <= self._document.keys():
+            # Read in part, by a projection.
+            yield from ((name, repr(value)) for name, value in self._document.items())
+            return
         if self.n:
             yield "n", str(self.n)
             yield from self._figures()

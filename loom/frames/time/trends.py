@@ -9,7 +9,7 @@ from typing import Any
 from .arrays import Array, axis_of, np, numbers_of
 from .densities import PdfValue
 from .percentiles import DEFAULT
-from .regressions import Regression, regression, shown_time, times_of
+from .regressions import Regression, regression, times_of
 from .results import Result, axes_for
 from .sliding_densities import density
 from .spreads import Spread, spread
@@ -22,7 +22,7 @@ class Trending(Result):
 
     Shape:
         n, left_out: int, as in the spread; first, last: the times of the first and the last value,
-        cut to a millisecond, or numbers; spread: Spread; regression: Regression;
+        cut to a millisecond, or numbers; stored as first_time or first_number; spread: Spread; regression: Regression;
         density: PdfValue.
 
     >>> found = Trending.of([1, 3, 5, 8])
@@ -32,8 +32,10 @@ class Trending(Result):
     Trending(no data)
     """
 
-    first: datetime | float | int | None
-    last: datetime | float | int | None
+    first_time: datetime | None
+    first_number: float | None
+    last_time: datetime | None
+    last_number: float | None
     spread: Spread
     regression: Regression
     density: PdfValue
@@ -68,17 +70,27 @@ class Trending(Result):
         numbers = numbers_of(values, "Trending")
         axis = axis_of(times, len(numbers.values), per, unit, "Trending")
         known = np.flatnonzero(axis.known)[[0, -1]] if axis.known.any() else None
-        ends = (None, None) if known is None else axis.shown(axis.origins(known))
+        first, last = (None, None) if known is None else axis.origins(known)
         found = Spread.of(values, percentiles=percentiles, ddof=ddof)
         return cls(
             n=found.n,
             left_out=found.left_out,
-            first=None if known is None else shown_time(ends[0]),
-            last=None if known is None else shown_time(ends[1]),
+            **axis.kept("first", first),
+            **axis.kept("last", last),
             spread=found,
             regression=Regression.of(values, times, per=per, unit=unit),
             density=PdfValue.of(values, mass=mass, points=points),
         )
+
+    @property
+    def first(self) -> datetime | float | None:
+        """Return the time, or the number, of the first value."""
+        return self.first_number if self.first_time is None else self.first_time
+
+    @property
+    def last(self) -> datetime | float | None:
+        """Return the time, or the number, of the last value."""
+        return self.last_number if self.last_time is None else self.last_time
 
     @classmethod
     def each(cls, windows: Iterable[Any], **options: Any) -> Iterator[Trending]:
@@ -110,8 +122,7 @@ class Trending(Result):
         return axes
 
     def _figures(self) -> Iterator[tuple[str, str]]:
-        for name in ("first", "last"):
-            value = self[name]
+        for name, value in (("first", self.first), ("last", self.last)):
             yield name, value.isoformat(" ") if isinstance(value, datetime) else str(value)
         for part in (self.spread, self.regression, self.density):
             yield "", repr(part)
