@@ -34,6 +34,7 @@ from .exact import OnMismatch
 from .ids import Ids
 from .inferring import infer
 from .loading import aio, batches, dataframe, numpy, polars, table
+from .parquet import Written, to_parquet
 from .results import AsyncBatches, Batches
 from .schema import schema_of
 
@@ -46,6 +47,7 @@ __all__ = [
     "Ids",
     "OnMismatch",
     "Schema",
+    "Written",
     "aio",
     "batches",
     "dataframe",
@@ -54,6 +56,7 @@ __all__ = [
     "polars",
     "schema_of",
     "table",
+    "to_parquet",
 ]
 
 del pyarrow, pymongoarrow, warnings, missing_extra

@@ -39,7 +39,7 @@ class Decoder:
     ) -> None:
         self._columns = columns
         self._ids: Ids = ids
-        self._on_mismatch = on_mismatch
+        self.on_mismatch = on_mismatch
         self._fast = Fast(columns)
         self._fast_columns = {column.name for column in self._fast.columns}
         self._is_changed = {
@@ -87,7 +87,7 @@ class Decoder:
             arrays.append(
                 given_array(array, self._ids) if column.name in self._is_changed else array
             )
-        if self._on_mismatch == "string":
+        if self.on_mismatch == "string":
             rows = len(arrays[0])
             arrays.append(
                 pa.array([[*texts[r].items()] if r in texts else None for r in range(rows)], _TEXTS)

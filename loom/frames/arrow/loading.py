@@ -11,6 +11,7 @@ from .columns import Schema
 from .exact import OnMismatch
 from .ids import Ids
 from .inferring import Inferring
+from .parquet import ParquetAwaited
 from .reading import BATCH_ROWS, Reading
 from .results import AsyncBatches, Batches, dataframe_of, numpy_of, polars_of
 
@@ -225,7 +226,7 @@ def numpy(
     return numpy_of(reading, complete(reading.table()))
 
 
-class Awaited(Inferring):
+class Awaited(Inferring, ParquetAwaited):
     """The same functions, awaited: `await arrow.aio.table(Dragon)`.
 
     `batches` gives an asynchronous stream: `async for batch in arrow.aio.batches(Dragon)`.

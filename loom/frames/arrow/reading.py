@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ...encoding import ENCODING_ERRORS, settle_datetimes, unencodable
+from ...encoding import ENCODING_ERRORS, encode, settle_datetimes, unencodable
 from ...errors import QueryError
+from ..id_ranges import behind
 from ..operations.reading import Options, _asked, compiled_filter
 from ..port import Port
 from ..projections import plan_for
 from .columns import Column
 from .decoding import MISMATCHES, Decoder
-from .exact import OnMismatch
+from .exact import OnMismatch, decoded
 from .ids import Ids
 from .progress import tally_for
 from .raw import take_bytes
@@ -101,6 +102,9 @@ class Reading:
             self._stages = stages_of(port, cls, pipeline, place)
             self._options = {"batchSize": batch_rows, **options}
         self._collection = port.collection(cls)
+        self._is_placed = False
+        #: the `_id` of the last document that was read, where documents are read in its order
+        self.place: Any = None
 
     @property
     def schema(self) -> Any:
@@ -111,6 +115,43 @@ class Reading:
     def mismatches(self) -> dict[str, int]:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
         return self._decoder.mismatches
+
+    # Going on behind an _id
+
+    @property
+    def codecs(self) -> Any:
+        """The options under which ids are encoded."""
+        return self._collection.codec_options
+
+    def put_in_order(self, place: str) -> None:
+        """Read in the order of `_id`, and remember how far.
+
+        Raises:
+            QueryError: another order is asked for, or what has no ids.
+        """
+        sort = self._options.get("sort") or [("_id", 1)]
+        others = [n for n in ("skip", "limit", "collation") if self._options.get(n)]
+        if self._stages is not None or [*sort] != [("_id", 1)] or others:
+            what = "a pipeline" if self._stages is not None else ", ".join(others) or f"sort={sort}"
+            raise QueryError(
+                f"{self._cls.__name__}, {place}: expected documents in the order of _id, got "
+                f"{what}; leave it out, or write one file"
+            )
+        self._options["sort"] = [("_id", 1)]
+        self._is_placed = True
+
+    def resume_behind(self, id: Any) -> None:
+        """Read only what comes behind an `_id`."""
+        rest = behind(id, 1, self.codecs)
+        self._filter = {"$and": [self._filter, rest]} if self._filter else rest
+        self.place = id
+
+    def identity(self) -> bytes:
+        """Return what tells this call from one with other results."""
+        namespace = self._collection.full_name
+        told = [namespace, self.columns.to_json(), str(self.schema), self._decoder.on_mismatch]
+        filter = self._port.narrowed(self._cls, self._filter)
+        return encode({"told": told, "filter": filter}, self.codecs)
 
     async def _cursor(self) -> Any:
         cls, port = self._cls, self._port
@@ -136,6 +177,8 @@ class Reading:
                 async for parts in stream:
                     raw: Any = parts.pop()
                     batch = self._decoder.batch(raw)
+                    if self._is_placed:
+                        self.place = last_id(raw)
                     del raw
                     if tally is not None:
                         tally.add(batch.num_rows)
@@ -174,6 +217,15 @@ class Reading:
             return await port.count(cls, self._filter, counting)
         except OperationFailure:
             return None
+
+
+def last_id(raw: bytes) -> Any:
+    """Return the `_id` of the last document of a batch."""
+    position = start = 0
+    while position < len(raw):
+        start = position
+        position += int.from_bytes(raw[position : position + 4], "little")
+    return decoded(raw[start:])[0]["_id"]
 
 
 async def raw_aggregate(
