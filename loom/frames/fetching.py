@@ -9,7 +9,16 @@ from ..errors import ProjectionError
 from .paths import ancestors, is_ancestor
 from .plans import PartialTree
 
-__all__ = ["Flat", "fetches_the_rest", "is_fetched", "keeps_the_rest", "partial", "with_key", "with_version", "without"]
+__all__ = [
+    "Flat",
+    "fetches_the_rest",
+    "is_fetched",
+    "keeps_the_rest",
+    "partial",
+    "with_key",
+    "with_version",
+    "without",
+]
 
 
 class Flat:

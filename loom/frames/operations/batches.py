@@ -144,7 +144,9 @@ async def _heard(
     codecs = port.collection(cls).codec_options
     # A child may declare more than the listeners do that are called.
     added = foreseen(cls, fields) if {*map(type, frames)} == {cls} else None
-    snapshots = [Snapshot(frame, codecs) for frame in frames] if added is None else []
+    snapshots: list[Snapshot] = []
+    if added is None:
+        snapshots = [Snapshot(frame, codecs) for frame in frames]
     if added and not fields and any(assigned_by(one.receiver) for one in listeners("update", cls)):
         # What is derived depends on what each frame holds.
         snapshots, added = [Foreseen(frame, added) for frame in frames], ()
