@@ -384,7 +384,9 @@ def _is_covered(link: Link, others: Iterable[Link]) -> bool:
     """Tell whether a link is that of a parent, which finds the documents of this kind, too."""
     kinds = link.cls._kinds
     return kinds is not None and any(
-        other.steps == link.steps and other.cls in link.cls.__mro__[1:] and other.cls._kinds is kinds
+        other.steps == link.steps
+        and other.cls in link.cls.__mro__[1:]
+        and other.cls._kinds is kinds
         for other in others
     )
 

@@ -149,7 +149,8 @@ async def _heard(
         snapshots = [Snapshot(frame, codecs) for frame in frames]
     if added and not fields and any(assigned_by(one.receiver) for one in listeners("update", cls)):
         # What is derived depends on what each frame holds.
-        snapshots, added = [Foreseen(frame, added) for frame in frames], ()
+        snapshots.extend(Foreseen(frame, added) for frame in frames)
+        added = ()
     payload = {"fields": fields, "session": port.session(cls, options)}
     await emit(port, "update", cls, frames, payload)
     return snapshots, added or ()
