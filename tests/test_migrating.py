@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -282,3 +283,43 @@ def test_migrating_is_loading_and_saving(db: str, documents: list[dict[str, Any]
 
     assert expected == migrated == stored()
     assert len(given) == report.upgraded + report.unchanged
+
+
+def test_nothing_that_others_write_meanwhile_is_lost(db: str) -> None:
+    """While programs of both forms count, the migration loses no coin."""
+
+    class Purse(Frame):
+        _schema_version = 1
+
+        gold: int
+
+        @staticmethod
+        def _upgrade(document: dict[str, Any], version: int) -> None:
+            document["gold"] = document.pop("coins", 0)
+
+    store(Purse, [{"_id": n, "coins": 0} for n in range(40)])
+    collection = Purse.get_collection()
+    added = {"old": 0, "new": 0}
+
+    def write_the_old_form() -> None:
+        for n in range(120):
+            wanted = {"_id": (n * 7) % 40, "_schema_version": None}
+            added["old"] += collection.update_one(wanted, {"$inc": {"coins": 1}}).matched_count
+
+    def write_the_new_form() -> None:
+        for n in range(60):
+            Purse(_id=39 - n % 40).inc("gold", 1)
+            added["new"] += 1
+
+    writers = [Thread(target=write) for write in (write_the_old_form, write_the_new_form)]
+    for writer in writers:
+        writer.start()
+    reports = [migrate(Purse, batch_size=5)]
+    for writer in writers:
+        writer.join()
+    while reports[-1].failed:
+        reports.append(migrate(Purse))
+
+    assert 60 == added["new"]
+    assert added["old"] + added["new"] == sum(d["gold"] for d in collection.find())
+    assert 0 == collection.count_documents({"coins": {"$exists": True}})

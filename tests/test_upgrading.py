@@ -723,3 +723,33 @@ async def test_what_refers_is_upgraded_too(call: Runtime) -> None:
 
     assert [3, 2, 1] == [bat.age for bat in cave["bats"]]
     assert [3, 2] == [bat.age for bat in first["bats"]]
+
+
+@pytest.mark.parametrize("way", ["inc", "update", "save"])
+async def test_an_upgrade_by_others_between_write_and_look(
+    call: Runtime, way: str, monkeypatch: Any
+) -> None:
+    """A write that missed the older document finds the one that others have upgraded."""
+    from loom.frames import stored_upgrades
+
+    store()
+    dragon = await call(Dragon).by_id(1)
+    look = stored_upgrades.brought_up
+    looks: list[int] = []
+
+    async def late(port: Any, cls: Any, frames: Any, options: Any, place: str) -> int:
+        looks.append(1)
+        Dragon.get_collection().replace_one({"_id": 1}, NEW[0])
+        return await look(port, cls, frames, options, place)
+
+    monkeypatch.setattr(stored_upgrades, "brought_up", late)
+    dragon.age = 4
+    if way == "inc":
+        await call(Dragon(_id=1)).inc("age", 1)
+    elif way == "update":
+        await call(dragon).update("age")
+    else:
+        await call(dragon).save()
+
+    assert {**NEW[0], "age": 4} == stored()[0]
+    assert [1] == looks

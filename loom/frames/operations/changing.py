@@ -77,7 +77,7 @@ async def _change(
                 return_document=ReturnDocument.AFTER,
                 **options,
             )
-            if document is not None or not await guard.brought_up(port, operation, options):
+            if document is not None or not await guard.again(port, operation, options):
                 break
     except WriteConcernError as error:  # the write stands; its reply does not come with it
         concern = error

@@ -48,7 +48,7 @@ LOOKS = 5
 class Guard:
     """The condition of one write: an `_id`, what `where` asks for, the version and the form."""
 
-    __slots__ = ("cls", "condition", "form", "frame", "id", "version")
+    __slots__ = ("_has_looked", "cls", "condition", "form", "frame", "id", "version")
 
     def __init__(self, port: Port, frame: Any, where: Any = None) -> None:
         self.frame = frame
@@ -57,6 +57,7 @@ class Guard:
         self.version: str | None = self.cls._version
         #: what a document of the class's schema version is; none is asked of one that is deleted
         self.form = {} if self.cls._schema_version is None else in_form(self.cls)
+        self._has_looked = False
         self.condition = None if where is None else compiled_filter(port, self.cls, where)
 
     @property
@@ -98,6 +99,20 @@ class Guard:
         place = f"{self.cls.__name__}.{operation}"
         shared = shared_options(options)
         return bool(await brought_up(port, self.cls, [self.frame], shared, place))
+
+    async def again(self, port: Port, operation: str, options: Options) -> bool:
+        """Tell whether a write that has found nothing is to be tried again.
+
+        Raises:
+            SchemaVersionError: the document has a newer form than the class.
+        """
+        if not self.form:
+            return False
+        was_older = await self.brought_up(port, operation, options)
+        # Others may have upgraded it between the write and the look.
+        is_first = not self._has_looked
+        self._has_looked = not was_older
+        return was_older or is_first
 
     async def refusal(self, port: Port, operation: str, options: Options) -> Conflict | Gone:
         """Return why nothing matched: the document differs, or is not there."""

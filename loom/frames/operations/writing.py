@@ -245,7 +245,7 @@ async def _write(
             found = result.raw_result
             if not found or found["n"]:
                 break
-            if not await guard.brought_up(port, operation, options):
+            if not await guard.again(port, operation, options):
                 raise await guard.refusal(port, operation, options)
         else:
             raise await guard.refusal(port, operation, options)
