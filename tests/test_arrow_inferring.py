@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from loom.frames import arrow
 from loom.frames.arrow.decoding import Decoder
-from loom.frames.arrow.drift import Drift, Found
+from loom.frames.arrow.drift import Inferred, SeenType
 from loom.frames.arrow.exact import decoded
 
 from .conftest import Commands, Runtime
@@ -40,9 +40,9 @@ class Wyvern(Frame):
     odd: dict
 
 
-def drift_of(*documents: dict[str, Any], **types: Any) -> Drift:
+def drift_of(*documents: dict[str, Any], **types: Any) -> Inferred:
     """Return what some documents hold."""
-    drift = Drift("Wyvern", {"age": pa.int64(), "tags": pa.list_(pa.string())}, types)
+    drift = Inferred("Wyvern", {"age": pa.int64(), "tags": pa.list_(pa.string())}, types)
     drift.note(decoded(raw([*documents])))
     return drift
 
@@ -106,9 +106,9 @@ def test_the_report() -> None:
     )
     report = dict(drift)
 
-    assert (Found("int32", 3, (1, 2, 3)),) == report["_id"]
+    assert (SeenType("int32", 3, (1, 2, 3)),) == report["_id"]
     assert [("int32", 1), ("string", 1), ("null", 1)] == [f[:2] for f in report["age"]]
-    assert Found("absent", 1, ()) == report["tags"][1]
+    assert SeenType("absent", 1, ()) == report["tags"][1]
     assert [("string", 1), ("null", 1), ("int32", 1)] == [f[:2] for f in report["tags[]"]]
     assert [("int32", 1), ("absent", 1)] == [f[:2] for f in report["lair.gold"]]
     assert ("age", "tags") == drift.drifted()
@@ -126,7 +126,7 @@ def test_the_report() -> None:
 @given(documents_of({name: of for name, of in FITTING.items() if name not in ("i", "f")}))
 def test_inferred_columns_hold_their_documents(documents: list[dict[str, Any]]) -> None:
     """What a schema was inferred from is loaded with it, all of it."""
-    drift = Drift("Wyvern", {}, {})
+    drift = Inferred("Wyvern", {}, {})
     batch = raw(documents)
     drift.note(decoded(batch))
     if not documents or not any(documents):

@@ -464,7 +464,7 @@ def test_memory_of_streams_is_bounded(db: str) -> None:
 
 def test_signatures_are_the_same() -> None:
     """Both runtimes take the same."""
-    for name in ("batches", "table", "dataframe", "polars", "numpy"):
+    for name in ("batches", "table", "dataframe", "polars", "numpy", "infer", "to_parquet"):
         plain: Callable[..., Any] = getattr(arrow, name)
         awaited: Callable[..., Any] = getattr(arrow.aio, name)
         assert inspect.signature(plain).parameters == inspect.signature(awaited).parameters, name

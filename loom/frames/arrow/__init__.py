@@ -29,7 +29,7 @@ except ImportError as error:
     raise missing_extra("arrow", package) from None
 
 from .columns import Column, Schema
-from .drift import Drift, Found
+from .drift import Inferred, SeenType
 from .exact import OnMismatch
 from .ids import Ids
 from .inferring import infer
@@ -42,11 +42,11 @@ __all__ = [
     "AsyncBatches",
     "Batches",
     "Column",
-    "Drift",
-    "Found",
     "Ids",
+    "Inferred",
     "OnMismatch",
     "Schema",
+    "SeenType",
     "Written",
     "aio",
     "batches",

@@ -16,7 +16,7 @@ from ...errors import SchemaError
 from .columns import Column, Schema
 from .types import OBJECT_ID, named
 
-__all__ = ["Drift", "Found", "Seen"]
+__all__ = ["Inferred", "Seen", "SeenType"]
 
 #: So many documents are named for every type.
 _EXAMPLES = 3
@@ -46,7 +46,7 @@ _KINDS: dict[type, str] = {
 }
 
 
-class Found(NamedTuple):
+class SeenType(NamedTuple):
     """A type that was seen at a path.
 
     Attributes:
@@ -88,12 +88,12 @@ class Seen:
             for item in value:
                 self.items.note(item, id)
 
-    def found(self, of: int) -> tuple[Found, ...]:
+    def found(self, of: int) -> tuple[SeenType, ...]:
         """Return the types, the most frequent first; `of` is the number of documents around."""
         counted = sorted(self.counts.items(), key=lambda pair: -pair[1])
-        found = [Found(kind, count, tuple(self.ids[kind])) for kind, count in counted]
+        found = [SeenType(kind, count, tuple(self.ids[kind])) for kind, count in counted]
         missing = of - sum(self.counts.values())
-        return (*found, *([Found("absent", missing, ())] if missing > 0 else ()))
+        return (*found, *([SeenType("absent", missing, ())] if missing > 0 else ()))
 
     def type(self, place: str) -> Any:
         """Return the one type that holds all of the values.
@@ -147,7 +147,7 @@ def _kind(value: Any) -> str:
     return _KINDS.get(value.__class__) or str(value.__class__.__name__)
 
 
-class Drift:
+class Inferred:
     """What a sample of documents holds, and the schema that fits it.
 
     Printed, it shows for every path the types that were seen, how often, and the ids of some
@@ -194,15 +194,15 @@ class Drift:
                 columns.append(Column(name, type_, name))
         return Schema(self._place, columns)
 
-    def __iter__(self) -> Iterator[tuple[str, tuple[Found, ...]]]:
+    def __iter__(self) -> Iterator[tuple[str, tuple[SeenType, ...]]]:
         """Yield every path with the types that were seen there."""
         yield from self._paths(self._root, "", self.documents)
 
-    def _paths(self, seen: Seen, above: str, of: int) -> Iterator[tuple[str, tuple[Found, ...]]]:
+    def _paths(self, seen: Seen, above: str, of: int) -> Iterator[tuple[str, tuple[SeenType, ...]]]:
         for name, inner in seen.fields.items():
             yield from self._path(inner, f"{above}{name}", of)
 
-    def _path(self, seen: Seen, path: str, of: int) -> Iterator[tuple[str, tuple[Found, ...]]]:
+    def _path(self, seen: Seen, path: str, of: int) -> Iterator[tuple[str, tuple[SeenType, ...]]]:
         yield path, seen.found(of)
         yield from self._paths(seen, f"{path}.", seen.counts.get("document", 0))
         if seen.items is not None and seen.items.counts:

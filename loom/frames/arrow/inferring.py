@@ -9,7 +9,7 @@ from ...errors import QueryError, SchemaError
 from ..conditions import Filter
 from ..operations.reading import Options
 from ..port import Port, awaited, blocking, complete
-from .drift import Drift
+from .drift import Inferred
 from .exact import decoded
 from .reading import raw_aggregate, stages_of
 from .schema import as_type, schema_of
@@ -27,7 +27,7 @@ def infer(
     sample: int | None = 10_000,
     types: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Drift:
+) -> Inferred:
     """Return what a sample of documents holds; its `schema` is for the readers.
 
     Ints widen to int64 and to doubles, embedded documents and lists are merged, what is only null
@@ -59,7 +59,7 @@ class Inferring:
         sample: int | None = 10_000,
         types: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> Drift:
+    ) -> Inferred:
         """Return what a sample of documents holds; see `arrow.infer`."""
         return await _infer(awaited(), cls, filter, sample, types or {}, options)
 
@@ -71,7 +71,7 @@ async def _infer(
     sample: Any,
     types: Mapping[str, Any],
     options: Options,
-) -> Drift:
+) -> Inferred:
     if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
         raise QueryError(f"loom.frames.arrow: expected a Frame class, got {cls!r}")
     place = f"loom.frames.arrow.infer, {cls.__name__}"
@@ -86,7 +86,7 @@ async def _infer(
     stages: list[dict[str, Any]] = [{"$match": filter}] if filter is not None else []
     if sample is not None:
         stages.append({"$sample": {"size": sample}})
-    drift = Drift(cls.__name__, _declared(cls), given)
+    drift = Inferred(cls.__name__, _declared(cls), given)
     cursor = await raw_aggregate(port, cls, stages_of(port, cls, stages, place), options)
     batches = port.batches(cursor, 1)
     try:
