@@ -323,3 +323,24 @@ def test_nothing_that_others_write_meanwhile_is_lost(db: str) -> None:
     assert 60 == added["new"]
     assert added["old"] + added["new"] == sum(d["gold"] for d in collection.find())
     assert 0 == collection.count_documents({"coins": {"$exists": True}})
+
+
+async def test_a_document_that_is_too_large_fails_alone(call: Runtime) -> None:
+    """What cannot be compared and written in one command is reported, and the others go on."""
+
+    class Scroll(Frame):
+        _schema_version = 1
+
+        text: str
+
+        @staticmethod
+        def _upgrade(document: dict[str, Any], version: int) -> None:
+            document["text"] = document["text"].upper()
+
+    store(Scroll, [{"_id": 1, "text": "x" * 9_000_000}, {"_id": 2, "text": "y"}])
+
+    report = await run(call, Scroll)
+
+    assert [1] == [failure.id for failure in report.failed]
+    assert "16 MB" in report.failed[0].reason
+    assert "Y" == stored(Scroll)[1]["text"]

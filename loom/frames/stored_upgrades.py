@@ -14,7 +14,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from ..encoding import ENCODING_ERRORS, encode
-from ..errors import QueryError, SchemaVersionError
+from ..errors import EncodeError, QueryError, SchemaVersionError
 from .forms import SCHEMA_VERSION, is_in_form, other_form, version_of
 from .ids import id_keys
 from .loaded import is_nameable
@@ -36,6 +36,8 @@ __all__ = [
 
 Document = dict[str, Any]
 
+#: The size of the largest command for one document, in bytes.
+_LARGEST = 16 * 1024 * 1024
 #: How often a document is looked at that others go on changing.
 _LOOKS = 5
 
@@ -58,6 +60,7 @@ def change_of(cls: Any, document: Document, codecs: CodecOptions[Any]) -> Change
     """Return what brings a stored document of an older form to the one of its class.
 
     Raises:
+        EncodeError: a value cannot be stored, or the document is too large.
         Exception: what `_upgrade` raises.
         QueryError: it changes a field that no update can name.
     """
@@ -87,7 +90,12 @@ def change_of(cls: Any, document: Document, codecs: CodecOptions[Any]) -> Change
         assigned.pop(cls._version, None)
         removed.pop(cls._version, None)
         update["$inc"] = {cls._version: 1}
-    encode(update, codecs)
+    if len(encode(update, codecs)) + len(encode(before, codecs)) > _LARGEST:
+        raise EncodeError(
+            f"{cls.__name__}._upgrade: expected a document and its changes of at most 16 MB "
+            "together, because it is written only while it is as it was, got more; write it by "
+            "get_collection()"
+        )
     return Change(before, update, is_content)
 
 
