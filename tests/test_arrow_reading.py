@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
-from bson import ObjectId
+from bson import Binary, Decimal128, ObjectId
 from pymongo import monitoring
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 
 import loom
 from loom import (
@@ -31,6 +32,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pymongoarrow.types
 
 from loom.frames import arrow
 from loom.frames.arrow import raw
@@ -39,6 +41,7 @@ from loom.frames.arrow.results import dataframe_of, numpy_of
 from loom.frames.port import blocking
 
 from .conftest import Commands, Runtime, Server
+from .faults import fault
 
 
 class Lair(SubFrame):
@@ -226,6 +229,9 @@ async def test_dataframes(call: Runtime) -> None:
     assert str(FRIEND) == frame["friend"][0]
     assert pa.array([False] * 11).equals(pa.array(frame["weight"].array).is_null())
     assert {"name": "Cave", "gold": 10} == frame["lair"][1]
+    friends = (await call(arrow).dataframe(Wyrm))["friend"]
+    assert FRIEND == friends[0]
+    assert 10 == int((friends == FRIEND).sum())
 
 
 async def test_polars(call: Runtime) -> None:
@@ -468,3 +474,32 @@ def test_signatures_are_the_same() -> None:
         plain: Callable[..., Any] = getattr(arrow, name)
         awaited: Callable[..., Any] = getattr(arrow.aio, name)
         assert inspect.signature(plain).parameters == inspect.signature(awaited).parameters, name
+
+
+async def test_the_driver_tries_again(call: Runtime, server: Server) -> None:
+    """Retries are the driver's: a lost connection is not seen, one in the middle of a stream is."""
+    if not server.is_embedded:
+        pytest.skip("other deployments may not let tests set fail points")
+    documents = stored()
+    with fault(server, "find", times=1, closeConnection=True):
+        table = await call(arrow).table(Wyrm, sort="_id")
+    with fault(server, "getMore", times=1, closeConnection=True), pytest.raises(AutoReconnect):
+        await call(arrow).table(Wyrm, batch_rows=4)
+
+    assert documents == table.to_pylist()
+
+
+async def test_types_of_the_driver_in_dataframes(call: Runtime) -> None:
+    """Binaries keep their subtypes, UUIDs and decimals are what they are."""
+
+    class Odd(Frame):
+        _id: int
+
+    row = {"_id": 1, "b": Binary(b"x", 5), "u": UUID(int=7), "d": Decimal128("1.50")}
+    Odd.get_collection().insert_one(row)
+    types = {"_id": int, "b": pymongoarrow.types.BinaryType(5), "u": UUID, "d": Decimal128}
+    frame = await call(arrow).dataframe(Odd, schema=types)
+    arrays = await call(arrow).numpy(Odd, schema=types)
+
+    assert [row] == frame.to_dict("records")
+    assert row == {name: array[0] for name, array in arrays.items()}

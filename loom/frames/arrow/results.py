@@ -15,6 +15,7 @@ from ...errors import SchemaError, missing_extra
 from ..port import complete
 from .decoding import MISMATCHES
 from .reading import Reading
+from .types import is_object_id
 
 if TYPE_CHECKING:
     import pandas
@@ -148,7 +149,14 @@ def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:
     except ImportError:
         raise missing_extra("pandas", "pandas") from None
     _check_times(reading, table)
-    frame: pandas.DataFrame = table.to_pandas(types_mapper=pandas.ArrowDtype)
+    if not table.num_rows:
+        table = table.schema.empty_table()  # with a chunk, which that dtype needs
+
+    def dtype_of(type: Any) -> Any:
+        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
+        return type.to_pandas_dtype() if is_object_id(type) else pandas.ArrowDtype(type)
+
+    frame: pandas.DataFrame = table.to_pandas(types_mapper=dtype_of)
     if reading.mismatches:
         frame.attrs[f"loom.{MISMATCHES[1:]}"] = reading.mismatches
     return frame
