@@ -413,9 +413,30 @@ def test_instants_beyond_those_of_python() -> None:
 
 def test_whole_doubles_are_ints() -> None:
     """A double without a fraction is the same number in a column of ints."""
-    assert [2, None, -3] == [
-        row["i"] for row in rows(schema_of("i"), [{"i": 2.0}, {}, {"i": -3.0}])
+    documents = [
+        {"i": 2.0, "ints": [1.0, None, 2], "lair": {"gold": 2.0**62}, "lairs": [{"gold": 5.0}]},
+        {},
+        {
+            "i": -3.0,
+            "floats": [0.5],
+            "lair": {"gold": 2**62 + 1},
+            "lairs": [{"gold": 6}, {"gold": 0}],
+        },
     ]
+    schema = schema_of("i", "ints", "lair", "lairs", "floats")
+    batch = raw(documents)
+    fast = Fast(schema)
+    table = fast.decode(batch)
+
+    assert [2, None, -3] == [row["i"] for row in rows(schema, documents)]
+    assert [[1, None, 2], None, None] == [row["ints"] for row in rows(schema, documents)]
+    check(schema, batch)
+    for column in schema:  # without the exact look
+        assert 3 == len(fast.column(column, table, batch))
+    for value in (2.5, 1e300, -math.inf, 2.0**63, math.nan):
+        for document in ({"i": value}, {"ints": [value]}, {"lair": {"gold": value}}):
+            with pytest.raises(SchemaError, match="expected int64"):
+                rows(schema, [document, {}])
 
 
 def test_ints_are_doubles_where_they_are_exact() -> None:

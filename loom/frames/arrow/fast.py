@@ -18,8 +18,9 @@ settles anything but that the column of that batch needs the exact look.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from pymongoarrow.schema import Schema as Asked
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from .columns import Column
-from .types import contains, is_object_id
+from .types import contains, is_object_id, replaced
 
 pc: Any = pyarrow.compute  # made when it is imported
 
@@ -44,6 +45,10 @@ _NOT_DOCUMENT = rb"[\x01\x02\x04-\x09\x0b-\x13\x7f\xff]"
 _NOT_A_NUMBER = rb"[\xf0-\xff][\x7f\xff]"
 #: What PyMongoArrow raises where it refuses a batch.
 _REFUSALS = (TypeError, ValueError, OverflowError, pa.ArrowException)
+
+
+#: Decodes some values once more, with doubles in place of ints.
+Twin: TypeAlias = Callable[[], Any]
 
 
 class Doubt(Exception):
@@ -83,12 +88,7 @@ class Fast:
         Raises:
             Doubt: PyMongoArrow refuses a value of it.
         """
-        try:
-            context = PyMongoArrowContext(self._schema)
-            context.process_bson_stream(batch)
-            return context.finish()
-        except _REFUSALS as error:
-            raise Doubt from error
+        return _decoded(self._schema, batch)
 
     def column(self, column: Column, table: Any, batch: bytes) -> Any:
         """Return a column of a decoded batch.
@@ -109,7 +109,26 @@ class Fast:
                 for name in [root, *rest[:-1]]:
                     if b"\x04" + name.encode() + b"\0" in batch:
                         raise Doubt
-        return settled(array, column.type, Key(column.path.rpartition(".")[2]), batch)
+
+        def twin() -> Any:
+            wanted = _doubled(_asked(column.type))
+            for name in reversed(rest):
+                wanted = pa.struct([(name, wanted)])
+            found = _decoded(Asked({root: wanted}), batch).column(root).chunk(0)
+            for name in rest:
+                found = found.field(name)
+            return found
+
+        return settled(array, column.type, Key(column.path.rpartition(".")[2]), batch, twin)
+
+
+def _decoded(schema: Any, batch: bytes) -> Any:
+    try:
+        context = PyMongoArrowContext(schema)
+        context.process_bson_stream(batch)
+        return context.finish()
+    except _REFUSALS as error:
+        raise Doubt from error
 
 
 class Key:
@@ -171,22 +190,34 @@ def _typed(of: Any) -> Any:
     return of
 
 
-def settled(array: Any, type: Any, key: Key, batch: bytes) -> Any:
+def _doubled(type: Any) -> Any:
+    """Return a type with doubles in place of ints."""
+    return replaced(type, lambda t: pa.float64() if pa.types.is_integer(t) else t)
+
+
+def settled(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     """Return what PyMongoArrow made of some values, under the type of their column.
+
+    Args:
+        array: what it made of them.
+        type: of their column.
+        key: under which they stand in the batch.
+        batch: the documents.
+        twin: decodes the same again, with doubles in place of ints.
 
     Raises:
         Doubt: one of them may have been changed.
     """
     types = pa.types
     if types.is_integer(type):
-        return _integers(array, type, key, batch)
+        return _integers(array, type, key, batch, twin)
     if types.is_float64(type):
         _check_doubles(array, key, batch)
         return array
     if types.is_list(type):
-        return _lists(array, type, key, batch)
+        return _lists(array, type, key, batch, twin)
     if types.is_struct(type):
-        return _structs(array, type, key, batch)
+        return _structs(array, type, key, batch, twin)
     if type == pa.string() or isinstance(type, CodeType):
         texts = array if type == pa.string() else array.storage
         try:
@@ -213,12 +244,19 @@ def settled(array: Any, type: Any, key: Key, batch: bytes) -> Any:
     raise Doubt
 
 
-def _integers(array: Any, type: Any, key: Key, batch: bytes) -> Any:
+def _integers(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     if len(array) == 0:
         return array.cast(type)
-    if key.found(b"\x01", batch):
-        raise Doubt
     values = _numbers(array)
+    if key.found(b"\x01", batch):
+        # As an int and as a double it must be the same number.
+        if array.null_count and key.matched(rb"\x01", batch, rb".{6}" + _NOT_A_NUMBER):
+            raise Doubt
+        doubles = _numbers(twin())
+        # What no int64 holds becomes whatever the processor makes of it.
+        differ = (values.astype(np.float64) != doubles) | (np.abs(doubles) >= 2.0**63)
+        if bool((differ & np.asarray(array.is_valid())).any()):
+            raise Doubt
     if bool(((values == 0) | (values == 1)).any()) and key.found(b"\x08", batch):
         raise Doubt
     try:
@@ -256,7 +294,7 @@ def _dates(array: Any, type: Any) -> Any:
     return pc.divide(days, _DAY).cast(pa.int32()).cast(type)
 
 
-def _lists(array: Any, type: Any, key: Key, batch: bytes) -> Any:
+def _lists(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     if len(array):
         lengths = np.diff(np.asarray(array.offsets))
         empty = (lengths == 0) & np.asarray(array.is_valid())
@@ -266,19 +304,25 @@ def _lists(array: Any, type: Any, key: Key, batch: bytes) -> Any:
         raise Doubt
     offsets = array.offsets
     # Behind the last item may be nulls, for documents without any list.
-    items = array.values.slice(0, offsets[-1].as_py()) if len(array) else array.values.slice(0, 0)
+    count = offsets[-1].as_py() if len(array) else 0
+    items = array.values.slice(0, count)
     mask = array.is_null() if array.null_count else None
-    inner = settled(items, type.value_type, Key(None), batch)
+    inner = settled(items, type.value_type, Key(None), batch, lambda: twin().values.slice(0, count))
     return pa.ListArray.from_arrays(offsets, inner, mask=mask)
 
 
-def _structs(array: Any, type: Any, key: Key, batch: bytes) -> Any:
+def _field(twin: Twin, position: int) -> Any:
+    return twin().field(position)
+
+
+def _structs(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     children = []
     valid = np.zeros(len(array), dtype=bool)
     for position, field in enumerate(type):
         if b"." + field.name.encode() + b"\0" in batch:
             raise Doubt
-        child = settled(array.field(position), field.type, Key(field.name), batch)
+        inner = partial(_field, twin, position)
+        child = settled(array.field(position), field.type, Key(field.name), batch, inner)
         children.append(child)
         valid |= np.asarray(child.is_valid())
     mask = None
