@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import epoch
 from ..errors import DefinitionError, FieldError
+from .steps import FIRST
 
 __all__ = ["Kinds", "Share", "enrol", "refuse_late"]
 
@@ -20,8 +21,6 @@ _BY_FILTER = frozenset(
     ("delete_many", "delete_one", "find_one_and_delete", "find_one_and_replace")
     + ("find_one_and_update", "replace_one", "update_many", "update_one")
 )
-#: Stages that a server takes in the first place only, and that choose documents themselves.
-_FIRST = frozenset(("$changeStream", "$geoNear", "$search", "$searchMeta", "$vectorSearch"))
 #: What says where documents are: for all kinds the same.
 PLACE = ("_client", "_collection", "_db")
 
@@ -148,7 +147,7 @@ class Kinds:
         condition = self.condition(cls)
         if condition is None:
             return pipeline
-        at = 1 if pipeline and _FIRST & pipeline[0].keys() else 0
+        at = 1 if pipeline and FIRST & pipeline[0].keys() else 0
         return [*pipeline[:at], {"$match": {self.field: condition}}, *pipeline[at:]]
 
     # What is stored
