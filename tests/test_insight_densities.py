@@ -293,3 +293,15 @@ def test_windows_at_the_ends_of_the_range(factor: float) -> None:
     for name in ("bandwidth", "peak", "half_high"):
         np.testing.assert_allclose(columns[name][:2] / factor, plain[name], rtol=1e-10)
     np.testing.assert_allclose(columns["density"][:2] * factor, plain["density"], rtol=1e-10)
+
+
+def test_hills_between_the_points_of_a_grid() -> None:
+    """A top and a valley closer together than any grid are found."""
+    values = [9.125, 9.125, 15.5, 12.125, 3.375, 57.25, -70.875, -74.625]
+    found = PdfValue.of(values, mass=0.75)
+    kernel = stats.gaussian_kde(values)
+
+    assert found.mass == pytest.approx(0.75, abs=1e-12)
+    assert len(found.intervals) == 2
+    held = sum(kernel.integrate_box_1d(low, high) for low, high in found.intervals)
+    assert held == pytest.approx(0.75, abs=1e-9)

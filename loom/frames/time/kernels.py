@@ -104,22 +104,35 @@ class Kernels:
         around = np.arange(-_REACH, _REACH + 1)
         cells = np.unique((cells[:, None] + around).ravel())
         points = (cells[:, None] + np.arange(per_cell) * _STEP).ravel()
-        densities = self.density(points)
+        densities, slopes, bends = self.slopes(points)
+        floor = 1e-9 * densities.max()
 
-        middle, left, right = densities[1:-1], densities[:-2], densities[2:]
-        tops = (middle > left) & (middle >= right)
-        bottoms = (middle < left) & (middle <= right)
-        turns = np.flatnonzero((tops | bottoms) & (middle > 1e-9 * densities.max())) + 1
-        if len(turns):
-            places = roots(
-                lambda x, _: self.slopes(x)[1:],
-                points[turns - 1],
-                points[turns + 1],
-                bottoms[turns - 1],
+        # A slope may pass zero twice within a step: between, it is nearest to zero or beyond.
+        left, right = slopes[:-1], slopes[1:]
+        near = (np.diff(points) <= _STEP) & (np.maximum(densities[:-1], densities[1:]) > floor)
+        dips = near & (left * right > 0) & (left * bends[:-1] < 0) & (right * bends[1:] > 0)
+        at = np.flatnonzero(dips)
+        if len(at):
+
+            def bend(places: Array, _: Array) -> tuple[Array, Array]:
+                return self.slopes(places)[2], np.full(len(places), np.nan)  # by bisection
+
+            found = roots(bend, points[at], points[at + 1], left[at] > 0)
+            points, order = np.unique(np.concatenate([points, found]), return_index=True)
+            densities, slopes = (
+                np.concatenate(pair)[order]
+                for pair in zip((densities, slopes), self.slopes(found)[:2], strict=True)
             )
-            points = np.unique(np.concatenate([points, places]))
-            densities = self.density(points)
-        return points, densities
+
+        rises = slopes > 0
+        turns = np.flatnonzero(
+            (rises[:-1] != rises[1:]) & (np.maximum(densities[:-1], densities[1:]) > floor)
+        )
+        places = roots(
+            lambda x, _: self.slopes(x)[1:], points[turns], points[turns + 1], ~rises[turns]
+        )
+        points, order = np.unique(np.concatenate([points, places]), return_index=True)
+        return points, np.concatenate([densities, self.density(places)])[order]
 
     def half(self, points: Array, densities: Array, top: int) -> tuple[float, float]:
         """Return where the density first falls to half, to both sides of the top."""
