@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import QueryError
-from .arrays import Sample, np
+from .arrays import Array, Sample, np
 from .kernels import Kernels
 from .results import Result, axes_for, number_text
 from .spreads import centre_and_squares
 
-__all__ = ["PdfValue", "check_mass"]
+__all__ = ["PdfValue", "highest", "kernels_of"]
 
 
 class PdfValue(Result):
@@ -81,7 +81,7 @@ class PdfValue(Result):
         >>> PdfValue.of([2.0, 4.0]).peak
         3.0
         """
-        check_mass(mass, "PdfValue")
+        _check_mass(mass, "PdfValue")
         if not isinstance(points, int) or isinstance(points, bool) or points < 0 or points == 1:
             raise QueryError(f"PdfValue: expected points to be 0, 2, 3 ..., got {points!r}")
         sample = Sample.of(values, "PdfValue")
@@ -89,12 +89,9 @@ class PdfValue(Result):
         ordered = np.sort(sample.values)
         if n < 2 or ordered[0] == ordered[-1]:
             return _without_density(cls, n, sample)
-        centre, squares = centre_and_squares(ordered)
-        bandwidth = math.sqrt(squares / (n - 1)) * n**-0.2
-        kernels = Kernels((ordered - centre) / bandwidth)
+        kernels, centre, bandwidth = kernels_of(ordered)
         places, densities = kernels.hills()
-        # Hills of one height may differ in the last digits.
-        top = int(np.argmax(densities >= densities.max() * (1 - 1e-12)))
+        top = highest(densities)
         low, high = kernels.half(places, densities, top)
         inner, level, held = kernels.region(places, densities, mass)
 
@@ -165,7 +162,20 @@ class PdfValue(Result):
         yield "", f"{100 * (self.mass or 0):.4g} % in {shown}{more}"
 
 
-def check_mass(mass: Any, place: str) -> None:
+def kernels_of(ordered: Array) -> tuple[Kernels, float, float]:
+    """Return the kernels around sorted values, what is their zero, and the bandwidth."""
+    n = len(ordered)
+    centre, squares = centre_and_squares(ordered)
+    bandwidth = math.sqrt(squares / (n - 1)) * n**-0.2
+    return Kernels((ordered - centre) / bandwidth), centre, bandwidth
+
+
+def highest(densities: Array) -> int:
+    """Return which point is the peak: hills of one height may differ in the last digits."""
+    return int(np.argmax(densities >= densities.max() * (1 - 1e-12)))
+
+
+def _check_mass(mass: Any, place: str) -> None:
     if not isinstance(mass, (int, float)) or not 0 < mass < 1:
         raise QueryError(f"{place}: expected a mass between 0 and 1, got {mass!r}; 90 % is 0.9")
 

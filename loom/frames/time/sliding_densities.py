@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .arrays import Array, check_windows, exponent_of, np, numbers_of
-from .densities import PdfValue
+from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of
+from .densities import highest, kernels_of
 from .kernels import roots
 from .moments import blocks, means
 
@@ -110,9 +110,20 @@ def _densities(windows: Array, n: Array, centres: Array, squares: Array) -> Arra
         found[4, varied] = centres[varied] + half_high * widths
         again += list(varied[unsure])
     for number in again:
-        value = PdfValue.of(windows[number], points=0)
-        found[:, number] = [value[name] for name in _NAMES]
+        found[:, number] = _closely(windows[number])
     return found
+
+
+def _closely(window: Array) -> list[float]:
+    """Return the figures of one window as `PdfValue.of` finds them."""
+    sample = Sample.of(window, "density")
+    kernels, centre, width = kernels_of(np.sort(sample.values))
+    places, densities = kernels.hills()
+    top = highest(densities)
+    found = [places[top], *kernels.half(places, densities, top)]
+    peak, low, high = (sample.place(centre + float(place) * width) for place in found)
+    bandwidth = sample.length(width)
+    return [bandwidth, peak, float(densities[top]) / bandwidth, low, high]
 
 
 class _Rows:
@@ -161,13 +172,17 @@ def _scaled(rows: _Rows, low: Array, high: Array) -> tuple[Array, ...]:
         begin[owners] + (at + 1) * step[owners],
         np.zeros(len(at), bool),
     )
-    heights = rows.slopes(owners, places)[0]
+    heights, _, bends = rows.slopes(owners, places)
     best = np.zeros(len(low))
     np.maximum.at(best, owners, heights)
     # The lowest place among equals.
     peaks = np.full(len(low), np.inf)
     highest = heights >= best[owners] * (1 - 1e-12)
     np.minimum.at(peaks, owners[highest], places[highest])
+
+    # On a plateau there may be several tops within a step.
+    flat = np.zeros(len(low), bool)
+    flat[owners[bends > -0.05 * heights]] = True
 
     levels = best / 2
     above = grid > levels
@@ -177,11 +192,22 @@ def _scaled(rows: _Rows, low: Array, high: Array) -> tuple[Array, ...]:
         _half(rows, begin, step, levels, peaks, before, rising)
         for before, rising in ((left, True), (right - 1, False))
     ]
+    return peaks, best, *ends, _unsure(grid, levels) | flat
+
+
+def _unsure(grid: Array, levels: Array) -> Array:
+    """Return for which windows the grid may be too coarse."""
+    inner = grid[1:-1]
     # A valley that ends between two points of the grid may be what the search stops at.
-    bottoms = (
-        (inner <= grid[:-2]) & (inner <= grid[2:]) & (inner > levels) & (inner < levels * 1.05)
-    )
-    return peaks, best, *ends, bottoms.any(axis=0)
+    bottoms = (inner <= grid[:-2]) & (inner <= grid[2:])
+    valleys = bottoms & (inner > levels) & (inner < levels * 1.05)
+    # Where a density hardly changes within a step, but does not turn, two turns may hide.
+    turns = bottoms | ((inner >= grid[:-2]) & (inner >= grid[2:]))
+    still = np.abs(np.diff(grid, axis=0)) < 0.002 * grid[1:]
+    still &= (grid[1:] >= _NEAR * 2 * levels) | (np.abs(grid[1:] / levels - 1) < 0.02)
+    still[:-1] &= ~turns
+    still[1:] &= ~turns
+    return valleys.any(axis=0) | still.any(axis=0)
 
 
 def _outward(above: Array, number: Array) -> tuple[Array, Array]:
