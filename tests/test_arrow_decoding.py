@@ -388,6 +388,16 @@ def test_no_number_is_not_null() -> None:
     assert math.isnan(inner[0]["lair"]["worth"])
 
 
+@pytest.mark.parametrize("name", [name for name in FITTING if name not in ("f", "map", "deep")])
+def test_nan_in_other_columns(name: str) -> None:
+    """NaN is no null in a column of any type."""
+    with pytest.raises(SchemaError, match=f"Dragon.{name}: expected .*, got nan of type double"):
+        rows(schema_of(name), [{name: None}, {name: math.nan}])
+    if name in ("ints", "days", "grid", "lairs"):
+        with pytest.raises(SchemaError, match="got nan of type double"):
+            rows(schema_of(name), [{name: [None, math.nan]}])
+
+
 def test_every_kind_of_nan() -> None:
     """Each bit pattern that is no number is seen as one."""
     kinds = [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF0000000000001, 0xFFFFFFFFFFFFFFFF]

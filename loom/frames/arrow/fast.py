@@ -5,7 +5,7 @@ looked for, first in the finished column, then in the bytes of the batch:
 
 - a double in a column of ints is cut, a bool becomes 1 or 0;
 - a bool in a column of doubles becomes 1.0 or 0.0, an int64 beyond 2**53 is rounded;
-- NaN becomes null;
+- NaN becomes null, in columns of all types;
 - another value than a list becomes an empty list, another than a document a struct of nulls, as
   does null and what is absent;
 - a field whose name has a dot is taken for one of an embedded document;
@@ -148,6 +148,12 @@ class Key:
         name = rb"[0-9]+\x00" if self._name is None else re.escape(self._name)
         return re.search(kinds + name + value, batch, re.DOTALL) is not None
 
+    def may_be_nan(self, batch: bytes) -> bool:
+        """Tell whether NaN may be there, in the place of a value of any type."""
+        return self.found(b"\x01", batch) and self.matched(
+            rb"\x01", batch, rb".{6}" + _NOT_A_NUMBER
+        )
+
     def count(self, kind: bytes, batch: bytes) -> int:
         """Return how often a BSON type and the name stand there, -1 when that is not known."""
         return -1 if self._name is None else batch.count(kind + self._name)
@@ -209,6 +215,8 @@ def settled(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
         Doubt: one of them may have been changed.
     """
     types = pa.types
+    if array.null_count and key.may_be_nan(batch):
+        raise Doubt
     if types.is_integer(type):
         return _integers(array, type, key, batch, twin)
     if types.is_float64(type):
@@ -250,8 +258,6 @@ def _integers(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     values = _numbers(array)
     if key.found(b"\x01", batch):
         # As an int and as a double it must be the same number.
-        if array.null_count and key.matched(rb"\x01", batch, rb".{6}" + _NOT_A_NUMBER):
-            raise Doubt
         doubles = _numbers(twin())
         # What no int64 holds becomes whatever the processor makes of it.
         differ = (values.astype(np.float64) != doubles) | (np.abs(doubles) >= 2.0**63)
@@ -268,8 +274,6 @@ def _integers(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
 def _check_doubles(array: Any, key: Key, batch: bytes) -> None:
     if len(array) == 0:
         return
-    if array.null_count and key.matched(rb"\x01", batch, rb".{6}" + _NOT_A_NUMBER):
-        raise Doubt
     values = _numbers(array)
     if bool(((values == 0.0) | (values == 1.0)).any()) and key.found(b"\x08", batch):
         raise Doubt
