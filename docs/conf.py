@@ -81,6 +81,7 @@ ENTRIES = {
     "loom.frames.arrow.reading.Reading": "loom.frames.arrow.batches",
 }
 nitpick_ignore = [
+    ("py:class", "Bar"),  # made by each() itself
     ("py:class", "loom.frames.document.Document"),  # the private base of Frame and SubFrame
     ("py:class", "Operation"),  # words, told in the text of BulkResult
     ("py:class", "State"),

@@ -116,7 +116,7 @@ class Regression(Result):
 
     @property
     def origin(self) -> datetime | float | None:
-        """Return where x is 0: a time, a number, or None without a point."""
+        """Return the time or the number where x is 0, None without a point."""
         return self.origin_number if self.origin_time is None else self.origin_time
 
     def at(self, x: float) -> float | None:
