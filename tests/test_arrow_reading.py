@@ -11,6 +11,8 @@ from uuid import UUID
 
 import pytest
 from bson import Binary, Decimal128, ObjectId
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pymongo import monitoring
 from pymongo.errors import AutoReconnect, OperationFailure
 
@@ -42,6 +44,7 @@ from loom.frames.port import blocking
 
 from .conftest import Commands, Runtime, Server
 from .faults import fault
+from .test_arrow_decoding import ALL, FITTING, documents_of, same
 
 
 class Lair(SubFrame):
@@ -503,3 +506,30 @@ async def test_types_of_the_driver_in_dataframes(call: Runtime) -> None:
 
     assert [row] == frame.to_dict("records")
     assert row == {name: array[0] for name, array in arrays.items()}
+
+
+class Anything(Frame):
+    """Documents of every kind."""
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=40,
+)
+@given(documents=documents_of(FITTING), batch_rows=st.integers(1, 5))
+def test_columns_are_what_find_lists(
+    db: str, documents: list[dict[str, Any]], batch_rows: int
+) -> None:
+    """Every value of a collection is in its column as `list(find())` gives it."""
+    collection = Anything.get_collection()
+    collection.delete_many({})
+    if documents:
+        collection.insert_many([{**d, "_id": number} for number, d in enumerate(documents)])
+    expected = list(collection.find({}).sort("_id"))
+    found = arrow.table(Anything, schema=ALL, sort="_id", batch_rows=batch_rows).to_pylist()
+
+    assert len(documents) == len(expected) == len(found)
+    for document, row in zip(expected, found, strict=True):
+        for column in ALL:
+            assert same(document.get(column.name), row[column.name], column.type), column.name
