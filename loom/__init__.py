@@ -7,16 +7,21 @@
 Dragon(name='Burt')
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import aio
 from .connection import Connection, close, connect
 from .errors import (
     BulkError,
     Conflict,
     DefinitionError,
+    DeriveError,
     Duplicate,
     EncodeError,
     FieldError,
     Gone,
+    HistoryLost,
     IndexConflict,
     ListenerError,
     LoomError,
@@ -24,10 +29,14 @@ from .errors import (
     MissingId,
     NotConnected,
     NotFound,
+    PageError,
     ProjectionError,
     QueryError,
     ReadOnly,
     Restricted,
+    SchemaError,
+    SchemaVersionError,
+    TimeFrameError,
     TransactionError,
 )
 from .frames import Frame, Missing, Q, SubFrame, default, fld
@@ -36,18 +45,24 @@ from .frames.marks import IncrCounter, Ref, StrLower, StrUpper, TimeInserted, Ti
 from .switches import read_only, using
 from .transactions import transaction, with_transaction
 
+if TYPE_CHECKING:
+    from .frames.stages import AggregationStages
+
 __version__ = "3.0.0a1"
 
 __all__ = [
+    "AggregationStages",
     "BulkError",
     "Conflict",
     "Connection",
     "DefinitionError",
+    "DeriveError",
     "Duplicate",
     "EncodeError",
     "FieldError",
     "Frame",
     "Gone",
+    "HistoryLost",
     "IncrCounter",
     "IndexConflict",
     "ListenerError",
@@ -57,15 +72,19 @@ __all__ = [
     "MissingId",
     "NotConnected",
     "NotFound",
+    "PageError",
     "ProjectionError",
     "Q",
     "QueryError",
     "ReadOnly",
     "Ref",
     "Restricted",
+    "SchemaError",
+    "SchemaVersionError",
     "StrLower",
     "StrUpper",
     "SubFrame",
+    "TimeFrameError",
     "TimeInserted",
     "TimeUpdated",
     "TransactionError",
@@ -80,3 +99,14 @@ __all__ = [
     "using",
     "with_transaction",
 ]
+
+#: Names that are imported when they are first asked for, and where they are.
+_LATER = {"AggregationStages": "loom.frames.stages"}
+
+if not TYPE_CHECKING:  # which would take every other name for one of these
+
+    def __getattr__(name):
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(module), name)

@@ -67,12 +67,14 @@ class Connection:
         on_close: Callable[[], None] | None = None,
         comment: Any = None,
         read_only: bool = False,
+        page_secret: str | bytes | None = None,
     ) -> None:
         self._db = db
         self._naive: Naive = naive
         self.reference_chunk = reference_chunk
         self._comment = comment
         self._read_only = read_only
+        self._page_secret = page_secret
         if comment is not None or read_only:
             Connection.are_marked = True
         self._uri = uri
@@ -129,6 +131,11 @@ class Connection:
     def read_only(self) -> bool:
         """True when every write of Loom's is refused."""
         return self._read_only
+
+    @property
+    def page_secret(self) -> str | bytes | None:
+        """What signs the tokens of pages, None for nothing."""
+        return self._page_secret
 
     @property
     def client(self) -> SyncClient:

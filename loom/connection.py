@@ -59,6 +59,7 @@ def connect(
     reference_chunk: int | None = None,
     comment: Any = None,
     read_only: bool = False,
+    page_secret: str | bytes | None = None,
     **client_options: Any,
 ) -> Connection:
     """Set the connection that classes without a client of their own use.
@@ -78,6 +79,8 @@ def connect(
             5,000 by default, 25 on the embedded server.
         comment: sent with every command, for the server's log and profiler.
         read_only: refuse every write of Loom's through this connection with ReadOnly.
+        page_secret: signs the tokens of pages, so that nobody can make one up; the same for all
+            processes that share them.
         client_options: for the clients that are made, as PyMongo names them. Loom asks for
             aware UTC datetimes (`tz_aware=True`) and standard UUIDs unless told otherwise;
             a ready client keeps its own options.
@@ -93,9 +96,13 @@ def connect(
     Connection(mongodb://localhost/zoo, db=None)
     """
     global _default
-    _check_options(db, naive, reference_chunk, read_only)
+    _check_options(db, naive, reference_chunk, read_only, page_secret)
     chunk = reference_chunk or REFERENCE_CHUNK
-    marks: dict[str, Any] = {"comment": comment, "read_only": read_only}
+    marks: dict[str, Any] = {
+        "comment": comment,
+        "read_only": read_only,
+        "page_secret": page_secret,
+    }
     if isinstance(uri, (MongoClient, AsyncMongoClient)):
         if client_options:
             raise NotConnected(
@@ -153,7 +160,9 @@ async def close_async() -> None:
         await _default.close_async()
 
 
-def _check_options(db: Any, naive: Any, reference_chunk: Any, read_only: Any) -> None:
+def _check_options(
+    db: Any, naive: Any, reference_chunk: Any, read_only: Any, page_secret: Any
+) -> None:
     if db is not None and (not isinstance(db, str) or not db):
         raise NotConnected(f"loom.connect: expected the name of a database, got db={db!r}")
     if naive not in ("utc", "refuse") and not isinstance(naive, tzinfo):
@@ -168,6 +177,11 @@ def _check_options(db: Any, naive: Any, reference_chunk: Any, read_only: Any) ->
         )
     if not isinstance(read_only, bool):
         raise NotConnected(f"loom.connect: expected read_only=True or False, got {read_only!r}")
+    if page_secret is not None and (not isinstance(page_secret, (str, bytes)) or not page_secret):
+        raise NotConnected(
+            "loom.connect: expected page_secret as text or bytes that are not empty, got "
+            f"{type(page_secret).__name__ if page_secret else 'nothing in it'}"
+        )
 
 
 def _resolve(uri: Any) -> str | Callable[[], str]:

@@ -14,13 +14,19 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       Duplicate(DuplicateKeyError)      a unique index refused the write
       FieldError(TypeError)             no such field
       EncodeError(TypeError)            a value that cannot be stored or shown; names its path
+      DeriveError(ValueError)           the function of a derived field raised
       IndexConflict(RuntimeError)       an index is stored otherwise than declared
+      SchemaVersionError(RuntimeError)  a document whose form this program cannot write
       ReadOnly(PermissionError)         a write while writing is switched off
+      TimeFrameError(ValueError)        what is no time frame, or a datetime whose zone nobody said
       TransactionError(RuntimeError)    a transaction that cannot be used where it is
       Restricted(ValueError)            a delete that references to the document forbid
       MissingExtra(ImportError)         names the pip command
       BulkError(BulkWriteError)         a batch was written in part; says which frames
       ListenerError(RuntimeError)       a listener that cannot run where it was called
+      PageError(LookupError)            a page or token that does not exist or fit
+      SchemaError(TypeError)            a value that does not fit its column
+      HistoryLost(LookupError)          a change stream cannot go on where it was
 
 Other errors of the driver pass through unchanged.
 """
@@ -37,10 +43,12 @@ __all__ = [
     "BulkError",
     "Conflict",
     "DefinitionError",
+    "DeriveError",
     "Duplicate",
     "EncodeError",
     "FieldError",
     "Gone",
+    "HistoryLost",
     "IndexConflict",
     "ListenerError",
     "LoomError",
@@ -48,10 +56,14 @@ __all__ = [
     "MissingId",
     "NotConnected",
     "NotFound",
+    "PageError",
     "ProjectionError",
     "QueryError",
     "ReadOnly",
     "Restricted",
+    "SchemaError",
+    "SchemaVersionError",
+    "TimeFrameError",
     "TransactionError",
 ]
 
@@ -130,6 +142,10 @@ class EncodeError(LoomError, TypeError):
     """A value that cannot be stored, or not be shown as JSON; the message names its path."""
 
 
+class DeriveError(LoomError, ValueError):
+    """The function of a derived field raised; nothing was written."""
+
+
 class MissingExtra(LoomError, ImportError):
     """An optional package is needed; the message holds the pip command."""
 
@@ -138,8 +154,65 @@ class ListenerError(LoomError, RuntimeError):
     """A listener that cannot run where it was called."""
 
 
+class PageError(LoomError, LookupError):
+    """There is no such page, or a token does not fit the call that it was given to."""
+
+
+class SchemaError(LoomError, TypeError):
+    """A column has no type, or a value does not fit the type of its column.
+
+    Attributes:
+        column: its name, None when it is not about one.
+        id: the `_id` of the document that the value is in, None when it is not about a value.
+        expected: what the column takes, as text.
+        got: the value that does not fit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        column: str | None = None,
+        id: Any = None,
+        expected: str | None = None,
+        got: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.column = column
+        self.id = id
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.column, self.id, self.expected, self.got)
+
+
+class SchemaVersionError(LoomError, RuntimeError):
+    """A document has another form than its class, and cannot be written, or brought to it."""
+
+
+class HistoryLost(LoomError, LookupError):
+    """The server no longer knows what happened since a change stream was left.
+
+    What changed meanwhile has to be found by reading the collection.
+
+    Attributes:
+        token: the place that the stream was to go on from, None when it is not known.
+    """
+
+    def __init__(self, message: str, token: Any = None) -> None:
+        super().__init__(message)
+        self.token = token
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.token)
+
+
 class ReadOnly(LoomError, PermissionError):
     """A write was called for while writing is switched off; nothing was sent."""
+
+
+class TimeFrameError(LoomError, ValueError):
+    """What is no time frame, or a datetime of which nobody said the zone."""
 
 
 class TransactionError(LoomError, RuntimeError):

@@ -99,7 +99,12 @@ class _Stream:
     async def aclose(self) -> None:
         self.stream.close()
 
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.stream, name)
+        return (lambda: _Done(value())) if callable(value) else value
+
     async def __aenter__(self) -> _Stream:
+        self.stream.__enter__()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
@@ -114,7 +119,7 @@ class _Blocking:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._target, name)
-        if name == "each":
+        if name in ("each", "watch"):
             return lambda *args, **options: _Stream(method(*args, **options))
         return lambda *args, **options: _Done(method(*args, **options))
 

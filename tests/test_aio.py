@@ -70,9 +70,19 @@ def test_both_runtimes_have_the_same_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*public(AwaitedClass), *public(AwaitedFrame)}))
 def test_what_is_awaited(name: str) -> None:
-    """All but `each`, `bulk` and what gives the driver's objects are coroutines."""
+    """All but `each`, `watch`, `bulk` and what gives the driver's objects are coroutines."""
     awaited = {**public(AwaitedClass), **public(AwaitedFrame)}[name]
-    plain = name in ("bulk", "each", "get_client", "get_db", "get_collection", "with_options")
+    plain = name in (
+        "agg",
+        "bulk",
+        "each",
+        "filter",
+        "get_client",
+        "get_db",
+        "get_collection",
+        "watch",
+        "with_options",
+    )
 
     assert inspect.iscoroutinefunction(awaited) is not plain
 

@@ -362,7 +362,7 @@ async def test_cycles_come_to_an_end(call: Runtime, event: str, kind: str) -> No
 async def test_batches_are_bounded(call: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large cascade or release holds some frames at a time."""
     monkeypatch.setattr("loom.frames.on_delete.BATCH", 40)
-    monkeypatch.setattr("loom.frames.operations.reading.BATCH", 40)
+    monkeypatch.setattr("loom.frames.releases.BATCH", 40)
     sizes: list[int] = []
     Pet.listen("deleted", lambda frames: sizes.append(len(frames)))
     Pet.listen("updated", lambda frames: sizes.append(len(frames)))

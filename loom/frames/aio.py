@@ -5,7 +5,7 @@ What they do is said once, in the docstrings of Frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -16,17 +16,25 @@ from ..connection import find_client, find_collection, find_database, with_optio
 from . import integrity, operations
 from .port import awaited
 from .projections import Projection
-from .queries import Filter
+from .queries import Filter, Sort
 from .streams import AsyncStream
 
 if TYPE_CHECKING:
     from .bulk import AwaitedBulk
+    from .checkpoints import CheckpointLike
+    from .conditions import Field
+    from .directives import AwaitedDirective
     from .frame import Frame
+    from .pages import Page
+    from .pipelines import Stages
+    from .progress import Progress
     from .updates import Changes
+    from .watching import AsyncWatch
 
 __all__ = ["AwaitedClass", "AwaitedFrame"]
 
 F = TypeVar("F", bound="Frame")
+R = TypeVar("R")
 
 
 class AwaitedClass(Generic[F]):
@@ -78,11 +86,88 @@ class AwaitedClass(Generic[F]):
         """Return all frames that match, as a list; see `Frame.many`."""
         return await operations.many(awaited(), self._cls, filter, projection, options)
 
+    @overload
+    async def rows(
+        self, filter: Filter, *fields: str | Field, row: type[dict[Any, Any]], **options: Any
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def rows(
+        self,
+        filter: Filter,
+        *fields: str | Field,
+        row: Callable[..., type[tuple[Any, ...]]],
+        **options: Any,
+    ) -> list[Any]: ...
+    @overload
+    async def rows(
+        self, filter: Filter, *fields: str | Field, row: Callable[..., R], **options: Any
+    ) -> list[R]: ...
+    @overload
+    async def rows(
+        self,
+        filter: Filter = None,
+        *fields: str | Field,
+        row: type[tuple[Any, ...]] = tuple,
+        **options: Any,
+    ) -> list[tuple[Any, ...]]: ...
+    async def rows(
+        self, filter: Filter = None, *fields: str | Field, row: Any = tuple, **options: Any
+    ) -> list[Any]:
+        """Return the values of some fields of all documents that match; see `Frame.rows`."""
+        return await operations.rows(awaited(), self._cls, filter, fields, row, options)
+
+    async def page(
+        self,
+        filter: Filter = None,
+        *,
+        sort: Sort = None,
+        size: int = 25,
+        after: str | None = None,
+        before: str | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Page[F]:
+        """Return a page of the frames that match; see `Frame.page`."""
+        return await operations.page(
+            awaited(), self._cls, filter, sort, size, after, before, projection, options
+        )
+
     def each(
-        self, filter: Filter = None, *, projection: Projection = None, **options: Any
+        self,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        batch: int = operations.BATCH,
+        limit: int = 0,
+        after: Any = None,
+        resume: bool = False,
+        progress: Progress = False,
+        **options: Any,
     ) -> AsyncStream[F]:
         """Return a stream of the frames that match, for `async for`; see `Frame.each`."""
-        return AsyncStream(operations.each(awaited(), self._cls, filter, projection, options))
+        from .progress import bar_for  # when it is used
+
+        steps = operations.Steps(batch, limit, after, resume)
+        bar = bar_for(progress, batch, self._cls.__name__)
+        stream = operations.stream(awaited(), self._cls, filter, projection, options, steps, bar)
+        return AsyncStream(stream, bar)
+
+    def watch(
+        self,
+        filter: Filter = None,
+        *,
+        projection: Projection = None,
+        checkpoint: CheckpointLike = None,
+        feed: bool = False,
+        **options: Any,
+    ) -> AsyncWatch[F]:
+        """Return a stream of the changes of the collection; see `Frame.watch`."""
+        from .watching import AsyncWatch  # when it is used
+
+        port = awaited()
+        return AsyncWatch(
+            operations.Watching(port, self._cls, filter, projection, checkpoint, feed, options)
+        )
 
     @overload
     async def by_id(
@@ -118,6 +203,20 @@ class AwaitedClass(Generic[F]):
     async def exists(self, filter: Filter = None, **options: Any) -> bool:
         """Tell whether a document matches; see `Frame.exists`."""
         return await operations.exists(awaited(), self._cls, filter, options)
+
+    def filter(self, filter: Filter = None) -> AwaitedDirective[F]:
+        """Return a directive, whose last step is awaited; see `Frame.filter`."""
+        from .directives import AwaitedDirective  # when it is used
+
+        directive: AwaitedDirective[F] = AwaitedDirective(self._cls)
+        return directive.filter(filter)
+
+    def agg(self, stages: Stages = ()) -> AwaitedDirective[Any]:
+        """Return a directive that begins with stages of a pipeline; see `Frame.agg`."""
+        from .directives import AwaitedDirective  # when it is used
+
+        directive: AwaitedDirective[Any] = AwaitedDirective(self._cls)
+        return directive.agg(stages)
 
     async def take(
         self,

@@ -11,13 +11,16 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import ENCODING_ERRORS, Naive, encode, settle_datetimes
 from ..errors import FieldError, ProjectionError, QueryError, nearest
+from .forms import mark, own_fields, refuse_change
 from .keyed import as_stored, by_node, keyed_node
 from .loaded import Loaded, is_nameable
 from .paths import MISSING, is_ancestor, lookup, split, without_descendants
 from .tracking import is_fixed, loaded_of, tracked_of
+from .values import is_placed
 
 __all__ = [
     "Foreseen",
+    "Removed",
     "Snapshot",
     "check_fields",
     "document_to_insert",
@@ -56,7 +59,10 @@ def check_fields(cls: Any, fields: Iterable[Any], operation: str) -> None:
                 f"{place}: expected fields that are written, got {root!r}, which counts the "
                 "versions by itself; leave it out"
             )
+        refuse_change(cls, root, place)
         if root not in definition.names and not definition.is_open:
+            if cls._kinds is not None and cls._kinds.declares(cls, root):
+                continue
             raise FieldError(
                 f"{place}: expected a declared field, got {root!r}{nearest(root, definition.names)}"
             )
@@ -73,10 +79,23 @@ def document_to_insert(frame: Any, naive: Naive) -> dict[str, Any]:
     version = type(frame)._version
     if version is not None:
         document.setdefault(version, 1)
+    mark(frame)
     id = document.get("_id")
     copied = {**document, "_id": bson.ObjectId()} if id is None else {"_id": id, **document}
+    for name in [name for name, value in copied.items() if is_placed(name, value)]:
+        del copied[name]
     node = keyed_node(state)
     return copied if node is None else by_node(copied, node)
+
+
+class Removed(tuple[str, ...]):
+    """The paths of an update that removes them, in the order in which they were named."""
+
+    __slots__ = ()
+
+
+#: What no field holds.
+_FORCED: Any = object()
 
 
 class Snapshot:
@@ -111,6 +130,10 @@ class Snapshot:
             value = self.frame._document[name]
             self.before[name] = value, self._bytes(value)
 
+    def force(self, name: str) -> None:
+        """Have a field count as changed, whatever it held."""
+        self.before[name] = _FORCED, None
+
     def _bytes(self, value: Any) -> bytes | None:
         return None if is_fixed(value) else _encoded(value, self.options)
 
@@ -139,7 +162,14 @@ class Snapshot:
             elif new_bytes != old_bytes:
                 paths |= {name} if value is not old else _differences(name, old_bytes, new_bytes)
         paths |= self.before.keys() - document.keys()
-        return paths - {"_id"}
+        return {path for path in paths - {"_id"} if not self._is_placed(path)}
+
+    def _is_placed(self, path: str) -> bool:
+        name = path.partition(".")[0]
+        value = self.frame._document.get(name, MISSING)
+        if value is MISSING and name in self.before:
+            value = self.before[name][0]
+        return is_placed(name, value)
 
 
 class Foreseen(Snapshot):
@@ -154,6 +184,10 @@ class Foreseen(Snapshot):
 
     def retake(self, name: str) -> None:
         """Do nothing: other fields are not compared."""
+
+    def force(self, name: str) -> None:
+        """Have a field count as changed, whatever it held."""
+        self.held[name] = _FORCED
 
     def changed(self) -> set[str]:
         """Return the fields that were assigned."""
@@ -180,6 +214,9 @@ def unsaved(frame: Any, options: CodecOptions[Any]) -> set[str]:
     read = {} if tracked is None else tracked.read
     kinds = type(frame)._definition.kinds
     for name, value in document.items():
+        if is_placed(name, value):
+            paths.discard(name)
+            continue
         if name in paths or name == "_id" or is_fixed(value):
             continue
         kept = read.get(name)
@@ -263,11 +300,17 @@ def update_of(
                 f"{place}: expected keys that a path can name, got {name!r}; name the fields to "
                 "write"
             )
-    paths = [name for name in document if name != "_id"] if is_whole else list(fields)
+    paths = _held(document) if is_whole else list(fields)
+    for path in paths:
+        if is_placed(path.partition(".")[0], document.get(path.partition(".")[0])):
+            raise QueryError(
+                f"{place}: expected fields that are stored, got {path!r}, which the projection "
+                "put there with $from; write the frames in it"
+            )
     paths = without_descendants([*paths, *sorted(joined)])
-    version = cls._version
-    if version is not None:
-        paths = [path for path in paths if path.partition(".")[0] != version]
+    own = own_fields(cls, document, operation)
+    if own:
+        paths = [path for path in paths if path.partition(".")[0] not in own]
     roots = {path.partition(".")[0] for path in paths}
     part = {name: document[name] for name in roots if name in document}
     _settle(document, part, naive, cls.__name__)
@@ -308,6 +351,13 @@ def update_of(
             + ("" if state is None else " and what its projection hides; name the fields to write")
         )
     return update
+
+
+def _held(document: dict[str, Any]) -> list[str]:
+    """Return the names of all that is written when nothing is named."""
+    return [
+        name for name, value in document.items() if name != "_id" and not is_placed(name, value)
+    ]
 
 
 def _counted(frame: Any, name: str, value: Any) -> Any:

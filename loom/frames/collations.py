@@ -14,6 +14,7 @@ from typing import Any
 from .. import epoch
 from ..errors import QueryError
 from .declared_indexes import declared_indexes
+from .prefixes import has_prefix, is_simple, with_ranges
 
 __all__ = ["add_collation", "collation_for", "is_collated"]
 
@@ -32,13 +33,18 @@ def is_collated(cls: Any) -> bool:
     return bool(_case_insensitive(cls))
 
 
-def add_collation(cls: Any, query: Mapping[str, Any], options: dict[str, Any]) -> None:
+def add_collation(
+    cls: Any, query: dict[str, Any], options: dict[str, Any], *, prefixes: bool = True
+) -> None:
     """Add the collation that a query carries by itself to its options, if they name none.
 
     Args:
         cls: the class that is asked.
-        query: the filter, as the driver takes it.
+        query: the filter, as the driver takes it; changed where it asks for a prefix without case,
+            to something that finds the same by the index.
         options: changed; a `sort` in it is in the driver's form.
+        prefixes: whether the filter and the sort are all that a collation decides, so that one may
+            be added for the sake of an index alone.
 
     Raises:
         QueryError: the collation would also decide how other text is compared.
@@ -47,7 +53,10 @@ def add_collation(cls: Any, query: Mapping[str, Any], options: dict[str, Any]) -
     if number == epoch.current and not indexes:
         return
     if "collation" not in options:
-        found = collation_for(cls, query, options.get("sort"))
+        sort = options.get("sort")
+        found = collation_for(cls, query, sort)
+        if prefixes:
+            found = _of_prefixes(cls, query, sort, found)
         if found is not None:
             options["collation"] = found
 
@@ -102,6 +111,30 @@ def collation_for(
             "too, or collation=None to compare exactly, without that index"
         )
     return collation
+
+
+def _of_prefixes(
+    cls: Any,
+    query: dict[str, Any],
+    sort: Iterable[tuple[str, Any]] | None,
+    carried: dict[str, Any] | None,
+) -> dict[str, Any] | None:
+    """Put ranges beside the prefixes without case that an index can answer; return its collation.
+
+    Not where the collation, unless the query carries it anyway, would decide more than that: how
+    other text is compared, or in which order documents come.
+    """
+    for index in _case_insensitive(cls):
+        collation: dict[str, Any] = index.collation
+        first = index.fields[:1]
+        if carried in (None, collation) and is_simple(collation) and has_prefix(query, first):
+            narrow = with_ranges(query, first)
+            texts = {path for path, is_text in _compared(narrow, "") if is_text}
+            alone = texts == {*first} and all(path in first for path, _ in sort or ())
+            if carried is not None or alone:
+                query.update(narrow)
+                carried = collation
+    return carried
 
 
 def _case_insensitive(cls: Any) -> tuple[Any, ...]:

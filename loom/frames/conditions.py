@@ -184,6 +184,9 @@ class Group(Expression):
             item if isinstance(item, Expression) else _query(_filter_dict(item, name), "")
             for item in conditions
         )
+        if not isinstance(self, And):
+            for member in members:
+                _refuse_order(member, name)
         object.__setattr__(self, "conditions", members)
 
     def to_dict(self) -> dict[str, Any]:
@@ -248,6 +251,7 @@ def Not(condition: Member) -> Condition | Group:
     >>> (~((Q.gold > 5) | (Q.name == "Burt"))).to_dict()
     {'$nor': [{'gold': {'$gt': 5}}, {'name': 'Burt'}]}
     """
+    _refuse_order(condition, "Not")
     if isinstance(condition, Condition):
         test = condition._test
         return Condition(condition._field, test.get("$not", {"$not": test}), condition._call)
@@ -435,6 +439,19 @@ def tests_value(document: Mapping[Any, Any]) -> bool:
     """Tell `{'$gt': 5}`, a test of a value, from a document and from a filter."""
     first = next(iter(document), "")
     return isinstance(first, str) and first[:1] == "$" and first not in _DBREF | _TOP_LEVEL
+
+
+def _refuse_order(member: Any, place: str) -> None:
+    """Refuse what sorts, which has an effect only where all that matches meets it."""
+    if isinstance(member, And):
+        for inner in member.conditions:
+            _refuse_order(inner, place)
+    elif isinstance(member, Condition) and "$nearSphere" in member._test:
+        path = repr(member._field)
+        raise QueryError(
+            f"{place}: expected conditions without order, got {member!r}, which sorts by distance; "
+            f"write {path}.within(point, metres)"
+        )
 
 
 def _spread(kind: type[Group], *members: Any) -> Iterator[Any]:

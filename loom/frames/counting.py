@@ -227,7 +227,7 @@ class CounterCache:
                 await self._add_heard(port, counts, options)
             else:
                 requests = [
-                    UpdateOne(id_filter(id), {"$inc": {self.field: number}})
+                    UpdateOne(port.narrowed(owner, id_filter(id)), {"$inc": {self.field: number}})
                     for id, number in changed
                 ]
                 await port.write(owner, "bulk_write", [], requests, ordered=False, **options)

@@ -76,7 +76,7 @@ def _check(cls: Any, place: str, index: Any) -> None:
         return
     for path in index.fields:
         field = path.partition(".")[0]
-        if field not in definition.names and field not in ("$**", cls._version):
+        if field not in definition.names and field not in ("$**", cls._version, cls._kind_field):
             raise DefinitionError(
                 f"{place}: expected paths of declared fields, got {path!r}"
                 f"{nearest(field, definition.names)}; index: {index!r}"

@@ -38,6 +38,7 @@ class DocumentMeta(type):
     """Makes the fields of Frame and SubFrame classes."""
 
     _definition: Definition
+    _kinds: Any
 
     def __new__(
         cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
@@ -56,12 +57,17 @@ class DocumentMeta(type):
         )
         namespace["_definition"] = definition
         namespace["_fields"] = Names(definition)
-        if is_frame and namespace.get("_collection") is None:
+        has_kinds = any(getattr(base, "_kinds", None) is not None for base in bases)
+        if is_frame and namespace.get("_collection") is None and not has_kinds:
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
         made = super().__new__(cls, name, bases, namespace, **options)
-        if "_indexes" in namespace:
-            made._indexes = namespace["_indexes"]
+        for setting in namespace.keys() & {"_derived", "_indexes"}:
+            setattr(made, setting, namespace[setting])
+        if has_kinds or namespace.get("_kind_field") or namespace.get("_kind"):
+            from .kinds import enrol  # when it is used
+
+            enrol(made, namespace)
         definition.is_watched = all(isinstance(base, DocumentMeta) for base in made.__mro__[:-1])
         register(made)
         # A function's local name is not bound yet, and another class may have the same one.
@@ -83,9 +89,17 @@ class DocumentMeta(type):
             cls._redefine(value)
         else:
             if name in fields.RESERVED:
+                if name in _FIXED or cls._kinds is not None:
+                    from .kinds import refuse_late  # when it is used
+
+                    refuse_late(cls, name, value)
                 fields.check_setting(cls.__name__, name, value)
             if name == "_indexes":
                 value = checked_indexes(cls, value)
+            elif name == "_derived" and value != {}:
+                from .derivations import checked_derived  # when it is used
+
+                value = checked_derived(cls, value)
             super().__setattr__(name, value)
         epoch.advance()
 
@@ -108,6 +122,10 @@ class DocumentMeta(type):
             child._redefine(child._definition.own.listed)
 
 
+#: Settings that are written in the body of a class.
+_FIXED = frozenset(("_kind", "_kind_field", "_kinds", "_schema_version"))
+
+
 def _inherits_dict(bases: tuple[type, ...]) -> bool:
     return any(isinstance(base, DocumentMeta) and base.__dictoffset__ for base in bases)
 
@@ -119,6 +137,8 @@ class Document(metaclass=DocumentMeta):
 
     _is_frame: ClassVar[bool] = False
     _is_subframe: ClassVar[bool] = False
+    #: The classes in one collection, by kind, see `kinds`.
+    _kinds: ClassVar[Any] = None
     _definition: ClassVar[Definition]
     if TYPE_CHECKING:
         _fields: ClassVar[AbstractSet[str]]
@@ -347,7 +367,10 @@ def _beginning(value: Any) -> Any:
 
 
 def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
-    """Return a frame around every document; the documents are kept, not copied."""
+    """Return a frame, of the class of its kind, around every document, which is kept as it is."""
+    if cls._kinds is not None and cls._kinds.below(cls):
+        class_of = cls._kinds.class_of
+        return [_wrapped(class_of(cls, document), document) for document in documents]
     if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
         return list(map(cls, documents))
     # One shared argument tuple and a slot store in bytecode: half the cost of calling the class.
@@ -361,6 +384,12 @@ def wrap(cls: type[D], documents: list[dict[str, Any]]) -> list[D]:
 
 def wrap_one(cls: type[D], document: dict[str, Any]) -> D:
     """Return a frame around a document, which is kept, not copied."""
+    if cls._kinds is not None:
+        cls = cls._kinds.class_of(cls, document)
+    return _wrapped(cls, document)
+
+
+def _wrapped(cls: type[D], document: dict[str, Any]) -> D:
     if cls.__init__ is not Document.__init__ or cls.__new__ is not object.__new__:
         return cls(document)
     frame: D = _blank(cls)

@@ -25,7 +25,7 @@ from typing import Any
 
 from .. import epoch
 from ..errors import ListenerError, nearest
-from .signals import AFTER, BEFORE, EVENTS, Signal, signals
+from .signals import AFTER, BEFORE, EVENTS, Signal, assigned_by, signals
 
 __all__ = [
     "EVENTS",
@@ -134,7 +134,8 @@ def _declare(sender: type) -> None:
         for event, receiver in declare(sender):
             if (event, receiver, sender) not in _declared:
                 _declared.add((event, receiver, sender))
-                signals[event].connect(receiver, sender, last=True)
+                last = 1 if assigned_by(receiver) is None else 2
+                signals[event].connect(receiver, sender, last=last)
 
 
 def _signal(event: str, sender: type) -> Signal:
@@ -153,22 +154,26 @@ _cache: dict[tuple[str, type], tuple[int, tuple[Listener, ...]]] = {}
 def listeners(event: str, sender: type) -> tuple[Listener, ...]:
     """Return what is to be told of an event of a class; cheap when there is nothing.
 
-    For an after-event that is what listens to `committed`, too.
+    For an after-event that is what listens to `committed`, too; for a class whose documents are
+    of several kinds also what listens to one of these.
     """
     cached = _cache.get((event, sender))
     if cached is None or cached[0] != epoch.current:
-        _declare(sender)
         # The number is read first: what is connected meanwhile makes the entry an old one.
+        kinds = getattr(sender, "_kinds", None)
+        senders = (sender,) if kinds is None else (sender, *kinds.below(sender))
+        for one in senders:
+            _declare(one)
         number = epoch.current
         names = (event, "committed") if event in AFTER else (event,)
-        cached = (
-            number,
-            tuple(
-                Listener(name, receiver)
-                for name in names
-                for receiver in signals[name].receivers_for(sender)
-            ),
-        )
+        receivers = [
+            (name, receiver)
+            for name in names
+            for one in senders
+            for receiver in signals[name].receivers_for(one)
+        ]
+        distinct = [pair for at, pair in enumerate(receivers) if pair not in receivers[:at]]
+        cached = number, tuple(Listener(name, receiver) for name, receiver in distinct)
         _cache[event, sender] = cached
     found = cached[1]
     if found and (silenced := _muted.get()):
@@ -315,9 +320,15 @@ async def emit(
     Raises:
         ListenerError: an async listener suspended in a blocking call.
     """
+    kinds = getattr(sender, "_kinds", None)
+    if kinds is not None and {*map(type, frames)} - {sender}:
+        return await _emit_to_each(port, event, kinds.shares(frames, payload), payload)
     session = port.session(sender, payload)
     payload = {"fields": (), "changes": (), "event": event, **payload, "session": session}
     found = listeners(event, sender)
+    if kinds is not None and kinds.below(sender):
+        own_receivers = _receivers_of(event, sender)
+        found = tuple(one for one in found if (one.event, one.receiver) in own_receivers)
     own = [listener for listener in found if listener.event == event]
     done: list[str] = []
     failures = await call(port, event, sender, own, frames, payload, done)
@@ -327,6 +338,30 @@ async def emit(
         waiting = Committed(sender, found[len(own) :], frames, payload)
         if not port.postpone(waiting):
             failures += await waiting.send(port, "the write stands")
+    raise_first(failures, event)
+    return done
+
+
+def _receivers_of(event: str, sender: type) -> list[tuple[str, Any]]:
+    """Return what listens to a class itself, and not to a kind below it only."""
+    names = (event, "committed") if event in AFTER else (event,)
+    return [(name, receiver) for name in names for receiver in signals[name].receivers_for(sender)]
+
+
+async def _emit_to_each(
+    port: Any, event: str, shares: Iterable[Any], payload: dict[str, Any]
+) -> list[str]:
+    """Send an event for each class of the frames, so that each listener hears its own."""
+    done: list[str] = []
+    failures: list[Exception] = []
+    for share in shares:
+        try:
+            done += await emit(port, event, share.cls, share.frames, share.payload)
+        except Exception as error:
+            if event in BEFORE:
+                raise
+            failures.append(error)
+        share.give_back(payload)
     raise_first(failures, event)
     return done
 

@@ -9,7 +9,16 @@ from ..errors import ProjectionError
 from .paths import ancestors, is_ancestor
 from .plans import PartialTree
 
-__all__ = ["Flat", "is_fetched", "keeps_the_rest", "partial", "with_key"]
+__all__ = [
+    "Flat",
+    "fetches_the_rest",
+    "is_fetched",
+    "keeps_the_rest",
+    "partial",
+    "with_key",
+    "with_version",
+    "without",
+]
 
 
 class Flat:
@@ -56,6 +65,15 @@ class Flat:
                 f"and {self.excluded!r} excluded; keep one kind"
             )
 
+    def refuse_inside(self, name: str) -> None:
+        """Refuse paths into what is put under a name and not fetched."""
+        for path in self.paths:
+            if is_ancestor(name, path):
+                raise ProjectionError(
+                    f"{self.place}: expected {name!r} once, got it with $from and as {path!r}; "
+                    "name the fields beside $from"
+                )
+
     def add_all(self, inner: Flat) -> None:
         """Add what was named inside a sub-frame."""
         self.narrowed = self.narrowed or inner.included or inner.narrowed
@@ -97,7 +115,7 @@ def with_key(driver: dict[str, Any] | None, key: str | None, place: str) -> dict
             f"{place}.{key}: expected {key!r} to be fetched whole, got it excluded or changed; "
             "references are put in place by it"
         )
-    return driver if key == "_id" or _fetches_the_rest(driver) else {**driver, key: True}
+    return driver if key == "_id" or fetches_the_rest(driver) else {**driver, key: True}
 
 
 def with_version(driver: dict[str, Any] | None, version: str | None) -> dict[str, Any] | None:
@@ -105,7 +123,15 @@ def with_version(driver: dict[str, Any] | None, version: str | None) -> dict[str
     if driver is None or version is None:
         return driver
     fetched = {path: value for path, value in driver.items() if path != version}
-    return fetched if _fetches_the_rest(driver) else {**fetched, version: True}
+    return fetched if fetches_the_rest(driver) else {**fetched, version: True}
+
+
+def without(driver: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """Return a driver projection that does not ask for a field: something else is put there."""
+    if driver is None or driver.get(name) is not True:
+        return driver
+    rest = {path: value for path, value in driver.items() if path != name}
+    return rest or {"_id": True}
 
 
 # What a driver projection fetches
@@ -116,7 +142,7 @@ def keeps_the_rest(operators: Any) -> bool:
     return isinstance(operators, dict) and operators.keys() <= {"$slice", "$meta"}
 
 
-def _fetches_the_rest(driver: Mapping[str, Any]) -> bool:
+def fetches_the_rest(driver: Mapping[str, Any]) -> bool:
     """Tell whether paths that are not named come too."""
     deciding = [v for p, v in driver.items() if p != "_id" and not keeps_the_rest(v)]
     if deciding:
@@ -133,7 +159,7 @@ def is_fetched(driver: Mapping[str, Any] | None, path: str) -> bool:
             return value is not False
         if is_ancestor(path, other) and value is not False:
             return True
-    return _fetches_the_rest(driver)
+    return fetches_the_rest(driver)
 
 
 def partial(driver: Mapping[str, Any]) -> tuple[PartialTree, frozenset[str]]:

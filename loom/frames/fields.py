@@ -31,14 +31,21 @@ RESERVED = frozenset(
         "_db",
         "_default_projection",
         "_definition",
+        "_derived",
         "_document",
         "_fields",
         "_indexes",
         "_is_frame",
         "_is_subframe",
+        "_page_secret",
+        "_kind",
+        "_kind_field",
+        "_kinds",
         "_private_fields",
+        "_schema_version",
         "_state",
         "_tz_aware",
+        "_upgrade",
         "_version",
     }
 )
@@ -272,16 +279,39 @@ def check_setting(owner: str, name: str, value: Any) -> None:
     elif name == "_version":
         if value is not None:
             _check_version(owner, value)
+    elif name in ("_kind", "_kind_field") and value is not None:
+        is_name = isinstance(value, str) and value != ""
+        if not is_name or (name == "_kind_field" and not _is_plain_name(value)):
+            what = "the name of a field" if name == "_kind_field" else "a text"
+            raise DefinitionError(
+                f"{owner}.{name}: expected {what} that tells the classes of a collection apart, "
+                f"got {value!r}"
+            )
+    elif name == "_schema_version":
+        if value is not None and (type(value) is not int or value < 1):
+            raise DefinitionError(
+                f"{owner}._schema_version: expected a whole number from 1 on, got {value!r}"
+            )
+    elif name == "_page_secret":
+        if value is not None and (not isinstance(value, (str, bytes)) or not value):
+            raise DefinitionError(
+                f"{owner}._page_secret: expected text or bytes that are not empty, got "
+                f"{type(value).__name__ if value else 'nothing in it'}"
+            )
     elif name == "_tz_aware" and value not in (None, True, False):
         raise DefinitionError(f"{owner}._tz_aware: expected True, False or None, got {value!r}")
 
 
 def _check_version(owner: str, name: Any) -> None:
-    if not isinstance(name, str) or not name or name == "_id" or name[:1] == "$" or "." in name:
+    if not isinstance(name, str) or not _is_plain_name(name):
         raise DefinitionError(
             f"{owner}._version: expected the name of a field that counts the document's versions, "
             f"got {name!r}; write _version = '_v'"
         )
+
+
+def _is_plain_name(name: str) -> bool:
+    return name not in ("", "_id") and name[:1] != "$" and "." not in name
 
 
 def _are_texts(values: Any) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, overload
 
 from bson import ObjectId
@@ -34,7 +35,12 @@ def _declared(cls: type) -> list[tuple[str, Callable[..., Any]]]:
     """Return the listeners that annotations of plain values declare."""
     from . import stamping, texts  # when a class first writes
 
-    return [*stamping.stamping(cls), *texts.normalising(cls)]
+    found = [*stamping.stamping(cls), *texts.normalising(cls)]
+    if any(vars(parent).get("_derived") for parent in cls.__mro__):
+        from . import deriving  # when a class has derived fields
+
+        found += deriving.deriving(cls)
+    return found
 
 
 events.declaring.append(_declared)
@@ -53,8 +59,17 @@ class Frame(Writing):
     - `_default_projection`: the projection of calls that give none.
     - `_version`: name of a field that counts versions: every update then holds only when the
       stored document is the one that was loaded, and raises Conflict when it is not.
+    - `_kind_field`: name of a field that tells the classes of one collection apart: the class and
+      those derived from it share a collection, and each document is loaded as the class that it
+      names. `_kind` is what is stored there for a class; by default the class's name.
+    - `_schema_version`: number of the form that documents are written in, from 1 on; `_upgrade`
+      brings a document of an older form to this one, see `loom.frames.upgrading`.
     - `_indexes`: a list of `Index(...)`, which `loom.frames.indexes` compares and builds; none is
       built by itself.
+    - `_derived`: a dict of fields that are made of others, `{"email_rev": ("email", reverse)}`, and
+      kept in step by every write; see `loom.frames.derived`.
+    - `_page_secret`: text or bytes that sign the tokens of pages; by default the `page_secret` of
+      `loom.connect`.
     - `_tz_aware`: whether datetimes are read as aware ones, when it is not the client's choice.
 
     Methods that take `**options` hand them to the PyMongo method that they call (`session`,
@@ -77,9 +92,16 @@ class Frame(Writing):
     _default_projection: ClassVar[Mapping[str, Any] | None] = None
     _tz_aware: ClassVar[bool | None] = None
     _version: ClassVar[str | None] = None
+    _kind_field: ClassVar[str | None] = None
+    _kind: ClassVar[str | None] = None
+    _schema_version: ClassVar[int | None] = None
+    #: Brings a document of an older `_schema_version`, the second argument, to that of the class.
+    _upgrade: Any = None  # a function, a static method or a class method
+    _page_secret: ClassVar[str | bytes | None] = None
     #: Documents are added and never changed, see `LedgerFrame`.
     _append_only: ClassVar[bool] = False
     _indexes: ClassVar[Sequence[Index]] = ()
+    _derived: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     _id: Any
 

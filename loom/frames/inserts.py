@@ -19,11 +19,12 @@ from bson.tz_util import utc
 from ..encoding import PLAIN, Naive, settle_datetimes
 from .annotations import is_timeless, resolved_annotations
 from .changes import document_to_insert
+from .forms import is_marked, mark
 from .ids import new_ids
 from .pauses import paused
 from .sent import Sent, encoded
 from .tracking import loaded_of
-from .values import SCALARS
+from .values import SCALARS, Placed, is_placed
 
 __all__ = ["Inserts", "document_of", "inserts_of"]
 
@@ -69,8 +70,11 @@ def inserts_of(
         EncodeError: a naive datetime, and `naive` is `"refuse"`.
     """
     states = [getattr(frame, "_state", None) for frame in frames]
-    documents: list[Document] = [frame._document for frame in frames]
     kinds: set[Any] = {*map(type, frames)}
+    if any(map(is_marked, kinds)):
+        for frame in frames:
+            mark(frame)
+    documents: list[Document] = [frame._document for frame in frames]
     if (
         any(loaded_of(f) for f, state in zip(frames, states, strict=True) if state is not None)
         or any(kind._version is not None for kind in kinds)
@@ -92,6 +96,10 @@ def inserts_of(
                 for copy, value in zip(copies, values, strict=True):
                     if name in copy:
                         copy[name] = value
+            for name in fields.placed:
+                for copy in copies:
+                    if is_placed(name, copy.get(name)):
+                        del copy[name]
             if has_containers:
                 if encodes and is_new:  # while the processor's cache holds them
                     first = copies[0]
@@ -129,6 +137,8 @@ class _Fields:
         self.place = place
         self.naive: Naive = naive
         self.encoded = encoded
+        #: the fields in which `$from` has put something
+        self.placed: set[Any] = set()
         self._timeless: dict[Any, int] = {}
 
     def look(self, documents: list[Document], depth: int = 1) -> tuple[bool, dict[Any, list[Any]]]:
@@ -142,6 +152,8 @@ class _Fields:
         unwrapped = {}
         for name, values in _columns(documents).items():
             kinds = _kinds_of(values)
+            if Placed in kinds and depth == 1:
+                self.placed.add(name)
             if not kinds:
                 continue
             kind = kinds.pop()

@@ -36,6 +36,10 @@ class Joining:
     is_async: ClassVar[bool]
     _context: Context | None = None
 
+    def narrowed(self, cls: Any, filter: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a filter that finds documents of a class only, where several share a collection."""
+        return filter if cls._kinds is None else cls._kinds.narrowed(cls, filter)
+
     def bound(self) -> Self:
         """Return this port with the client, database and options that calls use now.
 

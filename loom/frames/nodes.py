@@ -9,7 +9,7 @@ from .annotations import embedded, resolved_annotations
 from .fetching import is_fetched
 from .plans import Child, Node, Plan
 
-__all__ = ["add_declared", "child_of", "inner_node", "mark_references", "node_of"]
+__all__ = ["add_declared", "child_of", "inner_node", "mark_references", "node_of", "settings_of"]
 
 
 def child_of(node: Node, keys: list[str]) -> Child:
@@ -36,7 +36,7 @@ def add_declared(
 ) -> None:
     """Add the annotated sub-frames of `owner` that a projection fetches and does not map itself."""
     annotations = resolved_annotations(owner._definition)
-    plan.made_of[owner] = owner._definition, annotations, getattr(owner, "_version", None)
+    plan.made_of[owner] = owner._definition, annotations, settings_of(owner)
     for field, annotation in annotations.items():
         found = embedded(annotation)
         if found is None or field in node.references:
@@ -52,6 +52,12 @@ def add_declared(
                 child.is_map, child.named, child.node = True, child.node, None
             elif child.node is not None:
                 add_declared(plan, child.node, sub_class, f"{prefix}{field}.", driver)
+
+
+def settings_of(cls: Any) -> Any:
+    """Return the settings of a class that plans rest on: its version, and the kinds below it."""
+    version = getattr(cls, "_version", None)
+    return version if cls._kinds is None else (version, cls._kinds.below(cls))
 
 
 def node_of(child: Child) -> Node:

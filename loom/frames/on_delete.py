@@ -156,6 +156,8 @@ class Clearing:
 
     def _place(self, cls: Any) -> Place:
         """Return the place of a class; of several in one collection a parent speaks for all."""
+        if cls._kinds is not None:
+            cls = cls._kinds.root
         key = self._key(cls)
         place = self._places.get(key)
         if place is None:
@@ -178,7 +180,7 @@ class Clearing:
         known = referrers()
         known.check()
         cls = current(place.cls)
-        found: dict[tuple[int, Any], Applied] = {}
+        found: dict[tuple[int, Any, Any], Applied] = {}
         for link in known.links:
             target = link.target
             if target is None or link.cls is None:
@@ -187,10 +189,12 @@ class Clearing:
             if is_foreign is None:
                 continue
             referring = self._place(link.cls)
-            key = referring.number, link.steps
+            # A class that is one of several kinds finds its own documents only.
+            key = referring.number, link.steps, link.cls if link.cls._kinds is not None else None
             if key not in found or _comes_before(link, found[key].link):
                 found[key] = Applied(link, referring, is_foreign)
-        return list(found.values())
+        links = [applied.link for applied in found.values()]
+        return [applied for applied in found.values() if not _is_covered(applied.link, links)]
 
     def _is_foreign(self, target: Any, cls: Any) -> bool | None:
         """Tell whether references to a class can mean documents of another, and how.
@@ -374,6 +378,17 @@ class Clearing:
 def _is_imported(cls: Any) -> bool:
     """Tell a class that a module has from one that a function made."""
     return "<locals>" not in cls.__qualname__ and cls.__module__ in sys.modules
+
+
+def _is_covered(link: Link, others: Iterable[Link]) -> bool:
+    """Tell whether a link is that of a parent, which finds the documents of this kind, too."""
+    kinds = link.cls._kinds
+    return kinds is not None and any(
+        other.steps == link.steps
+        and other.cls in link.cls.__mro__[1:]
+        and other.cls._kinds is kinds
+        for other in others
+    )
 
 
 def _comes_before(link: Link, other: Link) -> bool:

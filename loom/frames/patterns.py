@@ -21,6 +21,11 @@ _END = r"$(?!\n)"
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x"}
 # Python sets UNICODE on every text pattern; it is how MongoDB matches anyway.
 _KNOWN = int(sum(_FLAGS) | re.UNICODE)
+#: How many bytes a pattern may have: what MongoDB takes.
+_LONGEST = 32_764
+#: What `glob` does not take literally: stars, a question mark, and characters in brackets, among
+#: which a closing one stands first. A bracket that is not closed is literal.
+_SIGNS = r"(\*+|\?|\[(?:!(?:\][^\]]*|[^\]]+)|\][^\]]*|[^\]!][^\]]*)\])"
 
 
 class Quoted(str):
@@ -42,40 +47,53 @@ class Quoted(str):
         pattern: str = self._make(case(self._text), False, "")["$regex"]
         return pattern
 
+    @property
+    def head(self) -> str:
+        """The text that whatever matches begins with; empty when it may begin with anything."""
+        if self._make is starting:
+            return self._text
+        return re.split(_SIGNS, self._text, maxsplit=1)[0] if self._make is globbing else ""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Quoted, (str(self), self._make, self._text)
 
 
 def starting(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what begins with `text`; an index can answer it when case matters."""
-    return _quoting(starting, text, "^" + _escape(text, place), ignore_case)
+    return _quoting(starting, text, "^" + _escape(text, place), ignore_case, place)
 
 
 def ending(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what ends with `text`, to the last character."""
-    return _quoting(ending, text, _escape(text, place) + _END, ignore_case)
+    return _quoting(ending, text, _escape(text, place) + _END, ignore_case, place)
 
 
 def containing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
     """Match what holds `text`."""
-    return _quoting(containing, text, _escape(text, place), ignore_case)
+    return _quoting(containing, text, _escape(text, place), ignore_case, place)
 
 
 def globbing(text: str, ignore_case: bool, place: str) -> dict[str, Any]:
-    """Match the whole value, where `*` is any text and `?` any one character."""
-    pieces = re.split(r"(\*+|\?)", _text(text, place))
-    pattern = "".join(
-        ".*" if piece.startswith("*") else "." if piece == "?" else _escape(piece, place)
-        for piece in pieces
-    )
+    """Match the whole value: `*` is any text, `?` any character, `[a-z]` one of these.
+
+    As in Python's `fnmatch`, `[!a-z]` is any other character, and what `glob.escape` returns
+    is literal.
+    """
+    # Literal texts, and between them signs.
+    pieces = re.split(_SIGNS, _text(text, place))
+    signs = pieces[1::2]
+    made = [
+        _sign(piece, place) if number % 2 else _escape(piece, place)
+        for number, piece in enumerate(pieces)
+    ]
     # A star at either end needs no pattern; without it a leading text can use an index.
-    pattern = pattern[2:] if text.startswith("*") else f"^{pattern}"
-    if text.endswith("*"):
-        pattern = pattern[:-2]
-    else:
-        pattern += _END
-    dots = "s" if "?" in text or "*" in text.strip("*") else ""
-    return _quoting(globbing, text, pattern, ignore_case, dots)
+    opens = len(pieces) > 1 and pieces[0] == "" and pieces[1][0] == "*"
+    closes = len(pieces) > 1 and pieces[-1] == "" and pieces[-2][0] == "*"
+    first, last = (2 if opens else 0), len(made) - (2 if closes else 0)
+    pattern = ("" if opens else "^") + "".join(made[first:last]) + ("" if closes else _END)
+    inner = signs[1 if opens else 0 : len(signs) - (1 if closes else 0)]
+    dots = "s" if any(sign[0] != "[" for sign in inner) else ""
+    return _quoting(globbing, text, pattern, ignore_case, place, dots)
 
 
 def matching(
@@ -95,7 +113,32 @@ def matching(
         raise QueryError(
             f"{place}: MongoDB knows the flags I, M, S and X, got {pattern!r}; leave out the others"
         )
-    return _regex(source, "".join(letter for flag, letter in _FLAGS.items() if flags & flag))
+    options = "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
+    return _regex(source, options, place)
+
+
+def _sign(sign: str, place: str) -> str:
+    """Return the pattern of what `glob` does not take literally."""
+    if sign[0] != "[":
+        return "." if sign == "?" else ".*"
+    is_negated = sign[1] == "!"
+    body = sign[2 if is_negated else 1 : -1]
+    members = []
+    at = 0
+    while at < len(body):
+        low, high = body[at], body[at + 2 : at + 3]
+        if body[at + 1 : at + 2] != "-" or not high:
+            members.append(_escape(low, place))
+            at += 1
+            continue
+        if low > high:
+            raise QueryError(
+                f"{place}: expected ranges from low to high, got {low}-{high} in {sign!r}; "
+                "glob.escape() makes any text literal"
+            )
+        members.append(f"{_escape(low, place)}-{_escape(high, place)}")
+        at += 3
+    return f"[{'^' if is_negated else ''}{''.join(members)}]"
 
 
 def _text(text: str, place: str) -> str:
@@ -110,10 +153,21 @@ def _escape(text: str, place: str) -> str:
 
 
 def _quoting(
-    make: Callable[..., dict[str, Any]], text: str, pattern: str, ignore_case: bool, flags: str = ""
+    make: Callable[..., dict[str, Any]],
+    text: str,
+    pattern: str,
+    ignore_case: bool,
+    place: str,
+    flags: str = "",
 ) -> dict[str, Any]:
-    return _regex(Quoted(pattern, make, text), ("i" if ignore_case else "") + flags)
+    return _regex(Quoted(pattern, make, text), ("i" if ignore_case else "") + flags, place)
 
 
-def _regex(pattern: str, options: str) -> dict[str, Any]:
+def _regex(pattern: str, options: str, place: str) -> dict[str, Any]:
+    size = len(pattern.encode(errors="surrogatepass")) if len(pattern) > _LONGEST // 4 else 0
+    if size > _LONGEST:
+        raise QueryError(
+            f"{place}: expected a text that makes a pattern of at most {_LONGEST:,} bytes, which "
+            f"is what MongoDB takes, got {size:,}; look for a shorter part of it"
+        )
     return {"$regex": pattern, "$options": options} if options else {"$regex": pattern}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-__all__ = ["Child", "Node", "OnMissing", "PartialTree", "Plan", "Reference"]
+__all__ = ["Child", "Node", "OnMissing", "PartialTree", "Plan", "Reference", "Reverse"]
 
 OnMissing = Literal["keep", "none", "drop", "raise"]
 
@@ -23,6 +23,40 @@ class Reference:
         self.key = key
         self.is_map = is_map
         self.on_missing = on_missing
+
+
+class Reverse:
+    """A name under which the documents are put that refer to the one that has it.
+
+    Attributes:
+        name: where they are put.
+        frame_class: theirs.
+        plan: what is fetched of them.
+        on: the path in them that refers to `key`.
+        key: the field that they refer by.
+        sort: their order, in PyMongo's form.
+        limit: how many each document gets at most, None for all.
+    """
+
+    __slots__ = ("frame_class", "key", "limit", "name", "on", "plan", "sort")
+
+    def __init__(
+        self,
+        name: str,
+        frame_class: Any,
+        plan: Plan,
+        on: str,
+        key: str,
+        sort: list[tuple[str, Any]],
+        limit: int | None,
+    ) -> None:
+        self.name = name
+        self.frame_class = frame_class
+        self.plan = plan
+        self.on = on
+        self.key = key
+        self.sort = sort
+        self.limit = limit
 
 
 class Node:
@@ -82,11 +116,14 @@ class Plan:
         key: a field that is fetched in any case, because references go by it.
         driver: the projection that is sent, None for whole documents.
         node: references and sub-frames.
+        reverses: what refers to the documents, and is to be put into them.
         partial: what was fetched only in part and is therefore never written whole.
         computed: paths among them that hold the result of an expression or a part of a list.
         has_keys: a reference is stored as another field than `_id`.
-        made_of: by class, its fields, resolved annotations and version field that the plan rests on.
+        kinds: by class, the plans of the kinds that documents can be of, beside the class itself.
+        made_of: by class, its fields, resolved annotations and settings that the plan rests on.
         is_plain: documents are wrapped and nothing else.
+        upgrades: those of an older form are upgraded first.
     """
 
     __slots__ = (
@@ -96,10 +133,13 @@ class Plan:
         "has_keys",
         "is_plain",
         "key",
+        "kinds",
         "made_of",
         "node",
         "partial",
         "projection",
+        "reverses",
+        "upgrades",
     )
 
     def __init__(self, frame_class: Any, projection: dict[str, Any], key: str | None) -> None:
@@ -108,11 +148,14 @@ class Plan:
         self.key = key
         self.driver: dict[str, Any] | None = None
         self.node = Node("")
+        self.reverses: list[Reverse] = []
         self.partial: PartialTree = {}
         self.computed: frozenset[str] = frozenset()
         self.has_keys = False
-        self.made_of: dict[Any, tuple[Any, Any, str | None]] = {}
+        self.kinds: dict[Any, Plan] = {}
+        self.made_of: dict[Any, tuple[Any, Any, Any]] = {}
         self.is_plain = False
+        self.upgrades = False
 
     @property
     def is_remembered(self) -> bool:

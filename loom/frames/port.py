@@ -97,12 +97,15 @@ class Port(Joining):
     ) -> Any:
         """Return a cursor over all documents that match, for `batches`."""
         collection = self.collection(cls)
+        filter = self.narrowed(cls, filter)
         return collection.find(filter, projection, **self.options(cls, options))
 
     async def find_one(
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Return the first document that matches, or None."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -124,6 +127,8 @@ class Port(Joining):
         self, cls: Any, filter: Mapping[str, Any], projection: Any, options: Mapping[str, Any]
     ) -> Documents:
         """Return all documents that match."""
+        if cls._kinds is not None:
+            filter = cls._kinds.narrowed(cls, filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -149,6 +154,24 @@ class Port(Joining):
                 f"{cls.__name__} filter", filter, collection.codec_options, error
             ) from error
 
+    async def aggregate(
+        self, cls: Any, pipeline: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> Documents:
+        """Return all documents that a pipeline gives."""
+        if cls._kinds is not None:
+            pipeline = cls._kinds.narrowed_stages(cls, pipeline)
+        collection = self.collection(cls)
+        options = self.options(cls, options)
+        try:
+            cursor = await self.call(collection.aggregate, pipeline, **options)
+            return await self.call(cursor.to_list)  # type: ignore[no-any-return]
+        except PyMongoError as error:
+            self.failed(options, error)
+            raise
+        except ENCODING_ERRORS as error:
+            stages = {"pipeline": [*pipeline]}
+            raise clearer(cls.__name__, stages, collection.codec_options, error) from error
+
     async def batches(self, cursor: Any, size: int) -> AsyncGenerator[Documents, None]:
         """Yield a cursor's documents in lists of `size`; the cursor is closed at the end.
 
@@ -163,14 +186,34 @@ class Port(Joining):
                 if not documents:
                     return
                 yield documents
+                del documents  # before the next ones come
         except PyMongoError as error:
             self.failed(options, error)
             raise
         finally:
             await self.call(cursor.close)
 
+    async def watch(
+        self, cls: Any, pipeline: list[dict[str, Any]], options: Mapping[str, Any]
+    ) -> Any:
+        """Return a change stream of a class's collection, opened on the server."""
+        collection = self.collection(cls)
+        try:
+            return await self.call(collection.watch, pipeline, **self.options(cls, options))
+        except ENCODING_ERRORS as error:
+            place, codecs = f"{cls.__name__} filter", collection.codec_options
+            raise clearer(place, {"": pipeline}, codecs, error) from error
+
+    async def next_change(self, stream: Any) -> Any:
+        """Return what a change stream brings next, None if there is nothing soon enough."""
+        return await self.call(stream.try_next)
+
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
+        filter = self.narrowed(cls, filter)
+        from .places import refuse_near  # when something is counted
+
+        refuse_near(f"{cls.__name__}.count", filter)
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
@@ -185,6 +228,8 @@ class Port(Joining):
 
     async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
         """Return the server's own count of all documents, which no transaction allows."""
+        if cls._kinds is not None and cls._kinds.condition(cls) is not None:
+            return await self.count(cls, {}, options)
         collection = self.collection(cls)
         options = self.options(cls, options)
         return int(await self.call(collection.estimated_document_count, **options))
@@ -236,6 +281,8 @@ class Port(Joining):
             TransactionError: the call cannot be part of the transaction that is running.
         """
         self.check_writable(cls, method)
+        if cls._kinds is not None:
+            args = cls._kinds.narrowed_call(cls, method, args)
         collection = self.collection(cls)
         sent = self.options(cls, options)
         try:

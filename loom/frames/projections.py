@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Union, cast
+from typing import Any, Union
 
 from ..errors import LoomError, ProjectionError
 from .annotations import resolved_annotations
 from .conditions import Expression
-from .fetching import Flat, keeps_the_rest, partial, with_key, with_version
-from .nodes import add_declared, child_of, inner_node, mark_references
-from .plans import Node, OnMissing, Plan, Reference
+from .fetching import Flat, keeps_the_rest, partial, with_key, with_version, without
+from .nodes import add_declared, child_of, inner_node, mark_references, settings_of
+from .plans import Node, Plan
+from .pointers import OF_REFERENCES, OF_REVERSES, reference_of, reverse_of
 from .values import SCALARS, plain
 
 __all__ = ["Projection", "plan_for"]
@@ -23,8 +24,7 @@ Projection = Union[  # noqa: UP007 - an alias for 3.10
 
 _REFS = ("$ref", "$ref.")
 _SUBS = ("$sub", "$sub.")
-_DIRECTIVES = frozenset({*_REFS, *_SUBS, "$ref_key", "$missing"})
-_ON_MISSING = ("keep", "none", "drop", "raise")
+_DIRECTIVES = frozenset({*_REFS, *_SUBS, "$from", *OF_REFERENCES})
 _NAMES = (list, tuple, AbstractSet)
 _PROJECTIONS = (Mapping, *_NAMES)
 
@@ -66,10 +66,10 @@ def plan_for(frame_class: Any, projection: Projection = None, key: str | None = 
 
 def _is_current(plan: Plan) -> bool:
     """Tell whether fields and annotations are still those that the plan was made of."""
-    for cls, (definition, resolved, version) in plan.made_of.items():
+    for cls, (definition, resolved, settings) in plan.made_of.items():
         if cls._definition is not definition or resolved_annotations(definition) is not resolved:
             return False
-        if getattr(cls, "_version", None) != version:
+        if settings_of(cls) != settings:
             return False
     return True
 
@@ -88,7 +88,7 @@ def _frozen(projection: Any) -> Any:
         if type(name) is not str:
             return _refuse()
         if name[:1] == "$":
-            if name in ("$ref_key", "$missing"):
+            if name in ("$ref_key", "$missing", "$on"):
                 frozen: Any = _text(value)
             elif name in _DIRECTIVES:
                 frozen = value if isinstance(value, type) else _refuse()
@@ -138,20 +138,59 @@ def _compile(frame_class: Any, projection: Any, key: str | None) -> Plan:
     named = _mapping(projection, name) if projection else {}
     plan = Plan(frame_class, _copied(named), key)
     definition = frame_class._definition
-    driver = None if definition.is_open else dict.fromkeys(sorted(definition.names), True)
+    classes = _with_kinds(frame_class)
+    driver = None
+    if not any(one._definition.is_open for one in classes):
+        names = definition.names.union(*(one._definition.names for one in classes))
+        driver = dict.fromkeys(sorted(names), True)
     if named:
         flat = Flat(name)
         names_plain_fields = _compile_level(plan, plan.node, named, "", flat)
+        for reverse in plan.reverses:
+            flat.refuse_inside(reverse.name)
         if names_plain_fields or flat.excluded:
             driver = flat.settled()
         else:
             driver = flat.beside(driver)
-    plan.driver = with_version(with_key(driver, key, name), frame_class._version)
+    driver = with_key(driver, key, name)
+    if frame_class._schema_version is not None:
+        plan.upgrades = any(one._upgrade is not None for one in classes)
+        if plan.upgrades and driver is not None and driver.get("_id") is False:
+            # By it the whole of an older document is fetched.
+            driver = {path: value for path, value in driver.items() if path != "_id"} or None
+    for kept in _kept(frame_class, classes):
+        driver = with_version(driver, kept)
+    for reverse in plan.reverses:
+        driver = without(with_key(driver, reverse.key, name), reverse.name)
+    plan.driver = driver
     plan.partial, plan.computed = partial(plan.driver or {})
     add_declared(plan, plan.node, frame_class, "", plan.driver)
     mark_references(plan.node)
-    plan.is_plain = plan.node.is_empty and not plan.is_remembered
+    plan.is_plain = plan.node.is_empty and not plan.is_remembered and not plan.reverses
+    plan.is_plain &= not plan.upgrades
+    for one in classes[1:]:
+        inner = plan.kinds[one] = plan_for(one, plan.projection, key)
+        inner.reverses = plan.reverses  # the same, and so one query for all
+        plan.made_of |= inner.made_of
+        plan.has_keys |= inner.has_keys
+        plan.is_plain &= inner.is_plain
     return plan
+
+
+def _with_kinds(frame_class: Any) -> tuple[Any, ...]:
+    """Return a class, and those that its documents may be of."""
+    kinds = frame_class._kinds
+    return (frame_class,) if kinds is None else (frame_class, *kinds.below(frame_class))
+
+
+def _kept(frame_class: Any, classes: tuple[Any, ...]) -> list[str]:
+    """Return the fields by which documents are loaded and written right, whatever is asked for."""
+    fields = [one._version for one in classes if one._version is not None]
+    if frame_class._kinds is not None:
+        fields.append(frame_class._kinds.field)
+    if frame_class._schema_version is not None:
+        fields.append("_schema_version")
+    return fields
 
 
 def _mapping(projection: Any, place: str) -> Mapping[str, Any]:
@@ -208,6 +247,9 @@ def _compile_mapping(
     plan: Plan, node: Node, name: str, value: Mapping[str, Any], path: str, flat: Flat
 ) -> bool:
     place = f"{flat.place}.{path}"
+    if "$from" in value:
+        plan.reverses.append(reverse_of(plan, value, name, path, place, plan_for))
+        return False
     texts = [key for key in value if isinstance(key, str)]  # others are refused on their level
     refs = [d for d in _REFS if d in value]
     subs = [d for d in _SUBS if d in value]
@@ -216,10 +258,16 @@ def _compile_mapping(
             f"{place}: expected one of $ref, $ref., $sub and $sub., got "
             f"{' and '.join(refs + subs)}; keep one of them"
         )
-    for directive in ("$ref_key", "$missing"):
+    for directive in OF_REFERENCES:
         if directive in value and not refs:
             raise ProjectionError(
                 f"{place}: expected $ref beside {directive}, got none; name the Frame class in $ref"
+            )
+    for directive in OF_REVERSES:
+        if directive in value:
+            raise ProjectionError(
+                f"{place}: expected $from beside {directive}, got none; name the Frame class "
+                "whose documents refer to this one in $from"
             )
     names = [key for key in texts if not key.startswith("$")]
     operators = {
@@ -231,7 +279,7 @@ def _compile_mapping(
     if subs:
         return _compile_sub(plan, node, name, value, subs[0], operators, path, flat)
     if refs:
-        reference = _reference(plan, value, refs[0], path, place)
+        reference = reference_of(plan, value, refs[0], path, place, plan_for)
         *parents, last = name.split(".")
         inner_node(node, parents).references[last] = reference
     elif names and operators:
@@ -296,34 +344,3 @@ def _compile_sub(
             flat.narrow_fields.add(name)
     add_declared(plan, child.node, sub_class, prefix, fetched)
     return False
-
-
-def _reference(
-    plan: Plan, value: Mapping[str, Any], directive: str, path: str, place: str
-) -> Reference:
-    target = value[directive]
-    if not getattr(target, "_is_frame", False) or not isinstance(target, type):
-        raise ProjectionError(
-            f"{place}: expected a Frame class after {directive}, got {target!r}"
-            + ("; use $sub for a SubFrame" if getattr(target, "_is_subframe", False) else "")
-        )
-    key = value.get("$ref_key", "_id")
-    if not isinstance(key, str) or not key or key.startswith("$") or "." in key:
-        raise ProjectionError(
-            f"{place}: expected the name of a field after $ref_key, got {key!r}; it cannot be "
-            "a path into a document"
-        )
-    on_missing = value.get("$missing", "keep")
-    if on_missing not in _ON_MISSING:
-        raise ProjectionError(
-            f"{place}: expected $missing to be one of {', '.join(_ON_MISSING)}, got {on_missing!r}"
-        )
-    operators = {*_DIRECTIVES, *(k for k in value if isinstance(k, str) and k.startswith("$"))}
-    wanted = {k: v for k, v in value.items() if k not in operators}
-    try:
-        inner = plan_for(target, wanted, key)
-    except ProjectionError as error:
-        raise ProjectionError(f"{place}: {error}") from None
-    plan.made_of |= inner.made_of
-    plan.has_keys |= key != "_id"
-    return Reference(path, target, inner, key, directive == "$ref.", cast(OnMissing, on_missing))

@@ -219,7 +219,10 @@ class Path(Field):
         return _textual(self, "contains", patterns.containing, text, ignore_case)
 
     def glob(self, text: str, *, ignore_case: bool = False) -> Condition:
-        """Match the whole text, where `*` is any text and `?` any character; all else is literal."""
+        """Match the whole text: `*` is any text, `?` any character, `[a-z]` one, `[!a-z]` another.
+
+        All else is literal. `glob.escape` of the standard library makes text from outside literal.
+        """
         return _textual(self, "glob", patterns.globbing, text, ignore_case)
 
     def matches(
@@ -233,34 +236,36 @@ class Path(Field):
 
     def near(
         self,
-        point: Sequence[float],
+        point: Sequence[float] | Mapping[str, Any],
         *,
         max_distance: float | None = None,
         min_distance: float | None = None,
     ) -> Condition:
         """Match places around `point`, the nearest first; the field needs a 2dsphere index.
 
+        It sorts, so that it cannot be counted, sorted otherwise, or put into an Or.
+
         Args:
-            point: (longitude, latitude) in degrees.
+            point: (longitude, latitude) in degrees, or a GeoJSON point.
             max_distance: in metres.
             min_distance: in metres.
         """
-        place = f"{self!r}.near"
-        if not _is_point(point):
-            raise QueryError(f"{place}: expected (longitude, latitude) in degrees, got {point!r}")
-        test: dict[str, Any] = {"$geometry": {"type": "Point", "coordinates": list(point)}}
-        call = f"near({tuple(point)!r}"
-        for name, operator, metres in (
-            ("max_distance", "$maxDistance", max_distance),
-            ("min_distance", "$minDistance", min_distance),
-        ):
-            if metres is None:
-                continue
-            if not _is_number(metres) or metres < 0:
-                raise QueryError(f"{place}: expected {name} in metres, got {metres!r}")
-            test[operator] = metres
-            call += f", {name}={metres!r}"
-        return Condition(self, {"$nearSphere": test}, f"{call})")
+        from . import places  # when it is used
+
+        test, call = places.near(point, max_distance, min_distance, f"{self!r}.near")
+        return Condition(self, test, call)
+
+    def within(self, point: Sequence[float] | Mapping[str, Any], distance: float) -> Condition:
+        """Match places not further away from `point` than `distance`, in no order.
+
+        Args:
+            point: (longitude, latitude) in degrees, or a GeoJSON point.
+            distance: in metres.
+        """
+        from . import places  # when it is used
+
+        test, call = places.within(point, distance, f"{self!r}.within")
+        return Condition(self, test, call)
 
 
 _METHODS = frozenset(name for name in vars(Path) if not name.startswith("_"))
@@ -331,17 +336,6 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_point(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        return False
-    longitude, latitude = value
-    return _is_number(longitude) and _is_number(latitude) and _on_earth(longitude, latitude)
-
-
-def _on_earth(longitude: float, latitude: float) -> bool:
-    return -180 <= longitude <= 180 and -90 <= latitude <= 90
 
 
 def _path(q: Any, name: str) -> Path:

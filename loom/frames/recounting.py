@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
 
 from . import operations
 from .ids import id_keys
 from .operations.reading import shared_options
-from .paths import split
+from .path_expressions import joined, listed, values_at
 from .port import Port
 from .transitions import on_primary
 
@@ -141,7 +140,7 @@ async def _look(
     pipeline = counting(
         cache.by, [document["_id"] for document in held.values()], cache.condition(port)
     )
-    groups = await _aggregated(port, cache.of, pipeline, options)
+    groups = await port.aggregate(cache.of, pipeline, options)
     keys = id_keys([group["_id"] for group in groups], codecs)
     counted = dict(zip(keys, [int(group["n"]) for group in groups], strict=True))
     looked = [
@@ -149,19 +148,6 @@ async def _look(
         for key, document in held.items()
     ]
     return {key: one for key, one in looked if not _is_count(one.held, one.counted)}
-
-
-async def _aggregated(
-    port: Port, cls: Any, pipeline: list[dict[str, Any]], options: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    options = port.options(cls, options)
-    try:
-        cursor = await port.call(port.collection(cls).aggregate, pipeline, **options)
-        found: list[dict[str, Any]] = await port.call(cursor.to_list)
-    except PyMongoError as error:
-        port.failed(options, error)
-        raise
-    return found
 
 
 def _is_count(held: Any, counted: int) -> bool:
@@ -187,21 +173,7 @@ def counting(by: str, ids: list[Any], condition: Mapping[str, Any]) -> list[dict
 
 def _referred(by: str) -> dict[str, Any]:
     """Return the expression for the list of what `owners_of` in `counting` finds at a path."""
-    root, *names = split(by)
-    values = _listed(f"${root}")
-    for name in names:
-        values = _joined(values, _listed(f"$$this.{name}"))
-    inside = _joined({"$objectToArray": "$$this"}, _listed("$$this.v"))
+    inside = joined({"$objectToArray": "$$this"}, listed("$$this.v"))
     itself_and_inside = {"$concatArrays": [["$$this"], inside]}
     is_document = {"$eq": [{"$type": "$$this"}, "object"]}
-    return _joined(values, {"$cond": [is_document, itself_and_inside, ["$$this"]]})
-
-
-def _joined(values: Any, lists: Any) -> dict[str, Any]:
-    """Return the expression that joins the lists made of each value."""
-    added = {"$concatArrays": ["$$value", lists]}
-    return {"$reduce": {"input": values, "initialValue": [], "in": added}}
-
-
-def _listed(value: str) -> dict[str, Any]:
-    return {"$cond": [{"$isArray": value}, value, [value]]}
+    return joined(values_at(by), {"$cond": [is_document, itself_and_inside, ["$$this"]]})

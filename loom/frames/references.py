@@ -7,17 +7,20 @@ the same projection and key, share one `$in` query, whatever document or list th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from .document import wrap
-from .ids import id_keys
 from .loaded import Loaded
 from .plans import Plan
 from .port import Documents, Port
+from .reverse import Referring
 from .slots import Root, Slots, gather
 from .subframes import wrap_children
 
 __all__ = ["build"]
+
+#: What is fetched in one step, and put where it belongs.
+Waiting: TypeAlias = Slots | Referring
 
 #: What the queries for references take over from the one that they belong to.
 _INHERITED = ("session", "comment")
@@ -38,22 +41,26 @@ async def build(
         return wrap(plan.frame_class, documents)
 
     inherited = {name: options[name] for name in _INHERITED if options.get(name) is not None}
-    waiting: list[Slots] = []
+    if plan.upgrades:
+        documents = await _upgraded(port, plan, documents, inherited)
+    waiting: list[Waiting] = []
     loaded: list[tuple[Plan, list[Any]]] = []
     frames = _place(plan, documents, waiting, loaded)
-    filled: list[Slots] = []
+    filled: list[Waiting] = []
     while waiting:
-        groups: dict[Any, list[Slots]] = {}
+        groups: dict[Any, list[Waiting]] = {}
         for slots in waiting:
             groups.setdefault(slots.query, []).append(slots)
         filled += waiting
         waiting = []
         found = await _fetch(port, list(groups.values()), inherited)
         for group, fetched in zip(groups.values(), found, strict=True):
-            reference = group[0].reference
-            keys = id_keys([document.get(reference.key) for document in fetched])
-            targets = _place(reference.plan, fetched, waiting, loaded)
-            index = dict(zip(keys, targets, strict=True))
+            first = group[0]
+            if first.plan.upgrades:
+                fetched = await _upgraded(port, first.plan, fetched, inherited)
+            keys = first.keys_of(fetched)
+            targets = _place(first.plan, fetched, waiting, loaded)
+            index = first.index(keys, targets)
             for slots in group:
                 slots.fill(index)
 
@@ -65,35 +72,59 @@ async def build(
 
 
 def _place(
-    plan: Plan, documents: Documents, waiting: list[Slots], loaded: list[tuple[Plan, list[Any]]]
+    plan: Plan, documents: Documents, waiting: list[Waiting], loaded: list[tuple[Plan, list[Any]]]
 ) -> list[Any]:
     """Wrap documents; note which references wait to be fetched."""
+    if not plan.kinds:
+        return _place_one_kind(plan, documents, waiting, loaded)
+    cls = plan.frame_class
+    frames: list[Any] = [None] * len(documents)
+    for kind, positions in cls._kinds.grouped(cls, documents).items():
+        some = [documents[position] for position in positions]
+        made = _place_one_kind(plan.kinds.get(kind, plan), some, waiting, loaded)
+        for position, frame in zip(positions, made, strict=True):
+            frames[position] = frame
+    return frames
+
+
+def _place_one_kind(
+    plan: Plan, documents: Documents, waiting: list[Waiting], loaded: list[tuple[Plan, list[Any]]]
+) -> list[Any]:
     frames = wrap(plan.frame_class, documents)
     if documents and not plan.node.is_empty:
         if plan.node.has_references:
             gather(plan.node, documents, Root(documents, frames, ()), waiting)
         wrap_children(plan.node, documents, plan.frame_class.__name__)
+    if documents:
+        waiting += (Referring(reverse, documents) for reverse in plan.reverses)
     if plan.is_remembered:
         loaded.append((plan, frames))
     return frames
 
 
+async def _upgraded(
+    port: Port, plan: Plan, documents: Documents, options: Mapping[str, Any]
+) -> Documents:
+    from .upgrading import brought  # when a class has older documents
+
+    return await brought(port, plan, documents, options)
+
+
 async def _fetch(
-    port: Port, groups: list[list[Slots]], options: Mapping[str, Any]
+    port: Port, groups: list[list[Waiting]], options: Mapping[str, Any]
 ) -> list[Documents]:
     """Fetch the documents of every group, in chunks of ids, all of them at once."""
     work = []
     owners = []
     for number, group in enumerate(groups):
-        reference = group[0].reference
+        first = group[0]
         distinct: dict[Any, Any] = {}
         for slots in group:
             distinct.update(slots.gather())
         ids = list(distinct.values())
-        size = port.reference_chunk(reference.frame_class)
+        size = port.reference_chunk(first.frame_class)
         for start in range(0, len(ids), size):
-            wanted = {reference.key: {"$in": ids[start : start + size]}}
-            work.append(port.find(reference.frame_class, wanted, reference.plan.driver, options))
+            work.append(first.find(port, ids[start : start + size], options))
             owners.append(number)
     found: list[Documents] = [[] for _ in groups]
     try:

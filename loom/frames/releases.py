@@ -23,6 +23,9 @@ from .updates import paths_in, with_joined, with_version
 
 __all__ = ["release"]
 
+#: How many frames are held and written at a time.
+BATCH = operations.BATCH
+
 #: Tells which documents of a list of frames are left alone.
 Skip = Callable[[list[Any]], list[bool]]
 
@@ -88,7 +91,12 @@ class _Way:
 
         changed = 0
         batches: AsyncGenerator[list[Any], None] = operations.each(
-            port, link.cls, link.filter(gone), None, dict(self.options)
+            port,
+            link.cls,
+            link.filter(gone),
+            None,
+            dict(self.options),
+            operations.Steps(BATCH),
         )
         try:
             async for frames in batches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -12,7 +12,7 @@ import blinker
 
 from .. import epoch
 
-__all__ = ["AFTER", "BEFORE", "EVENTS", "Signal", "signals"]
+__all__ = ["AFTER", "BEFORE", "EVENTS", "Signal", "assigned_by", "assigning", "signals"]
 
 #: The events, in pairs: before, after. And the one that follows every after-event.
 EVENTS = ("insert", "inserted", "update", "updated", "delete", "deleted", "committed")
@@ -27,15 +27,15 @@ class Signal(blinker.NamedSignal):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._registered: list[tuple[tuple[bool, int], Any, Any]] = []
+        self._registered: list[tuple[tuple[int, int], Any, Any]] = []
         self._changing = threading.Lock()
 
     def connect(
-        self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False, last: bool = False
+        self, receiver: Any, sender: Any = blinker.ANY, weak: bool = False, last: int = 0
     ) -> Any:
         """Connect a receiver; it is held strongly, so that a lambda or a closure stays.
 
-        One that is connected as a last one is called after all others.
+        One with a higher `last` is called after those with a lower one.
         """
         with self._changing:
             if not any(
@@ -74,3 +74,12 @@ class Signal(blinker.NamedSignal):
 
 #: Loom's own signals: others may use the same names for theirs.
 signals: dict[str, Signal] = {name: Signal(name) for name in EVENTS}
+
+#: Declared listeners that are called after the other declared ones, and that assign only to the
+#: fields that a function of a class and of the named fields returns.
+assigning: list[tuple[Callable[..., Any], Callable[[Any, Sequence[str]], tuple[str, ...]]]] = []
+
+
+def assigned_by(receiver: Any) -> Callable[[Any, Sequence[str]], tuple[str, ...]] | None:
+    """Return what tells the fields that a listener assigns to, None when only itself knows."""
+    return next((fields for one, fields in assigning if one is receiver), None)

@@ -11,8 +11,8 @@ from .document import is_document
 from .ids import id_key, id_keys
 from .loaded import Loaded, is_nameable
 from .missing import Missing
-from .plans import Node, Reference
-from .port import Documents
+from .plans import Node, Plan, Reference
+from .port import Documents, Port
 from .subframes import embedded_in, inside
 
 __all__ = ["Root", "Slots", "gather"]
@@ -64,6 +64,16 @@ class Slots:
         """What must be equal for references to share a query."""
         return self.reference.frame_class, id(self.reference.plan), self.reference.key
 
+    @property
+    def frame_class(self) -> Any:
+        """The class of what is fetched."""
+        return self.reference.frame_class
+
+    @property
+    def plan(self) -> Plan:
+        """What is fetched."""
+        return self.reference.plan
+
     def gather(self) -> Iterable[tuple[Any, Any]]:
         """Return the ids that stand here, each after its key."""
         key = self.key
@@ -88,6 +98,20 @@ class Slots:
             ids = [id for value in values for id in _flat(value)]
         self._keys = id_keys(ids)
         return zip(self._keys, ids, strict=True)
+
+    async def find(self, port: Port, ids: list[Any], options: Mapping[str, Any]) -> Documents:
+        """Fetch the documents with some ids."""
+        reference = self.reference
+        wanted = {reference.key: {"$in": ids}}
+        return await port.find(reference.frame_class, wanted, reference.plan.driver, options)
+
+    def keys_of(self, documents: Documents) -> list[Any]:
+        """Return what tells where fetched documents belong, before they are changed."""
+        return id_keys([document.get(self.reference.key) for document in documents])
+
+    def index(self, keys: list[Any], frames: list[Any]) -> dict[Any, Any]:
+        """Return the frames by where they belong."""
+        return dict(zip(keys, frames, strict=True))
 
     def fill(self, index: Mapping[Any, Any]) -> None:
         """Put the frames in place of their ids."""
@@ -213,7 +237,7 @@ def _addressed(value: Any, is_map: bool, path: str, deep: bool) -> Iterable[tupl
                 yield from _addressed(member, False, path if lost else f"{path}.{key}", lost)
 
 
-def gather(node: Node, documents: Documents, root: Root, waiting: list[Slots]) -> None:
+def gather(node: Node, documents: Documents, root: Root, waiting: list[Any]) -> None:
     for key, reference in node.references.items():
         waiting.append(Slots(reference, key, documents, root))
     for key, child in node.children.items():

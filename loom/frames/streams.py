@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .port import complete
+
+if TYPE_CHECKING:
+    from .progress import Bar
 
 __all__ = ["AsyncStream", "Stream"]
 
@@ -24,20 +27,34 @@ class Stream(Generic[F]):
     ...         break
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Any], None]) -> None:
-        self._frames = self._flattened(batches)
+    def __init__(
+        self, batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None = None
+    ) -> None:
+        self._frames = self._flattened(batches, bar)
 
     @staticmethod
-    def _flattened(batches: AsyncGenerator[list[Any], None]) -> Generator[Any, None, None]:
+    def _flattened(
+        batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None
+    ) -> Generator[Any, None, None]:
         try:
             while True:
                 try:
-                    batch: list[Any] = complete(batches.__anext__())
+                    batch: Iterable[Any] = complete(batches.__anext__())
                 except StopAsyncIteration:
                     return
-                yield from batch
+                if bar is None:
+                    yield from batch
+                else:
+                    for frame in batch:
+                        yield frame
+                        bar.advance()
+                del batch  # before the next one comes
         finally:
-            complete(batches.aclose())
+            try:
+                complete(batches.aclose())
+            finally:
+                if bar is not None:
+                    bar.close()
 
     def __iter__(self) -> Iterator[F]:
         # The generator itself, which costs one step less per frame than __next__ below.
@@ -69,17 +86,28 @@ class AsyncStream(Generic[F]):
     context manager; cancellation closes it too.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Any], None]) -> None:
-        self._frames = self._flattened(batches)
+    def __init__(
+        self, batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None = None
+    ) -> None:
+        self._frames = self._flattened(batches, bar)
 
     @staticmethod
-    async def _flattened(batches: AsyncGenerator[list[Any], None]) -> AsyncGenerator[Any, None]:
+    async def _flattened(
+        batches: AsyncGenerator[Iterable[Any], None], bar: Bar | None
+    ) -> AsyncGenerator[Any, None]:
         try:
             async for batch in batches:
                 for frame in batch:
                     yield frame
+                    if bar is not None:
+                        bar.advance()
+                del batch  # before the next one comes
         finally:
-            await batches.aclose()
+            try:
+                await batches.aclose()
+            finally:
+                if bar is not None:
+                    bar.close()
 
     def __aiter__(self) -> AsyncIterator[F]:
         return self._frames

@@ -18,7 +18,7 @@ from ..encoding import in_order
 from ..errors import FieldError
 from ..switches import overrides
 from .paths import MISSING, lookup
-from .values import SCALARS
+from .values import SCALARS, Placed, is_placed
 
 __all__ = [
     "Tracked",
@@ -182,7 +182,7 @@ def resolve(frame: Any) -> None:
 
 def keep(frame: Any, name: str, value: Any) -> None:
     """Keep a copy of a container that is being read."""
-    if is_fixed(value) or frame._document.get("_id") is None:
+    if is_fixed(value) or frame._document.get("_id") is None or is_placed(name, value):
         return
     read = track(frame).read
     kept = read.get(name)
@@ -208,7 +208,7 @@ def is_fixed(value: Any) -> bool:
 def copied(value: Any) -> Any:
     """Return a copy of a container that later edits do not reach; embedded documents as dicts."""
     kind = type(value)
-    if kind in SCALARS:
+    if kind in SCALARS or kind is Placed:
         return value
     if kind is dict:
         if SCALARS.issuperset(map(type, value.values())):
@@ -240,7 +240,7 @@ def stored(frame: Any) -> None:
         containers = {
             name: Kept(value, copied(value))
             for name, value in document.items()
-            if name != "_id" and not is_fixed(value)
+            if name != "_id" and not is_fixed(value) and not is_placed(name, value)
         }
     tracked = tracked_of(frame)
     if tracked is None:

@@ -9,20 +9,18 @@ for an event wait, with those of the writes around it, until the event after the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from weakref import ref
 
 from bson.codec_options import CodecOptions
-from pymongo import ReadPreference
 
-from ..connection import with_options
 from .ids import id_keys
 from .paths import is_ancestor, split, without_descendants
 from .port import Port
 from .predicates import as_compared
+from .primaries import on_primary
 from .tracking import copied
 
 __all__ = [
@@ -73,16 +71,6 @@ class Transition:
 
 
 _pending: ContextVar[tuple[Transition, ...]] = ContextVar("loom.transitions", default=())
-
-
-@contextmanager
-def on_primary(port: Port, cls: Any) -> Iterator[None]:
-    """Read a class from the primary inside the block: others may not have the last write yet."""
-    if port.collection(cls).read_preference == ReadPreference.PRIMARY:
-        yield
-        return
-    with with_options(cls, {"read_preference": ReadPreference.PRIMARY}):
-        yield
 
 
 def _place(port: Port, cls: Any) -> str:

@@ -15,6 +15,7 @@ from ..encoding import Naive, settle_datetimes
 from ..errors import QueryError, nearest
 from .changes import check_fields
 from .conditions import Expression, Field, element
+from .forms import own_fields, refuse_change
 from .paths import ancestors
 from .values import at, plain
 
@@ -185,10 +186,19 @@ def _as_expression(value: Any) -> Any:
 
 
 def _check_version(cls: Any, compiled: Any, place: str) -> None:
+    paths = paths_in(compiled)
+    for path in paths:
+        refuse_change(cls, path, place)
+    own = own_fields(cls, {}, "") - {cls._version}
+    if own and isinstance(compiled, list) and any(_REPLACING & stage.keys() for stage in compiled):
+        raise QueryError(
+            f"{place}: expected stages that keep {', '.join(map(repr, own))}, which says what the "
+            "document is, got one that replaces the document; use $set and $unset"
+        )
     version: str | None = getattr(cls, "_version", None)
     if version is None:
         return
-    if any(path.partition(".")[0] == version for path in paths_in(compiled)):
+    if any(path.partition(".")[0] == version for path in paths):
         raise QueryError(
             f"{place}: expected fields that are written, got {version!r}, which counts the "
             "versions by itself; leave it out"

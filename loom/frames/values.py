@@ -15,13 +15,41 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 from ..encoding import in_order
 from ..errors import EncodeError, MissingId, QueryError
 
-__all__ = ["SCALARS", "Frozen", "all_scalars", "at", "is_document", "plain", "to_refs"]
+__all__ = [
+    "SCALARS",
+    "Frozen",
+    "Placed",
+    "all_scalars",
+    "at",
+    "is_document",
+    "is_placed",
+    "plain",
+    "to_refs",
+]
 
 #: Types that hold no frame, no container and no pattern, exactly: a subclass might.
 SCALARS: frozenset[type] = frozenset(
     (str, int, float, bool, bytes, type(None), datetime, date, time, Decimal, UUID, ObjectId)
     + (Binary, Decimal128, Int64, MaxKey, MinKey, Timestamp)
 )
+
+
+class Placed(list[Any]):
+    """What `$from` placed in a document: found by a query, and never written there.
+
+    Under another name it is a list like any other.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, frames: Iterable[Any]) -> None:
+        super().__init__(frames)
+        self.name = name
+
+
+def is_placed(name: Any, value: Any) -> bool:
+    """Tell whether the value of a field is what `$from` placed there."""
+    return type(value) is Placed and value.name == name
 
 
 class Frozen:

@@ -24,6 +24,7 @@ class Bench:
 
     def __init__(self, uri: str, rounds: int | None, quick: bool) -> None:
         self.is_quick = quick
+        self.uri = uri
         self._rounds = rounds
         self.connection = lm.connect(uri)
         self.client: MongoClient[dict[str, Any]] = MongoClient(

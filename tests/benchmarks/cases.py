@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import reading, writing
+from . import columns, insight, reading, streaming, time_frames, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -15,13 +15,20 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "loop": reading.many_in_a_loop,
     "medium": reading.many_medium,
     "mapped": reading.many_mapped,
+    "rows": reading.rows,
     "dereferencing": reading.dereferencing,
+    "each": streaming.each,
     "single": reading.single,
     "inserts": writing.inserts,
     "updates": writing.updates,
     "events": writing.events,
     "fields": reading.fields,
     "memory": reading.memory,
+    "memory-each": streaming.memory_of_each,
+    "columns": columns.tables,
+    "memory-columns": columns.memory,
     "awaited": reading.awaited,
+    "time": time_frames.frames,
+    "insight": insight.windows,
     "import": reading.importing,
 }

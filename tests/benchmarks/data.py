@@ -18,6 +18,7 @@ __all__ = [
     "MAKERS",
     "MEDIUM_FIELDS",
     "PARENTS",
+    "PERIODS",
     "SMALL_FIELDS",
     "id_of",
 ]
@@ -28,7 +29,7 @@ CHILDREN = 5 * PARENTS
 HOMES = 500
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
-_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5}
+_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5, "riders": 6, "trips": 7}
 
 
 def id_of(kind: str, number: int) -> ObjectId:
@@ -101,6 +102,28 @@ def _home(number: int) -> dict[str, Any]:
     return {"_id": id_of("homes", number), "name": f"Valley {number}", "altitude": number}
 
 
+def _rider(number: int) -> dict[str, Any]:
+    first = 3 * number
+    return {
+        "_id": id_of("riders", number),
+        "name": f"Rider {number}",
+        "age": number % 90,
+        "mount": id_of("children", first % CHILDREN),
+        "mounts": [id_of("children", (first + i) % CHILDREN) for i in (1, 2)],
+    }
+
+
+def _trip(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("trips", number),
+        "start": _START + timedelta(minutes=number),
+        "carrier": ("United", "Delta", "JetBlue")[number % 3],
+        "distance": number * 0.25,
+        "delay": number % 90 - 10.5,
+        "price": number * 1.25,
+    }
+
+
 #: By collection: how one document is made of its number.
 MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "small": _small,
@@ -108,7 +131,12 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "parents": _parent,
     "children": _child,
     "homes": _home,
+    "trips": _trip,
+    "riders": _rider,
 }
+
+#: Kinds of which the server makes so many documents and sends them again and again.
+PERIODS = {"riders": 10_000}
 
 SMALL_FIELDS = frozenset(_small(0)) - {"_id"}
 MEDIUM_FIELDS = frozenset(_medium(0)) - {"_id"}

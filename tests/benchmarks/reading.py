@@ -112,8 +112,10 @@ def _many(
         yield ratio_row(f"{case}, {size:,} documents", found, limit)
 
 
-def _listed(collection: Collection[dict[str, Any]]) -> Documents:
-    return list(collection.find())
+def _listed(
+    collection: Collection[dict[str, Any]], projection: dict[str, bool] | None = None
+) -> Documents:
+    return list(collection.find({}, projection))
 
 
 def _awaited(loop: asyncio.AbstractEventLoop, frame_class: type[lm.Frame]) -> list[lm.Frame]:
@@ -168,6 +170,23 @@ def awaited(bench: Bench) -> Iterator[Row]:
             rounds=bench.rounds(_rounds_of(kind, size)),
         )
         yield ratio_row(f"awaited many(), {kind}, {size:,} documents", found, limit)
+
+
+# Rows
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Tuples of all fields, against `list(find(..., projection))`, which holds dicts."""
+    names = ("_id", *sorted(data.SMALL_FIELDS))
+    for usual, limit in ((10_000, 1.05), (100_000, 0.75)):
+        size = bench.size(usual)
+        bench.use(Small, "small", size)
+        found = compare(
+            partial(Small.rows, None, *names),
+            partial(_listed, bench.collection(Small), dict.fromkeys(names, True)),
+            rounds=bench.rounds(_rounds_of("small", usual)),
+        )
+        yield ratio_row(f"rows() as tuples, 6 fields, {size:,} documents", found, limit)
 
 
 # Dereferencing

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from . import data, wire
 
+#: With the extra arrow.
+COLUMNS = (
+    "table(), 6 columns",
+    "dataframe(), 6 columns",
+    "dataframe() against DataFrame(list(find()))",
+    "memory of batches()",
+    "memory of table()",
+)
 EXPECTED = (
     "many(), 6 fields",
     "many() in a loop",
     "many(), 20 fields, 10 dicts",
     "many(), 20 fields, 10 sub-frames",
+    "rows() as tuples",
     "dereferencing",
     "one(filter)",
     "by_id(id)",
@@ -33,7 +43,14 @@ EXPECTED = (
     "reading a missing field",
     "writing a field",
     "memory of a small frame",
+    "memory of each() with references",
+    "each(), 6 fields",
+    "awaited each(), medium",
     "awaited many()",
+    *(COLUMNS if find_spec("pymongoarrow") else ()),
+    "time: a day, its ends known",
+    "spread(), 20,000 windows of 30",
+    "PdfValue.of(), 10,000 values",
     "import loom",
 )
 

@@ -65,6 +65,22 @@ class Refused(Exception):
     """A command that this server does not know; the client gets it as an error reply."""
 
 
+class Repeated(Sequence[bytes]):
+    """Documents that come again and again, up to a number."""
+
+    def __init__(self, once: Sequence[bytes], length: int) -> None:
+        self._once = once
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(self._length))]
+        return self._once[place % len(self._once)]
+
+
 class Collection:
     """Encoded documents, in order and by `_id`."""
 
@@ -72,8 +88,14 @@ class Collection:
         kind, _, size = name.rpartition("_")
         if kind not in data.MAKERS or not size.isdigit():
             raise Refused(f"expected a collection such as small_1000, got {name!r}")
-        self.encoded = [bson.encode(document) for document in data.documents(kind, int(size))]
-        self.by_id = {data.id_of(kind, i): one for i, one in enumerate(self.encoded)}
+        count = int(size)
+        self.period = min(count, data.PERIODS.get(kind, count))
+        self.encoded: Sequence[bytes] = [
+            bson.encode(document) for document in data.documents(kind, self.period)
+        ]
+        if self.period < count:
+            self.encoded = Repeated(self.encoded, count)
+        self.by_id = {data.id_of(kind, i): one for i, one in enumerate(self.encoded[: self.period])}
 
     def matching(self, filter: dict[str, Any]) -> Sequence[bytes]:
         """Return the documents that a filter means."""
@@ -156,8 +178,9 @@ class Cursors:
         single: bool | None,
     ) -> bytes:
         stop = self._stop(documents, start, size)
-        if documents is collection(namespace.partition(".")[2]).encoded:
-            key = (namespace, start, stop)
+        whole = collection(namespace.partition(".")[2])
+        if documents is whole.encoded:
+            key = (namespace, start % whole.period, stop - start)
             array = self._made.get(key)
             if array is None:
                 array = self._made[key] = _array(documents[start:stop])

@@ -20,7 +20,8 @@ from loom import (
     TimeUpdated,
     default,
 )
-from loom.frames import And, Condition, ElemMatch, Group, SortBy
+from loom.frames import And, Condition, ElemMatch, Group, Paginator, SortBy
+from loom.frames.pages import Page
 from loom.frames.streams import AsyncStream, Stream
 from loom.running_transactions import Transaction
 
@@ -89,6 +90,28 @@ def reading() -> None:
         assert_type(next(dragons), Dragon)
 
 
+def rows() -> None:
+    """Rows are what `row` makes; tuples by default."""
+    assert_type(Dragon.rows(None, "name", Q.lair.gold, sort="name"), list[tuple[Any, ...]])
+    assert_type(Dragon.rows(None, "name", row=dict), list[dict[str, Any]])
+    assert_type(Dragon.rows(None, "name", "gold", row=Lair), list[Lair])
+    assert_type(Dragon.rows(None, "name", row=len), list[int])
+
+
+def pages() -> None:
+    """Pages are sequences of frames."""
+    page = Dragon.page(Q.name == "Burt", sort="-name", after=None)
+    assert_type(page, Page[Dragon])
+    assert_type(page[0], Dragon)
+    assert_type(page[1:], list[Dragon])
+    assert_type(page.next, str | None)
+    pages = Paginator(Dragon, per_page=5)
+    assert_type(pages[1].items, list[Dragon])
+    assert_type(pages.page_numbers, range)
+    for numbered in pages:
+        assert_type(numbered[0], Dragon)
+
+
 def fields(burt: Dragon) -> None:
     """Fields have the types of their annotations."""
     assert_type(burt.name, str)
@@ -137,6 +160,9 @@ async def awaiting(burt: Dragon) -> None:
     assert_type(await Dragon.aio.one(required=True), Dragon)
     assert_type(await Dragon.aio.many(), list[Dragon])
     assert_type(await Dragon.aio.count(), int)
+    assert_type(await Dragon.aio.rows(None, "name"), list[tuple[Any, ...]])
+    assert_type(await Dragon.aio.page(), Page[Dragon])
+    assert_type((await Paginator(Dragon).aio.page(1))[0], Dragon)
     assert_type(Dragon.aio.each(), AsyncStream[Dragon])
     async for dragon in Dragon.aio.each():
         assert_type(dragon, Dragon)

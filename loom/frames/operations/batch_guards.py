@@ -10,6 +10,7 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...encoding import ENCODING_ERRORS, encode
+from ..forms import SCHEMA_VERSION, in_form, is_in_form, is_marked
 from ..ids import id_keys
 from ..paths import MISSING, lookup, without_descendants
 from ..port import Port
@@ -44,13 +45,29 @@ class Guards:
         kinds: set[Any] = {*map(type, frames)}
         #: what counts the versions of the frames; a child may have one, and its parent none
         self.versions = {kind._version for kind in kinds} - {None}
+        self._is_marked = any(map(is_marked, kinds))
         self._guards = [Guard(port, frame) for frame in frames] if self.versions else []
         for guard in self._guards:
+            guard.form = {}  # `filters` asks for it
             if is_delete and guard.version not in guard.frame._document:
                 guard.version = None  # made of an _id alone: it was never read
 
     def filters(self) -> list[Document]:
         """Return the filter of each operation."""
+        found = self._filters()
+        if not self._is_marked:
+            return found
+        narrowed = []
+        for frame, filter in zip(self.frames, found, strict=True):
+            kind = type(frame)
+            form = in_form(kind) if self._has_form(kind) else {}
+            narrowed.append({**self.port.narrowed(kind, filter), **form})
+        return narrowed
+
+    def _has_form(self, kind: Any) -> bool:
+        return kind._schema_version is not None and not self.is_delete
+
+    def _filters(self) -> list[Document]:
         if self._guards:
             return [guard.filter() for guard in self._guards]
         if _SIMPLE_IDS.issuperset(map(type, self.ids)):
@@ -90,9 +107,18 @@ class Guards:
             outcome.error = outcome.error or error
             return
         documents = dict(zip(tried, found, strict=True))
+        if self.cls._kinds is not None:
+            documents = {i: self._of_kind(i, document) for i, document in documents.items()}
         for i, document in documents.items():
             if document is None and not self.is_delete:
                 outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
+            elif document is not None and self._is_marked:
+                kind = type(self.frames[i])
+                if self._has_form(kind) and not is_in_form(kind, document):
+                    number = document.get(SCHEMA_VERSION)
+                    outcome.failed[i] = (
+                        f"the document with _id={self.ids[i]!r} has {SCHEMA_VERSION}={number!r} now"
+                    )
         if not self.versions:
             return
         there = {i: document for i, document in documents.items() if document is not None}
@@ -102,6 +128,15 @@ class Guards:
                     outcome.failed[i] = self._changed(i, document)
         else:
             self._tell_apart(outcome, there, paths, changes)
+
+    def _of_kind(self, i: int, document: Document | None) -> Document | None:
+        """Return a document, None when it is of another kind than its frame."""
+        kinds = self.cls._kinds
+        if document is None or not issubclass(
+            kinds.class_of(kinds.root, document), type(self.frames[i])
+        ):
+            return None
+        return document
 
     def _tell_apart(
         self,
@@ -157,6 +192,10 @@ class Guards:
         size = port.reference_chunk(cls)
         shared = shared_options(options)
         fields = dict.fromkeys(("_id", *paths, *self.versions), True)
+        if cls._kinds is not None:
+            fields[cls._kinds.field] = True
+        if self._is_marked:
+            fields[SCHEMA_VERSION] = True
         found = await port.all(
             [
                 port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)

@@ -9,19 +9,21 @@ from pymongo import DeleteOne, InsertOne, UpdateOne
 
 from ...encoding import PLAIN, Naive, settle_datetimes
 from ...errors import FieldError
-from ..changes import Snapshot, check_fields, update_of
+from ..changes import Foreseen, Removed, Snapshot, check_fields, update_of
 from ..events import emit, listeners
+from ..forms import with_marks
 from ..ids import id_or_error
 from ..inserts import Inserts, document_of, inserts_of
 from ..port import Port
 from ..requests import Batch, shows_documents
 from ..sent import Sent
+from ..signals import assigned_by
 from ..tracking import loaded_of, tracked_of
 from ..values import SCALARS
 from .batch_guards import Guards
 from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
 from .outcomes import Outcome, bulk_error, reasons_of, send
-from .reading import Options, listed
+from .reading import Options, listed, shared_options
 from .writing import (
     after_event,
     before_event,
@@ -43,11 +45,12 @@ def frames_of(cls: Any, documents: Any, operation: str) -> list[Any]:
     if all(_is_kind_of(kind, cls) for kind in {*map(type, given)}):
         return given
     frames = []
+    kinds = cls._kinds
     for document in given:
         if _is_kind_of(type(document), cls):
             frames.append(document)
         elif isinstance(document, dict):
-            frames.append(cls(document))
+            frames.append((cls if kinds is None else kinds.class_of(cls, document))(document))
         else:
             raise FieldError(
                 f"{cls.__name__}.{operation}: expected {cls.__name__} frames or dicts, got "
@@ -140,8 +143,14 @@ async def _heard(
         return [], ()
     codecs = port.collection(cls).codec_options
     # A child may declare more than the listeners do that are called.
-    added = foreseen(cls) if {*map(type, frames)} == {cls} else None
-    snapshots = [Snapshot(frame, codecs) for frame in frames] if added is None else []
+    added = foreseen(cls, fields) if {*map(type, frames)} == {cls} else None
+    snapshots: list[Snapshot] = []
+    if added is None:
+        snapshots = [Snapshot(frame, codecs) for frame in frames]
+    if added and not fields and any(assigned_by(one.receiver) for one in listeners("update", cls)):
+        # What is derived depends on what each frame holds.
+        snapshots.extend(Foreseen(frame, added) for frame in frames)
+        added = ()
     payload = {"fields": fields, "session": port.session(cls, options)}
     await emit(port, "update", cls, frames, payload)
     return snapshots, added or ()
@@ -212,7 +221,7 @@ async def unset_many(
     check_unset(cls, fields, "unset_many")
     if not frames:
         return given
-    snapshots, added = await _heard(port, cls, frames, fields, options)
+    snapshots, added = await _heard(port, cls, frames, Removed(fields), options)
     changes = [{"$unset": removals(fields)} for _ in frames]
     is_plain = not snapshots and not added and not any("." in field for field in fields)
     if snapshots or added:
@@ -234,8 +243,16 @@ async def _send_updates(
 ) -> None:
     """Send a batch of updates, then the after-event for what was written, then the failure."""
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
+    if cls._schema_version is not None:
+        from ..stored_upgrades import brought_up  # when a class has older documents
+
+        place = f"{cls.__name__}.{operation}"
+        await brought_up(port, cls, frames, shared_options(options), place)
     guards = Guards(port, cls, frames)
     sent = guards.counting(changes)
+    if options.get("upsert"):
+        pairs = zip(frames, sent, strict=True)
+        sent = [with_marks(type(frame), change, options) for frame, change in pairs]
 
     def contents() -> list[Document]:
         pairs = zip(guards.ids, sent, strict=True)

@@ -42,6 +42,7 @@ async def update_where(
     matching = Matching(port, cls, "update_where", filter, way, options)
     if way.dry_run:
         return await matching.count()
+    await matching.bring_up()
     if not matching.is_heard("update", "updated"):
         if listeners("update", cls):
             (sent,) = await _extended(matching, sent, 1, [])

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError, WriteConcernError
 from ...errors import QueryError
 from ..collations import add_collation
 from ..events import add_note, emit, listeners
+from ..forms import SCHEMA_VERSION, in_form
 from ..ids import id_or_error
 from ..normalising import with_array_filters
 from ..paths import MISSING, lookup
@@ -22,7 +23,7 @@ from ..queries import to_sort
 from ..references import build
 from ..tracking import settle, uncounted
 from ..updates import compiled_changes, with_joined, with_version
-from .guards import Guard, forget, paths_of, tell_unknown
+from .guards import LOOKS, Guard, forget, paths_of, tell_unknown
 from .reading import Options, compiled_filter, id_filter, shared_options
 from .writing import after_event, joined_changes, snapshot_of
 
@@ -65,16 +66,19 @@ async def _change(
     fetched = _fetched(cls, sent)
     port.remember(cls, options, [frame], frame._document if fetched is None else fetched)
     try:
-        document = await port.write(
-            cls,
-            "find_one_and_update",
-            sent.get("$set", {}) if isinstance(sent, dict) else {},
-            guard.filter(),
-            with_version(cls, sent),
-            projection=fetched,
-            return_document=ReturnDocument.AFTER,
-            **options,
-        )
+        for _ in range(LOOKS):
+            document = await port.write(
+                cls,
+                "find_one_and_update",
+                sent.get("$set", {}) if isinstance(sent, dict) else {},
+                guard.filter(),
+                with_version(cls, sent),
+                projection=fetched,
+                return_document=ReturnDocument.AFTER,
+                **options,
+            )
+            if document is not None or not await guard.again(port, operation, options):
+                break
     except WriteConcernError as error:  # the write stands; its reply does not come with it
         concern = error
         document = await port.find_one(cls, id_filter(guard.id), fetched, shared_options(options))
@@ -134,6 +138,8 @@ async def _take_in(port: Port, frame: Any, document: Any, sent: Any, options: Op
     roots = {path.partition(".")[0] for path in paths}
     plan = plan_for(cls, dict.fromkeys(sorted(roots), True)) if roots else None
     if plan is not None:
+        if plan.upgrades:
+            document[SCHEMA_VERSION] = cls._schema_version  # it was written in that form
         made = (await build(port, plan, [document], shared_options(options)))[0]
         document = made._document
     pending = uncounted(frame, paths)
@@ -184,9 +190,14 @@ async def take(
         options["sort"] = to_sort(sort)
     add_collation(cls, query, options)
     session = port.session(cls, options)
-    wanted, counted = query, with_version(cls, sent)
+    found_by, wanted, counted = query, query, with_version(cls, sent)
+    if cls._schema_version is not None:
+        form = in_form(cls)
+        query = wanted = {"$and": [query, form]} if query else form
     heard = bool(listeners("update", cls))
     while True:
+        if cls._schema_version is not None:
+            await _bring_up_first(port, cls, found_by, options)
         if heard:
             found = await _heard(port, cls, query, sent, options)
             if found is None:
@@ -220,6 +231,18 @@ async def take(
     payload = {"fields": paths_of([sent]), "changes": [sent], "session": session}
     await after_event(port, "updated", cls, [frame], None, **payload)
     return frame
+
+
+async def _bring_up_first(port: Port, cls: Any, query: dict[str, Any], options: Options) -> None:
+    """Upgrade the document that is next, so that it is not passed over."""
+    from ..stored_upgrades import bring_up_first  # when a class has older documents
+
+    finding = {k: v for k, v in options.items() if k in (*_OF_FINDING, "collation", "hint")}
+    await bring_up_first(port, cls, query, finding, f"{cls.__name__}.take")
+
+
+#: Options that the look before a write takes over.
+_OF_FINDING = ("sort", "session", "comment")
 
 
 async def _heard(

@@ -26,6 +26,7 @@ from ..port import clearer
 from ..projections import plan_for
 from ..tracking import tracked_of
 from ..values import SCALARS
+from . import is_wrapped
 from .reading import gone
 
 __all__ = ["NOT_EVERYDAY", "by_id", "one", "update"]
@@ -126,14 +127,17 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
     connection = connection_of(cls)
     is_here = overrides.get() is None and class_options.get(_NOTHING) is _NOTHING
     is_plain = connection is None or (connection.naive == "utc" and connection.comment is None)
+    is_plain = is_plain and not is_wrapped()
     if is_here and definition.is_watched and is_plain:
         collection = find_collection(cls, aio=False)
         is_writable = not (switches.read_only_blocks or (connection and connection.read_only))
         is_unheard = is_writable and cls._version is None and not are_updates_heard(cls)
+        is_alone = cls._kinds is None and cls._schema_version is None
+        is_unheard = is_unheard and is_alone
         # A dict that is a class's setting can be changed without notice.
         plan = plan_for(cls) if cls._default_projection is None else None
-        if is_collated(cls) or marked(cls).texts:
-            plan = None  # a filter may carry a collation, or need another case
+        if not is_alone or is_collated(cls) or marked(cls).texts:
+            plan = None  # a filter may carry a collation or a kind, or need another case
         if plan is not None and plan.is_plain:
             projection = plan.driver
     found = collection, projection, is_unheard

@@ -15,11 +15,13 @@ from pymongo.errors import (
 from ...errors import Conflict, Duplicate, Gone
 from ..document import wrap_one
 from ..events import add_note
+from ..forms import in_form
 from ..port import Port
 from ..tracking import doubt, settle, stored
 from .reading import Options, compiled_filter, gone, id_filter, shared_options
 
 __all__ = [
+    "LOOKS",
     "Guard",
     "acknowledged",
     "forget",
@@ -39,16 +41,23 @@ _INTERRUPTED = frozenset({50, 262, 91, 189, 11600, 11601, 11602})
 _NOT_BEGUN = frozenset({10107, 13435, 13436})
 
 
-class Guard:
-    """The condition of one write: an `_id`, what `where` asks for, and the document's version."""
+#: How often a write is tried whose document others bring into another form meanwhile.
+LOOKS = 5
 
-    __slots__ = ("cls", "condition", "frame", "id", "version")
+
+class Guard:
+    """The condition of one write: an `_id`, what `where` asks for, the version and the form."""
+
+    __slots__ = ("_has_looked", "cls", "condition", "form", "frame", "id", "version")
 
     def __init__(self, port: Port, frame: Any, where: Any = None) -> None:
         self.frame = frame
         self.cls = type(frame)
         self.id = frame._document["_id"]
         self.version: str | None = self.cls._version
+        #: what a document of the class's schema version is; none is asked of one that is deleted
+        self.form = {} if self.cls._schema_version is None else in_form(self.cls)
+        self._has_looked = False
         self.condition = None if where is None else compiled_filter(port, self.cls, where)
 
     @property
@@ -61,6 +70,7 @@ class Guard:
         wanted = id_filter(self.id)
         if self.version is not None:
             wanted[self.version] = self.frame._document.get(self.version)
+        wanted |= self.form
         if not self.condition:
             return wanted
         if wanted.keys() & self.condition.keys() or any(k[:1] == "$" for k in self.condition):
@@ -76,14 +86,46 @@ class Guard:
             return [*change, {"$set": {self.version: number}}]
         return {**change, "$inc": {**change.get("$inc", {}), self.version: 1}}
 
+    async def brought_up(self, port: Port, operation: str, options: Options) -> bool:
+        """Upgrade the stored document of an older form; tell whether there was one.
+
+        Raises:
+            SchemaVersionError: it has a newer form than the class.
+        """
+        if not self.form:
+            return False
+        from ..stored_upgrades import brought_up  # when a class has older documents
+
+        place = f"{self.cls.__name__}.{operation}"
+        shared = shared_options(options)
+        return bool(await brought_up(port, self.cls, [self.frame], shared, place))
+
+    async def again(self, port: Port, operation: str, options: Options) -> bool:
+        """Tell whether a write that has found nothing is to be tried again.
+
+        Raises:
+            SchemaVersionError: the document has a newer form than the class.
+        """
+        if not self.form:
+            return False
+        was_older = await self.brought_up(port, operation, options)
+        # Others may have upgraded it between the write and the look.
+        is_first = not self._has_looked
+        self._has_looked = not was_older
+        return was_older or is_first
+
     async def refusal(self, port: Port, operation: str, options: Options) -> Conflict | Gone:
         """Return why nothing matched: the document differs, or is not there."""
         document = None
-        if self.is_conditional:
+        if self.is_conditional or self.form:
             shared = shared_options(options)
             document = await port.find_one(self.cls, id_filter(self.id), None, shared)
         if document is None:
             return gone(self.cls, self.id, operation)
+        if self.cls._schema_version is not None:
+            from ..upgrading import upgraded  # when a class has older documents
+
+            document = upgraded(self.cls, document)
         return self.conflict(operation, wrap_one(self.cls, document))
 
     def conflict(self, operation: str, found: Any) -> Conflict:
@@ -94,6 +136,8 @@ class Guard:
             expected.append(f"{self.version}={number!r} (stored: {found.get(self.version)!r})")
         if self.condition:
             expected.append(repr(self.condition))
+        if not expected:
+            expected += (f"{name}={value!r}" for name, value in self.form.items())
         return Conflict(
             f"{self.cls.__name__}.{operation}: expected the document with _id={self.id!r} to have "
             f"{' and '.join(expected)}, found it different; reload the frame and decide again, "

@@ -24,11 +24,13 @@ from .. import patterns
 from ..collations import add_collation
 from ..document import wrap
 from ..events import add_note, listeners
+from ..forms import in_form
 from ..ids import id_keys
 from ..port import Port
 from ..projections import plan_for
 from ..references import build
 from ..requests import Batch
+from ..signals import assigned_by
 from ..stamping import stamp_updated
 from ..texts import normalise
 from .outcomes import Outcome, send
@@ -114,11 +116,23 @@ class Matching:
 
     def wants_frames(self, *events: str) -> bool:
         """Tell whether a listener needs the frames as they are stored."""
-        return any("frames" in listener.names for e in events for listener in self._others(e))
+        found = [listener for event in events for listener in self._others(event)]
+        return any(self._has_kinds or "frames" in listener.names for listener in found)
+
+    @property
+    def _has_kinds(self) -> bool:
+        """True when documents that match may be of several classes."""
+        return self.cls._kinds is not None and bool(self.cls._kinds.below(self.cls))
 
     def _others(self, event: str) -> list[Any]:
         found = listeners(event, self.cls)
-        return [other for other in found if other.receiver not in _CONTENT_WITH_CHANGES]
+        if self._has_kinds:
+            return [*found]  # each kind has its own, and only frames tell their kinds
+        return [
+            other
+            for other in found
+            if other.receiver not in _CONTENT_WITH_CHANGES and assigned_by(other.receiver) is None
+        ]
 
     def report(self, total: int) -> None:
         if self.progress is not None:
@@ -127,6 +141,20 @@ class Matching:
     def matching(self, *others: str) -> Options:
         names = {*_OF_MATCHING, *others}
         return {k: v for k, v in self.options.items() if k in names and v is not None}
+
+    async def bring_up(self) -> None:
+        """Upgrade what matches in an older form, and from now on match the class's form only.
+
+        Raises:
+            SchemaVersionError: what matches has a newer form.
+        """
+        cls = self.cls
+        if cls._schema_version is None:
+            return
+        from ..stored_upgrades import bring_up_matching  # when a class has older documents
+
+        await bring_up_matching(self.port, cls, self.query, self.matching("hint"), self.place)
+        self.query = {"$and": [self.query, in_form(cls)]} if self.query else in_form(cls)
 
     async def count(self) -> int:
         return await self.port.count(self.cls, self.query, self.matching("hint"))
@@ -218,7 +246,7 @@ class Matching:
 
     def _with_id(self, condition: Any) -> dict[str, Any]:
         # What the filter itself asks of the _id was met once, and an _id does not change.
-        return {**self.query, "_id": condition}
+        return {**self.port.narrowed(self.cls, self.query), "_id": condition}
 
     async def find(
         self, ids: list[Any], projection: Any, *, only_matching: bool = False
@@ -253,7 +281,14 @@ class Matching:
         plan = plan_for(self.cls, {})
         found = await self.find(ids, plan.driver, only_matching=only_matching)
         shared = shared_options(self.options)
-        return [*found], await build(self.port, plan, [*found.values()], shared)
+        frames = await build(self.port, plan, [*found.values()], shared)
+        if len(frames) == len(found):
+            return [*found], frames
+        # Some were deleted while they were fetched whole to be upgraded.
+        codecs = self.port.collection(self.cls).codec_options
+        left = {*id_keys([frame._document["_id"] for frame in frames], codecs)}
+        keys = id_keys([ids[position] for position in found], codecs)
+        return [at for at, key in zip(found, keys, strict=True) if key in left], frames
 
     def named(self, ids: list[Any]) -> list[Any]:
         """Return frames that hold nothing but their `_id`: nobody asks for more."""

@@ -1,13 +1,13 @@
-"""Reading: one, many, each and the like."""
+"""Reading: one, many, by_ids and the like."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bson import ObjectId
 
-from ...encoding import ENCODING_ERRORS, PLAIN, settle_datetimes, unencodable
+from ...encoding import PLAIN, settle_datetimes
 from ...errors import FieldError, Gone, NotFound
 from ..collations import add_collation
 from ..document import wrap_one
@@ -18,7 +18,6 @@ from ..port import Port
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
 from ..references import build
-from . import BATCH
 
 Options = dict[str, Any]
 
@@ -51,7 +50,7 @@ def _find_options(options: Options) -> Options:
     return options
 
 
-def _asked(cls: Any, query: Mapping[str, Any], options: Options) -> Options:
+def _asked(cls: Any, query: dict[str, Any], options: Options) -> Options:
     """Return the options of a query by filter, with the collation that it carries by itself."""
     options = _find_options(options)
     add_collation(cls, query, options)
@@ -77,15 +76,15 @@ async def _one(
 ) -> Any:
     plan = plan_for(cls, projection)
     document = await port.find_one(cls, query, plan.driver, _find_options(options))
-    if document is None:
-        if required:
-            raise NotFound(
-                f"{cls.__name__}: expected a document that matches {query!r}, found none"
-            )
-        return None
-    if plan.is_plain:
-        return wrap_one(cls, document)
-    return (await build(port, plan, [document], options))[0]
+    if document is not None:
+        if plan.is_plain:
+            return wrap_one(cls, document)
+        # None when it was deleted while it was fetched whole to be upgraded.
+        for frame in await build(port, plan, [document], options):
+            return frame
+    if required:
+        raise NotFound(f"{cls.__name__}: expected a document that matches {query!r}, found none")
+    return None
 
 
 async def many(
@@ -98,32 +97,6 @@ async def many(
     with port.pause(options.get("limit")):
         documents = await port.find(cls, query, plan.driver, options)
         return await build(port, plan, documents, options)
-
-
-def each(
-    port: Port, cls: Any, filter: Any, projection: Projection, options: Options
-) -> AsyncGenerator[list[Any], None]:
-    """Return batches of frames; the client is chosen now, the query is sent by the first step."""
-    port = port.bound()
-    query = compiled_filter(port, cls, filter)
-    plan = plan_for(cls, projection)
-    options = {"batch_size": BATCH, **_asked(cls, query, options)}
-    collection = port.collection(cls)
-    cursor = port.cursor(cls, query, plan.driver, options)
-
-    async def batches() -> AsyncGenerator[list[Any], None]:
-        stream = port.batches(cursor, BATCH)
-        try:
-            async for documents in stream:
-                yield await build(port, plan, documents, options)
-        except ENCODING_ERRORS as error:
-            raise unencodable(
-                f"{cls.__name__} filter", query, collection.codec_options, error
-            ) from error
-        finally:
-            await stream.aclose()
-
-    return batches()
 
 
 async def by_id(

@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError, WriteConcernError
 from ...errors import Conflict, Duplicate, FieldError, Gone, QueryError
 from ..changes import (
     Foreseen,
+    Removed,
     Snapshot,
     check_fields,
     document_to_insert,
@@ -17,14 +18,17 @@ from ..changes import (
     update_of,
 )
 from ..events import add_note, emit, listeners
+from ..forms import with_marks
 from ..ids import id_or_error
 from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
+from ..signals import assigned_by
 from ..stamping import stamp_updated
 from ..texts import normalise
 from ..tracking import is_doubtful, resolve
 from .guards import (
+    LOOKS,
     Guard,
     acknowledged,
     forget,
@@ -93,18 +97,22 @@ async def insert(port: Port, frame: Any, options: Options) -> None:
     await after_event(port, "inserted", cls, [frame], concern, session=session)
 
 
-def foreseen(cls: Any) -> tuple[str, ...] | None:
+def foreseen(cls: Any, fields: tuple[str, ...] = ()) -> tuple[str, ...] | None:
     """Return the fields that the listeners of an update change, None when only they know.
 
-    What annotations declare changes the named fields, and time stamps.
+    What annotations declare changes the named fields, and time stamps. What is derived of some
+    named fields changes with these.
     """
-    stamps: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
     for listener in listeners("update", cls):
+        assigned = assigned_by(listener.receiver)
         if listener.receiver is stamp_updated:
-            stamps = marked(cls).updated
+            found += marked(cls).updated
+        elif assigned is not None:
+            found += assigned(cls, fields)
         elif listener.receiver is not normalise:
             return None
-    return stamps
+    return found
 
 
 def snapshot_of(port: Port, frame: Any) -> Snapshot:
@@ -166,6 +174,7 @@ async def save(
         return
     paths = unsaved(frame, port.collection(cls).codec_options)
     if not paths:
+        await Guard(port, frame).brought_up(port, "save", options)
         return
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
@@ -223,15 +232,22 @@ async def _write(
     """Send the update of one frame, under its condition, and the after-event."""
     cls = type(frame)
     guard = Guard(port, frame, where)
-    sent = guard.counting(change)
+    sent = with_marks(cls, guard.counting(change), options)
     port.remember(cls, options, [frame], change.get("$unset", ()))
     concern = None
     content = change.get("$set", {})
     try:
-        result = await port.write(cls, "update_one", content, guard.filter(), sent, **options)
-        # `n` counts what was matched or upserted; there is no result of an unacknowledged write.
-        found = result.raw_result
-        if found and not found["n"]:
+        if options.get("upsert"):
+            await guard.brought_up(port, operation, options)
+        for _ in range(LOOKS):
+            result = await port.write(cls, "update_one", content, guard.filter(), sent, **options)
+            # `n` counts what was matched or upserted; an unacknowledged write has no result.
+            found = result.raw_result
+            if not found or found["n"]:
+                break
+            if not await guard.again(port, operation, options):
+                raise await guard.refusal(port, operation, options)
+        else:
             raise await guard.refusal(port, operation, options)
     except WriteConcernError as error:  # the write stands
         concern = error
@@ -263,7 +279,7 @@ async def unset(
     change: dict[str, Any] = {"$unset": removals(fields)}
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
-        payload = {"fields": fields, "session": port.session(cls, options)}
+        payload = {"fields": Removed(fields), "session": port.session(cls, options)}
         await emit(port, "update", cls, [frame], payload)
         change = unset_change(port, frame, fields, snapshot.changed())
     await _write(port, frame, change, where, "unset", options, removed=fields)
@@ -343,10 +359,23 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
         except Duplicate as error:
             if not _is_of_id(error):
                 raise
+            if cls._kinds is not None:
+                await _check_kind(port, cls, id, error, shared)
             # Defaults and time stamps of an insert that was not to be: no update writes them.
             before["_id"] = frame._document["_id"]
             frame._document.clear()
             frame._document.update(before)
+
+
+async def _check_kind(port: Port, cls: Any, id: Any, error: Duplicate, options: Options) -> None:
+    """Raise the error of an insert when a document of another kind has the `_id`."""
+    kinds = cls._kinds
+    found = await port.find_one(kinds.root, id_filter(id), {kinds.field: True}, options)
+    if found is not None and not issubclass(kinds.class_of(kinds.root, found), cls):
+        place = f"{cls.__name__}.upsert"
+        kind = found.get(kinds.field)
+        add_note(error, f"{place}: the document that has the _id is a {kind!r}, no {cls._kind!r}")
+        raise error
 
 
 def _is_of_id(error: Duplicate) -> bool:
@@ -360,6 +389,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     id = id_or_error(frame, "delete")
     session = port.session(cls, options)
     guard = Guard(port, frame, where)
+    guard.form = {}
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
     if guard.is_conditional and listeners("delete", cls):

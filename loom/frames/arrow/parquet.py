@@ -1,0 +1,262 @@
+"""Columns into Parquet files: streamed, each file there whole or not at all, parts resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import bson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import QueryError
+from ..conditions import Filter
+from ..port import awaited, blocking, complete
+from .exact import OnMismatch
+from .ids import Ids
+from .reading import BATCH_ROWS, Reading
+
+if TYPE_CHECKING:
+    from ..frame import Frame
+    from ..progress import Progress
+    from .loading import Columns, Pipeline, Types
+
+__all__ = ["ParquetAwaited", "Written", "to_parquet"]
+
+#: What the metadata of a part tell: of which call it is, and the `_id` that it ends with.
+_CALL, _LAST = b"loom.call", b"loom.last"
+#: The file that tells that no part is missing.
+_DONE = "_done"
+
+
+class Written(NamedTuple):
+    """What is in the files.
+
+    Attributes:
+        rows: how many rows, those of earlier calls included.
+        files: their paths, in order.
+        mismatches: by column, in how many rows of this call a value did not fit.
+    """
+
+    rows: int
+    files: tuple[Path, ...]
+    mismatches: dict[str, int]
+
+
+def to_parquet(
+    cls: type[Frame],
+    path: str | os.PathLike[str],
+    filter: Filter = None,
+    *,
+    part_rows: int | None = None,
+    compression: str = "zstd",
+    projection: Columns = None,
+    schema: Types = None,
+    pipeline: Pipeline | None = None,
+    on_mismatch: OnMismatch = "raise",
+    ids: Ids = "extension",
+    batch_rows: int = BATCH_ROWS,
+    progress: Progress = False,
+    **options: Any,
+) -> Written:
+    """Write columns to a Parquet file, or to a directory of part files, batch by batch.
+
+    A file appears when it is complete, under a name of its own until then. With `part_rows` the
+    documents come in the order of `_id`; the same call goes on behind the last part where one
+    before it ended early. When all is there, it returns what is there: remove the directory to
+    write anew.
+
+    Args:
+        cls: a Frame class.
+        path: of the file, or of the directory.
+        filter: as for `many`.
+        part_rows: None for one file; else how many rows a part has at least.
+        compression: `"zstd"`, `"snappy"`, `"gzip"`, `"none"` and what else PyArrow knows.
+        projection: as for `batches`, like all that follow.
+        schema: the types.
+        pipeline: stages whose results are written, to one file.
+        on_mismatch: what is done with a value that does not fit its column.
+        ids: how ObjectIds are given.
+        batch_rows: how many documents the server sends at a time, at most.
+        progress: True for a bar, or a function.
+        options: for PyMongo's `find`.
+
+    Raises:
+        SchemaError: a column has no type, or a value does not fit its column; complete parts stay.
+        QueryError: the parts in the directory are those of another call, or parts cannot follow
+            the order that is asked for.
+    """
+    reading = Reading(
+        blocking(),
+        cls,
+        filter,
+        projection,
+        schema,
+        pipeline,
+        on_mismatch,
+        ids,
+        batch_rows,
+        progress,
+        options,
+    )
+    return complete(_to_parquet(reading, Path(path), part_rows, compression))
+
+
+class ParquetAwaited:
+    """The same, awaited. The files are written on the event loop."""
+
+    async def to_parquet(
+        self,
+        cls: type[Frame],
+        path: str | os.PathLike[str],
+        filter: Filter = None,
+        *,
+        part_rows: int | None = None,
+        compression: str = "zstd",
+        projection: Columns = None,
+        schema: Types = None,
+        pipeline: Pipeline | None = None,
+        on_mismatch: OnMismatch = "raise",
+        ids: Ids = "extension",
+        batch_rows: int = BATCH_ROWS,
+        progress: Progress = False,
+        **options: Any,
+    ) -> Written:
+        """Write columns to a Parquet file, or to a directory of part files; see `to_parquet`."""
+        reading = Reading(
+            awaited(),
+            cls,
+            filter,
+            projection,
+            schema,
+            pipeline,
+            on_mismatch,
+            ids,
+            batch_rows,
+            progress,
+            options,
+        )
+        return await _to_parquet(reading, Path(path), part_rows, compression)
+
+
+async def _to_parquet(
+    reading: Reading, path: Path, part_rows: int | None, compression: str
+) -> Written:
+    if part_rows is None:
+        batches = reading.batches()
+        try:
+            file = _File(path, reading.schema, compression)
+            with file:
+                async for batch in batches:
+                    file.add(batch)
+                file.finish({})
+        finally:
+            await batches.aclose()
+        return Written(file.rows, (path,), reading.mismatches)
+    if not isinstance(part_rows, int) or isinstance(part_rows, bool) or part_rows < 1:
+        raise QueryError(f"to_parquet: expected part_rows of at least 1, got {part_rows!r}")
+    reading.put_in_order("to_parquet(part_rows=...)")
+    return await _parts(reading, path, part_rows, compression)
+
+
+async def _parts(reading: Reading, path: Path, part_rows: int, compression: str) -> Written:
+    path.mkdir(parents=True, exist_ok=True)
+    call = hashlib.sha256(reading.identity()).hexdigest().encode()
+    files, rows = _there(path, call)
+    if (path / _DONE).exists():
+        return Written(rows, (*files,), {})
+    if files:
+        last = pq.read_metadata(files[-1]).metadata[_LAST]
+        reading.resume_behind(bson.decode(bytes.fromhex(last.decode()))["_id"])
+    batches = reading.batches()
+    try:
+        while True:
+            name = path / f"part-{len(files):06}.parquet"
+            with _File(name, reading.schema, compression) as file:
+                is_last = await _fill(file, batches, part_rows)
+                if file.rows or (is_last and not files):
+                    place = bson.encode({"_id": reading.place}, codec_options=reading.codecs)
+                    file.finish({_CALL: call, _LAST: place.hex().encode()})
+                    files.append(name)
+                    rows += file.rows
+            if is_last:
+                break
+    finally:
+        await batches.aclose()
+    _put(path / _DONE, lambda temporary: temporary.write_text(f"{rows}\n", encoding="utf-8"))
+    return Written(rows, (*files,), reading.mismatches)
+
+
+async def _fill(file: _File, batches: AsyncGenerator[Any, None], rows: int) -> bool:
+    """Write batches until there are enough rows; return True when there are no more."""
+    async for batch in batches:
+        file.add(batch)
+        if file.rows >= rows:
+            return False
+    return True
+
+
+def _there(path: Path, call: bytes) -> tuple[list[Path], int]:
+    """Return the complete parts in a directory, and how many rows they have."""
+    files = sorted(path.glob("part-*.parquet"))
+    rows = 0
+    for number, file in enumerate(files):
+        metadata = pq.read_metadata(file)
+        of = (metadata.metadata or {}).get(_CALL)
+        if of != call or file.name != f"part-{number:06}.parquet":
+            raise QueryError(
+                f"to_parquet: expected a directory for this call, got {file}, which is a part of "
+                "another one (class, filter, columns or options differ); write elsewhere, or "
+                "remove it"
+            )
+        rows += metadata.num_rows
+    return files, rows
+
+
+class _File:
+    """A Parquet file that appears when it is complete."""
+
+    def __init__(self, path: Path, schema: Any, compression: str) -> None:
+        self._path = path
+        self._temporary = _temporary(path)
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression=compression)
+        self.rows = 0
+
+    def add(self, batch: Any) -> None:
+        """Write a batch."""
+        self._writer.write_batch(batch)
+        self.rows += batch.num_rows
+
+    def finish(self, metadata: dict[bytes, bytes]) -> None:
+        """Put the file in its place."""
+        self._writer.add_key_value_metadata(metadata)
+        self._writer.close()
+        _into_place(self._temporary, self._path)
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(pa.ArrowException, OSError):
+            self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = _temporary(path)
+    write(temporary)
+    _into_place(temporary, path)
+
+
+def _into_place(temporary: Path, path: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

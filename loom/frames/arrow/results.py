@@ -1,0 +1,230 @@
+"""What columns are given as: streams of record batches, and what other libraries make of a table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from ...errors import SchemaError, missing_extra
+from ..port import complete
+from .decoding import MISMATCHES
+from .reading import Reading
+from .types import is_object_id
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+pc: Any = pyarrow.compute  # made when it is imported
+
+__all__ = ["AsyncBatches", "Batches", "dataframe_of", "numpy_of", "polars_of"]
+
+#: What pandas and NumPy take for "not a time".
+_NOT_A_TIME = -(2**63)
+
+
+class Batches:
+    """Record batches one after the other; holds one at a time.
+
+    Whatever takes a stream of Arrow's takes it: `polars.DataFrame(batches)`, a query of DuckDB.
+    `reader` is the same as a RecordBatchReader. The cursor is closed when the stream ends, is
+    closed, or is left as a context manager.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._batches = self._stepped(reading)
+
+    @staticmethod
+    def _stepped(reading: Reading) -> Iterator[Any]:
+        batches = reading.batches()
+        try:
+            while True:
+                try:
+                    batch = complete(batches.__anext__())
+                except StopAsyncIteration:
+                    return
+                yield batch
+                del batch  # before the next one comes
+        finally:
+            complete(batches.aclose())
+
+    @property
+    def schema(self) -> Any:
+        """The schema of every batch."""
+        return self._reading.schema
+
+    @property
+    def mismatches(self) -> dict[str, int]:
+        """By column, in how many rows a value did not fit, so far; columns without are absent."""
+        return self._reading.mismatches
+
+    @property
+    def reader(self) -> Any:
+        """The rest of the stream as a RecordBatchReader."""
+        return pa.RecordBatchReader.from_batches(self.schema, self._batches)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.reader.__arrow_c_stream__(requested_schema)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def close(self) -> None:
+        """Close the cursor; the stream is then at its end."""
+        self._batches.close()  # type: ignore[attr-defined]  # a generator
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncBatches:
+    """Record batches one after the other, awaited; holds one at a time.
+
+    The cursor is closed when the stream ends, is closed, or is left as an asynchronous context
+    manager; cancellation closes it too.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._batches = reading.batches()
+
+    @property
+    def schema(self) -> Any:
+        """The schema of every batch."""
+        return self._reading.schema
+
+    @property
+    def mismatches(self) -> dict[str, int]:
+        """By column, in how many rows a value did not fit, so far; columns without are absent."""
+        return self._reading.mismatches
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._batches
+
+    async def __anext__(self) -> Any:
+        return await self._batches.__anext__()
+
+    async def aclose(self) -> None:
+        """Close the cursor; the stream is then at its end."""
+        await self._batches.aclose()
+
+    async def __aenter__(self) -> AsyncBatches:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:
+    """Return a table as a DataFrame whose columns keep Arrow's types.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise missing_extra("pandas", "pandas") from None
+    _check_times(reading, table)
+    if not table.num_rows:
+        table = table.schema.empty_table()  # with a chunk, which that dtype needs
+
+    def dtype_of(type: Any) -> Any:
+        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
+        return type.to_pandas_dtype() if is_object_id(type) else pandas.ArrowDtype(type)
+
+    frame: pandas.DataFrame = table.to_pandas(types_mapper=dtype_of)
+    if reading.mismatches:
+        frame.attrs[f"loom.{MISMATCHES[1:]}"] = reading.mismatches
+    return frame
+
+
+def polars_of(reading: Reading, table: Any) -> polars.DataFrame:
+    """Return a table as a DataFrame of Polars.
+
+    Raises:
+        MissingExtra: Polars is not installed.
+    """
+    try:
+        import polars
+    except ImportError:
+        raise missing_extra("polars", "Polars") from None
+    _tell(reading)
+    found = polars.from_arrow(table)
+    assert isinstance(found, polars.DataFrame)  # as of every table
+    return found
+
+
+def numpy_of(reading: Reading, table: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the columns of a table as arrays; numbers and times with nulls as masked ones."""
+    _check_times(reading, table)
+    _tell(reading)
+    return {name: _array(table.column(name)) for name in table.column_names}
+
+
+def _array(column: Any) -> np.ndarray[Any, Any]:
+    type = column.type
+    types = pa.types
+    is_plain = types.is_integer(type) or types.is_floating(type) or types.is_boolean(type)
+    if not (is_plain or types.is_timestamp(type) or types.is_date32(type)):
+        found = np.empty(len(column), dtype=object)
+        # One by one: NumPy would make a second dimension of lists.
+        for row, value in enumerate(column.to_pylist()):
+            found[row] = value
+        return found
+    if not column.null_count:
+        return np.asarray(column.to_numpy())
+    masked = np.asarray(column.is_null().to_numpy())
+    zero: Any = pa.scalar(False) if types.is_boolean(type) else pa.scalar(0).cast(type)
+    values = np.asarray(pc.fill_null(column, zero).to_numpy())
+    array: np.ndarray[Any, Any] = np.ma.MaskedArray(values, masked)
+    return array
+
+
+def _check_times(reading: Reading, table: Any) -> None:
+    """Refuse the one instant that NumPy and pandas take for none."""
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_timestamp(column.type) and len(column) > column.null_count:
+            lowest = pc.min(column.cast(pa.int64())).as_py()
+            if lowest == _NOT_A_TIME:
+                raise SchemaError(
+                    f"{reading.columns.place}.{name}: expected instants later than "
+                    f"{_NOT_A_TIME} ms before 1970, got that one, which is NaT in NumPy and "
+                    "pandas; load a table, or give the column the type int64",
+                    name,
+                )
+
+
+def _tell(reading: Reading) -> None:
+    """Warn of values that did not fit, where the result has no place to say so."""
+    if reading.mismatches:
+        said = ", ".join(f"{count} of {name}" for name, count in reading.mismatches.items())
+        warnings.warn(
+            f"{reading.columns.place}: values that do not fit their column: {said}",
+            RuntimeWarning,
+            stacklevel=4,
+        )

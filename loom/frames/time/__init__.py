@@ -1,0 +1,74 @@
+"""Time: frames of the calendar, and what is measured in them.
+
+The frames need nothing but the standard library. What needs NumPy or SciPy is imported when it is
+first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .calendar_frames import CalendarFrame, DailyFrame, HourlyFrame, WeeklyFrame
+from .resolution import Resolution, TimeFrameResolution
+from .timeframe import TimeFrame, parse
+from .year_frames import (
+    FRAMES,
+    MonthlyFrame,
+    QuarterlyFrame,
+    YearlyFrame,
+    align_to_human_timeframe,
+)
+from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
+
+if TYPE_CHECKING:
+    from .insight import PdfValue, Regression, Spread, Trending
+    from .zones import (
+        ALASKA_TIMEZONE,
+        CENTRAL_TIMEZONE,
+        EASTERN_TIMEZONE,
+        HAWAII_TIMEZONE,
+        MOUNTAIN_TIMEZONE,
+        PACIFIC_TIMEZONE,
+    )
+
+__all__ = [
+    "ALASKA_TIMEZONE",
+    "CENTRAL_TIMEZONE",
+    "EASTERN_TIMEZONE",
+    "EST_TIMEZONE",
+    "FRAMES",
+    "HAWAII_TIMEZONE",
+    "MOUNTAIN_TIMEZONE",
+    "PACIFIC_TIMEZONE",
+    "UTC",
+    "UTC_TIMEZONE",
+    "CalendarFrame",
+    "DailyFrame",
+    "HourlyFrame",
+    "MonthlyFrame",
+    "PdfValue",
+    "QuarterlyFrame",
+    "Regression",
+    "Resolution",
+    "Spread",
+    "TimeFrame",
+    "TimeFrameResolution",
+    "TimeZone",
+    "Trending",
+    "WeeklyFrame",
+    "YearlyFrame",
+    "align_to_human_timeframe",
+    "parse",
+]
+
+#: Names that are imported when they are first asked for, and their modules.
+_LATER = dict.fromkeys(NAMED, "zones") | dict.fromkeys(
+    ("PdfValue", "Regression", "Spread", "Trending"), "insight"
+)
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value
