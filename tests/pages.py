@@ -37,8 +37,19 @@ ADDRESS = "mongodb://localhost/zoo"
 _BLOCK = re.compile(r"^(?:```python\n(.*?)^```$|<!-- run\n(.*?)^-->$)", re.MULTILINE | re.DOTALL)
 _EXPECTED = re.compile(r"#> (.*)$")
 
-#: Listeners of PyMongo cannot be taken back, so that there is one for all pages.
-_commands = Commands()
+
+class _Recorder(Commands):
+    """Notes commands while a page runs; listeners of PyMongo cannot be taken back."""
+
+    is_recording = False
+
+    def started(self, event: Any) -> None:
+        """Note a command."""
+        if self.is_recording:
+            super().started(event)
+
+
+_commands = _Recorder()
 
 
 def run_page(page: Path, server: Server, db: str) -> None:
@@ -121,9 +132,13 @@ def address_of(uri: str, db: str) -> str:
 def _recording() -> Iterator[None]:
     if _commands not in pymongo.monitoring._LISTENERS.command_listeners:
         pymongo.monitoring.register(_commands)
-    _commands.clear()
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+    _commands.is_recording = True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        _commands.is_recording = False
+        _commands.clear()
 
 
 @contextlib.contextmanager

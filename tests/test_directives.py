@@ -1091,7 +1091,9 @@ SENT = st.recursive(
 def test_whatever_is_sent_is_compared_with(sent: Any) -> None:
     """What a request sends reaches the server as the value of one comparison, or as a literal."""
     directive = Dragon.filter(Q.name == sent).sample(1).add_fields(x={"$literal": sent})
-    match, _, added, *_ = aggregate_of(directive, to_filter, {}).stages
+    match, _, added, *_ = aggregate_of(
+        directive, lambda filter, knows: to_filter(filter), {}
+    ).stages
     (test,) = match["$match"].values()
 
     assert ["name"] == [*match["$match"]]
@@ -1416,3 +1418,66 @@ async def test_one_directive_in_many_tasks(db: str) -> None:
     found = await asyncio.gather(*(by_age.filter(Q.age == n % 5).load_one() for n in range(40)))
 
     assert [{"age": n % 5, "n": 10} for n in range(40)] == found
+
+
+class Letter(Frame):
+    """Text in one case, alone and in a list."""
+
+    email: StrLower
+    tags: list[StrLower]
+    note: str
+
+
+async def test_text_is_looked_for_in_its_case_behind_other_steps(call: Runtime) -> None:
+    """Behind groups and unwinding fields are the class's own; what steps put there is not."""
+    await call(Letter).insert_many(
+        [
+            {"email": "Ann@X", "tags": ["Red"], "note": "N"},
+            {"email": "Bob@X", "tags": ["Blue"], "note": "N"},
+        ]
+    )
+    letters = start(call, Letter)
+    grouped = letters.group_by("email").acc(note={"$first": "$note"})
+    assert ["ann@x"] == [
+        row["email"] for row in await got(grouped.filter(Q.email == "Ann@X").load_many())
+    ]
+    assert 2 == await got(grouped.filter(Q.note == "N").count())
+    assert 1 == await got(letters.unwind("tags").filter(Q.tags == "Red").count())
+    assert 1 == await got(letters.unwind("tags").filter(Q.tags != "Red").count())
+    upper = letters.add_fields(email={"$toUpper": "$email"})
+    assert 1 == await got(upper.filter(Q.email == "ANN@X").count())
+    assert 0 == await got(upper.filter(Q.email == "Ann@X").count())
+    assert 1 == await got(upper.group_by("email").filter(Q.email == "ANN@X").count())
+    replaced = letters.agg([{"$replaceWith": {"email": "Ann@X"}}])
+    assert 2 == await got(replaced.filter(Q.email == "Ann@X").count())
+
+
+async def test_another_id_makes_rows(call: Runtime) -> None:
+    """What got another `_id` is no document of the class that could be written."""
+    await call(Letter(_id=1, email="a", note="n")).insert()
+    letters = start(call, Letter)
+    for directive in (
+        letters.add_fields(_id={"$literal": 2}),
+        letters.agg([{"$set": {"_id": 2}}]),
+        letters.lookup(Letter, "email", "email", as_="_id"),
+    ):
+        assert dict is type(await got(directive.load_one()))
+    for projection in ({"_id": "$note"}, {"_id": {"$slice": 1}}):
+        with pytest.raises(ProjectionError, match=r"^Letter\._id: expected True or False, got"):
+            await call(Letter).one(projection=projection)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$facet": {"a": [{"$merge": "other"}]}},
+        {"$unionWith": {"coll": "other", "pipeline": [{"$out": "other"}]}},
+        {"$lookup": {"from": "o", "pipeline": [{"$facet": {"b": [{"$out": "x"}]}}], "as": "l"}},
+    ],
+)
+def test_stages_that_write_inside_of_others(stage: dict[str, Any]) -> None:
+    """They are refused wherever they stand."""
+    with pytest.raises(
+        QueryError, match=r"^Letter\.agg: expected stages that read, got \$(merge|out)"
+    ):
+        Letter.agg([stage])

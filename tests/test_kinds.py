@@ -985,3 +985,42 @@ async def test_indexes_of_kinds(db: str) -> None:
     assert 2 == len(indexes.ensure(Gem, Ruby).created)
     found = indexes.diff(Gem)
     assert ((), (), ()) == (found.missing, found.changed, found.extra)
+
+
+class Sender(Frame):
+    """Kinds of which each stores text in its own way."""
+
+    _kind_field = "type"
+
+    name: str
+
+
+class Mail(Sender):
+    """Stores two texts in one case."""
+
+    email: StrLower
+    nick: StrLower
+
+
+class Post(Sender):
+    """Stores one of them as it is."""
+
+    nick: str
+
+
+async def test_filters_of_a_parent_know_the_case_of_its_kinds(
+    call: Runtime, commands: Commands
+) -> None:
+    """Text is looked for as the kinds store it; where they differ, that is said."""
+    await call(Sender).insert_many([Mail(email="Tom@X", nick="Tom"), Mail(email="kit@x")])
+    await call(Post(nick="Tom")).insert()
+    assert 1 == await call(Sender).count(Q.email == "Tom@X")
+    assert 2 == await call(Sender).count(Q.email.not_in(["Tom@X"]))
+    commands.clear()
+    for condition in (Q.nick == "Tom", Q.nick != "Tom", {"$or": [{"nick": "TOM"}]}):
+        with pytest.raises(QueryError, match=r"^Sender\.nick: expected text that is the same in"):
+            await call(Sender).delete_where(condition)
+    assert [] == commands.names
+    assert 1 == await call(Sender).count(Q.nick == "tom")
+    assert 1 == await call(Post).count(Q.nick == "Tom") == await call(Mail).count(Q.nick == "Tom")
+    assert 1 == await call(Sender).delete_where(Q.email == "TOM@X")

@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
+from bson import Decimal128
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -348,3 +349,23 @@ def test_against_a_model(
         for id in parents
     }
     server.client.drop_database(name)
+
+
+async def test_numbers_of_all_types_refer_by_their_values(call: Runtime) -> None:
+    """What the server finds equal is put in place: ints, floats and decimals of one value."""
+    prices = [7, Decimal128("2.50"), Decimal128("NaN"), Decimal128("8")]
+    await call(Company).insert_many([{"_id": n, "code": price} for n, price in enumerate(prices)])
+    held = [7.0, Decimal128("7.0"), 2.5, Decimal128("2.5"), float("nan"), 8, True, 3]
+    await call(Person).insert_many([{"_id": n, "company_code": h} for n, h in enumerate(held)])
+    staff = {"$from": Person, "$on": "company_code", "$ref_key": "code"}
+    for more in ({}, {"$limit": 9}):
+        found = await call(Company).many(projection={"staff": {**staff, **more}}, sort="_id")
+        placed = [[person._id for person in company["staff"]] for company in found]
+        assert [[0, 1], [2, 3], [5]] == [placed[0], placed[1], placed[3]]
+        assert 4 in placed[2]
+    people = await call(Person).many(
+        projection={"company_code": {"$ref": Company, "$ref_key": "code"}}, sort="_id"
+    )
+    assert [0, 0, 1, 1, 2, 3] == [person.company_code._id for person in people[:6]]
+    assert not people[6].company_code
+    assert not people[7].company_code

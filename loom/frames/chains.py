@@ -24,7 +24,7 @@ from .pipelines import (
     stages_of,
 )
 from .projections import Projection, plan_for
-from .steps import FIRST, WRITING, Group, Step, added_by, keeps
+from .steps import FIRST, Group, Step, added_by, keeps, writes
 from .values import Frozen
 
 if TYPE_CHECKING:
@@ -192,9 +192,10 @@ class Chain(Frozen):
         chain = self
         for stage in found:
             ((name, content),) = stage.items()
-            if name in WRITING:
+            writing = writes(stage)
+            if writing is not None:
                 raise QueryError(
-                    f"{place}: expected stages that read, got {name}, which writes; run it with "
+                    f"{place}: expected stages that read, got {writing}, which writes; run it with "
                     f"{self._cls.__name__}.get_collection().aggregate(stages.to_list())"
                 )
             if name == "$changeStream":

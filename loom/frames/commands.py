@@ -15,12 +15,12 @@ from .paths import ancestors, is_ancestor
 from .pipelines import copied
 from .plans import Plan
 from .projections import plan_for
-from .steps import Group, Step, keeps
+from .steps import Group, Names, Step, keeps
 
 __all__ = ["Aggregate", "Find", "aggregate_of", "find_of"]
 
-#: Compiles a filter as the driver takes it.
-Compile = Callable[[Any], dict[str, Any]]
+#: Compiles a filter as the driver takes it, given which fields are the class's own.
+Compile = Callable[[Any, Callable[[str], bool]], dict[str, Any]]
 
 #: What a find does, in its order.
 _ORDER = {"$match": 0, "$sort": 0, "$skip": 1, "$limit": 2}
@@ -101,11 +101,16 @@ def aggregate_of(
     """
     whole: list[dict[str, Any]] = []
     rest: list[dict[str, Any]] = []
+    names = Names()
+    scopes: dict[int, Names] = {}
     for step in chain._steps:
         part = whole if keeps(step) and not rest else rest
-        part += _sent(chain, step)
+        for stage in _sent(chain, step):
+            scopes[id(stage)] = names
+            part.append(stage)
+        names = names.after(step)
     asked = dict(options)
-    _compile(chain, whole, rest, compiled, asked)
+    _compile(chain, whole, rest, compiled, asked, scopes)
     stages = [*whole, *rest]
     if first_only:
         stages.append({"$limit": 1})
@@ -252,18 +257,22 @@ def _compile(
     rest: list[dict[str, Any]],
     compiled: Compile,
     asked: dict[str, Any],
+    scopes: Mapping[int, Names],
 ) -> None:
-    """Compile the filters of whole documents, in place; add the collation that they carry."""
+    """Compile filters, in place, as far as fields are the class's; add the collation they carry."""
     lead = 0
     while lead < len(whole) and "$match" in whole[lead]:
         lead += 1
-    first = compiled(_joined([stage["$match"] for stage in whole[:lead]]))
+    first = compiled(_joined([stage["$match"] for stage in whole[:lead]]), Names().knows)
     others = []
     for stage in [*whole[lead:], *_inner(rest[:1])]:
         for holder, name in ((stage, "$match"), (stage.get("$geoNear"), "query")):
             if isinstance(holder, dict) and name in holder:
-                holder[name] = compiled(holder[name])
+                holder[name] = compiled(holder[name], scopes.get(id(stage), Names()).knows)
                 others.append(holder[name])
+    for stage in rest:
+        if "$match" in stage and id(stage) in scopes:
+            stage["$match"] = compiled(stage["$match"], scopes[id(stage)].knows)
     for one in (first, *others, *(stage.get("$match") for stage in rest)):
         _check(chain, one)
     if "collation" not in asked:

@@ -6,6 +6,7 @@ before it is executed. `User.aio.filter(...)` gives the same, awaited.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ..errors import LoomError
@@ -50,8 +51,8 @@ class Shown(Chain):
     def _shown(self) -> str:
         cls = self._cls
 
-        def compiled(filter: Any) -> dict[str, Any]:
-            return normalise_filter(cls, to_filter(filter))
+        def compiled(filter: Any, knows: Callable[[str], bool] | None = None) -> dict[str, Any]:
+            return normalise_filter(cls, to_filter(filter), knows)
 
         found = find_of(self)
         if found is None:

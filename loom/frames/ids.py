@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import cache
 from itertools import chain, repeat
 from operator import attrgetter
@@ -45,10 +46,13 @@ def id_key(id: Any, codecs: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -> Any:
     except ENCODING_ERRORS:
         return (repr(id),)  # the query says what is wrong with it
     value = bson.decode(encoded)[""]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
     if isinstance(value, bson.Int64):
         return int(value)
+    if isinstance(value, bson.Decimal128):
+        value = value.to_decimal()
+    if isinstance(value, (float, Decimal)):
+        # Python compares, and hashes, numbers of all types by their exact values, as MongoDB does.
+        return value if value == value else ("NaN",)
     return id_key(value) if type(value) in {ObjectId, *_OWN_KEYS} else (encoded,)
 
 

@@ -6,7 +6,7 @@ form. All functions here return new objects, and leave what they were given as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, TypeAlias
@@ -110,7 +110,9 @@ def _inside(rules: Rules, key: Any) -> Rules:
 # Filters
 
 
-def normalise_filter(cls: Any, filter: dict[str, Any]) -> dict[str, Any]:
+def normalise_filter(
+    cls: Any, filter: dict[str, Any], knows: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
     """Return a filter that looks for marked text in the case in which it is stored.
 
     Every operator that compares text is looked into; `$regex` only when it was made of text, by
@@ -119,9 +121,11 @@ def normalise_filter(cls: Any, filter: dict[str, Any]) -> dict[str, Any]:
     Args:
         cls: whose documents are looked for.
         filter: as the driver takes it, or the content of a `$match` stage.
+        knows: tells which fields are the class's own, None for all.
 
     Raises:
         DefinitionError: a mark stands where it cannot work.
+        QueryError: kinds of the class store the text in different cases.
 
     >>> from loom import Frame, StrLower
     >>> class User(Frame):
@@ -130,9 +134,38 @@ def normalise_filter(cls: Any, filter: dict[str, Any]) -> dict[str, Any]:
     {'email': {'$in': ['ann@example.com']}}
     """
     texts = marked(cls).texts
-    if not texts or not filter:
+    mixed: dict[str, set[Any]] = {}
+    if cls._kinds is not None:
+        texts, mixed = _texts_of_kinds(cls)
+    if not filter or not (texts or mixed):
         return filter
-    return _filter(filter, texts)
+    if knows is not None:
+        texts = {name: rule for name, rule in texts.items() if knows(name)}
+        mixed = {name: rules for name, rules in mixed.items() if knows(name)}
+    for name, classes in mixed.items():
+        for rule in {marked(one).texts[name] for one in classes if name in marked(one).texts}:
+            if _filter(filter, {name: rule}) != filter:
+                said = ", ".join(sorted(one.__name__ for one in classes))
+                raise QueryError(
+                    f"{cls.__name__}.{name}: expected text that is the same in every case, because "
+                    f"{said} store it in different ones, got {filter!r}; ask one of them"
+                )
+    return _filter(filter, texts) if texts else filter
+
+
+def _texts_of_kinds(cls: Any) -> tuple[_Texts, dict[str, set[Any]]]:
+    """Return what holds for fields in all kinds of a class, and who differs in which."""
+    classes = (cls, *cls._kinds.below(cls))
+    texts: _Texts = {}
+    mixed: dict[str, set[Any]] = {}
+    for name in {name for one in classes for name in marked(one).texts}:
+        declaring = [one for one in classes if name in one._definition.names]
+        rules = [marked(one).texts.get(name) for one in declaring]
+        if any(rule != rules[0] for rule in rules):
+            mixed[name] = {*declaring}
+        elif rules[0] is not None:
+            texts[name] = rules[0]
+    return texts, mixed
 
 
 def _filter(query: Mapping[Any, Any], texts: _Texts | Rules) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def reverse_of(
             f"{plan.frame_class.__name__}, got {on!r}"
         )
     fields = target._definition.names
-    if root not in fields and not target._definition.is_open:
+    is_of_kind = target._kinds is not None and target._kinds.declares(target, root)
+    if root not in fields and not target._definition.is_open and not is_of_kind:
         raise ProjectionError(
             f"{place}: expected $on to be a field of {target.__name__}, got {on!r}"
             f"{nearest(root, fields)}"

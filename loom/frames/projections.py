@@ -233,6 +233,7 @@ def _compile_level(
             flat.add(path, bool(value))
             names_plain_fields = True
         elif isinstance(value, str) and value.startswith("$"):
+            _check_id(path, value, place)
             flat.add(path, value)
             names_plain_fields = True
         else:
@@ -295,10 +296,19 @@ def _compile_mapping(
         )
 
     if operators:
+        _check_id(path, operators, place)
         flat.add(path, operators)
         return not refs and not keeps_the_rest(operators)
     flat.add_loose(path)
     return False
+
+
+def _check_id(path: str, value: Any, place: str) -> None:
+    if path == "_id":
+        raise ProjectionError(
+            f"{place}: expected True or False, got {value!r}; by another _id a frame would be "
+            "written over another document"
+        )
 
 
 def _operand(value: Any, operator: str, place: str) -> Any:

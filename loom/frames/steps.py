@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["FIRST", "WRITING", "Group", "Step", "added_by", "keeps"]
+__all__ = ["FIRST", "WRITING", "Group", "Names", "Step", "added_by", "keeps", "writes"]
 
 
 class Step(NamedTuple):
@@ -73,10 +73,59 @@ FIRST = frozenset(
 WRITING = ("$out", "$merge")
 
 
+class Names(NamedTuple):
+    """Which fields of the results are those of the class, so that what it says of them holds."""
+
+    #: the only ones, None for all but the hidden ones
+    only: frozenset[str] | None = None
+    #: what other values stand under
+    hidden: frozenset[str] = frozenset()
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a field is the class's own."""
+        return name not in self.hidden and (self.only is None or name in self.only)
+
+    def after(self, step: Step) -> Names:
+        """Return what is known behind a step."""
+        name, content, _ = step
+        if name == "group":
+            own = {n for n, value in content.keys.items() if value == f"${n}"}
+            return Names(frozenset(n for n in map(_root, own) if self.knows(n)))
+        if name == "$unwind":
+            added = [content["includeArrayIndex"]] if "includeArrayIndex" in content else []
+        elif name == "project":
+            named = content if isinstance(content, Mapping) else {}
+            added = [n for n, value in named.items() if isinstance(value, str)]
+        elif name in _KEEPING:
+            added = [*added_by(step)]
+        else:
+            return Names(frozenset())
+        return Names(self.only, self.hidden | {*map(_root, added)})
+
+
+def _root(path: str) -> str:
+    return path.partition(".")[0]
+
+
+def writes(content: Any) -> str | None:
+    """Return the stage that writes in the content of another one, None when there is none."""
+    if isinstance(content, Mapping):
+        for name, inner in content.items():
+            found = name if name in WRITING else writes(inner)
+            if found is not None:
+                return found
+    elif isinstance(content, (list, tuple)):
+        return next(filter(None, map(writes, content)), None)
+    return None
+
+
 def keeps(step: Step) -> bool:
     """Tell whether whole documents stay whole after a step."""
     stores = isinstance(step.content, Mapping) and step.content.get("returnStoredSource")
-    return step.name in _KEEPING and not stores
+    if step.name not in _KEEPING or stores:
+        return False
+    # By another _id a frame would be written over another document.
+    return not any(_root(path) == "_id" for path in added_by(step))
 
 
 def added_by(step: Step) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bson import ObjectId
@@ -22,9 +22,11 @@ from ..references import build
 Options = dict[str, Any]
 
 
-def compiled_filter(port: Port, cls: Any, filter: Any) -> dict[str, Any]:
-    """Return a filter as the driver takes it."""
-    compiled = normalise_filter(cls, to_filter(filter))
+def compiled_filter(
+    port: Port, cls: Any, filter: Any, knows: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """Return a filter as the driver takes it; `knows` tells which fields are the class's own."""
+    compiled = normalise_filter(cls, to_filter(filter), knows)
     naive = port.naive(cls)
     if naive != "utc":
         settle_datetimes(compiled, naive, f"{cls.__name__} filter")
