@@ -294,6 +294,16 @@ async def test_pipelines_of_the_callers(call: Runtime, db: str) -> None:
         assert ["insert"] == [c.kind for c in await waiting(changes)]
 
 
+async def test_a_pipeline_that_takes_the_place_away(call: Runtime, db: str) -> None:
+    """It is no lost history: what is wrong is the pipeline."""
+    async with call(Dragon).watch(pipeline=[{"$project": {"_id": False}}], **SOON) as changes:
+        await call(Dragon(age=6)).insert()
+        with pytest.raises(
+            QueryError, match=r"^Dragon\.watch: expected a pipeline that leaves each"
+        ):
+            await waiting(changes)
+
+
 def test_match_stages() -> None:
     """Groups are walked, operators of a field are left as they are."""
     test: Any = {"$elemMatch": {"name": "x", "$or": [{"a": 1}]}}

@@ -26,8 +26,10 @@ __all__ = ["Watching"]
 
 #: InvalidResumeToken; also what a server says to `resumeAfter` behind an invalidate.
 _INVALID = 260
-#: ChangeStreamHistoryLost, ChangeStreamFatalError, CappedPositionLost: the history is not there.
-_LOST = frozenset({_INVALID, 286, 280, 136})
+#: ChangeStreamFatalError: it cannot go on, or a pipeline has taken the token out of a change.
+_FATAL = 280
+#: ChangeStreamHistoryLost and CappedPositionLost: the history is not there.
+_LOST = frozenset({_INVALID, _FATAL, 286, 136})
 #: FailedToParse, and what old servers say to a token that is none.
 _NO_TOKEN = frozenset({9, 40647, 40649, 50811})
 #: Where a caller may let a stream begin.
@@ -67,6 +69,7 @@ class Watching:
             [match_stage(seen, place, sees_before=sees_before)] if seen else []
         )
         given = self._options.pop("pipeline", None)
+        self._has_stages = bool(given)
         if given:
             self._pipeline += stages_of(given, place)
         add_collation(cls, query, self._options, prefixes=False)
@@ -204,6 +207,11 @@ class Watching:
         said = str(details.get("errmsg", error))
         if code not in _LOST and not (code in _NO_TOKEN and "token" in said.lower()):
             return
+        if code == _FATAL and self._has_stages and "_id" in said:
+            raise QueryError(
+                f"{self._place}: expected a pipeline that leaves each change its _id, which holds "
+                f"the place in the stream, got code {code}: {said}"
+            ) from error
         kept = "" if self._checkpoint is None else f", and a new checkpoint than {self._checkpoint}"
         raise HistoryLost(
             f"{self._place}: expected the server to know what happened since the stream was left, "
