@@ -299,7 +299,7 @@ async def test_a_pipeline_that_takes_the_place_away(call: Runtime, db: str) -> N
     async with call(Dragon).watch(pipeline=[{"$project": {"_id": False}}], **SOON) as changes:
         await call(Dragon(age=6)).insert()
         with pytest.raises(
-            QueryError, match=r"^Dragon\.watch: expected a pipeline that leaves each"
+            loom.QueryError, match=r"^Dragon\.watch: expected a pipeline that leaves each"
         ):
             await waiting(changes)
 
