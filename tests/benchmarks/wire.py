@@ -26,7 +26,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import cache
 from itertools import count
@@ -303,7 +303,11 @@ class Session(socketserver.BaseRequestHandler):
     server: Server
 
     def handle(self) -> None:
-        """Answer until the client goes away."""
+        """Answer until the client goes away, which may cut its connections off."""
+        with suppress(ConnectionError):
+            self._answer()
+
+    def _answer(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = self.request.makefile("rb")
         while header := stream.read(_HEADER.size):
