@@ -19,6 +19,7 @@ from .tracking import is_fixed, loaded_of, tracked_of
 from .values import is_placed
 
 __all__ = [
+    "COMPARED",
     "Foreseen",
     "Removed",
     "Snapshot",
@@ -240,13 +241,13 @@ def _is_subframe(value: Any) -> bool:
 
 
 #: Reads back what is compared; a date beyond Python's years is no error.
-_COMPARED: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+COMPARED: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 def _differences(path: str, before: bytes, after: bytes) -> set[str]:
     """Return the deepest paths that differ between two values, each in a BSON document."""
-    old = bson.decode(before, _COMPARED)[""]
-    new = bson.decode(after, _COMPARED)[""]
+    old = bson.decode(before, COMPARED)[""]
+    new = bson.decode(after, COMPARED)[""]
     return _different(path, old, new)
 
 
@@ -301,8 +302,9 @@ def update_of(
                 "write"
             )
     paths = _held(document) if is_whole else list(fields)
-    for path in paths:
-        if is_placed(path.partition(".")[0], document.get(path.partition(".")[0])):
+    for path in fields:
+        root = path.partition(".")[0]
+        if is_placed(root, document.get(root)):
             raise QueryError(
                 f"{place}: expected fields that are stored, got {path!r}, which the projection "
                 "put there with $from; write the frames in it"

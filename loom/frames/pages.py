@@ -5,12 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, overload
 
-__all__ = ["Page"]
+__all__ = ["Items", "Page"]
 
 F = TypeVar("F")
 
 
-class Page(Sequence[F]):
+class Items(Sequence[F]):
+    """A page as the sequence of its items."""
+
+    __slots__ = ("items",)
+
+    items: list[F]
+
+    @overload
+    def __getitem__(self, position: int) -> F: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[F]: ...
+    def __getitem__(self, position: Any) -> Any:
+        return self.items[position]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[F]:
+        return iter(self.items)
+
+
+class Page(Items[F]):
     """The frames of one page, in the order of the sort: what `Frame.page` returns.
 
     Attributes:
@@ -23,7 +44,7 @@ class Page(Sequence[F]):
     (2, 'Burt', True, False)
     """
 
-    __slots__ = ("items", "next", "previous")
+    __slots__ = ("next", "previous")
 
     def __init__(self, items: list[F], next: str | None, previous: str | None) -> None:
         self.items = items
@@ -39,19 +60,6 @@ class Page(Sequence[F]):
     def has_previous(self) -> bool:
         """Whether there is a page before this one."""
         return self.previous is not None
-
-    @overload
-    def __getitem__(self, position: int) -> F: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[F]: ...
-    def __getitem__(self, position: Any) -> Any:
-        return self.items[position]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[F]:
-        return iter(self.items)
 
     def __repr__(self) -> str:
         return f"Page({self.items!r}, next={self.next!r}, previous={self.previous!r})"

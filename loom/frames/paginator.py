@@ -6,11 +6,12 @@ or deleted meanwhile moves all that follow. `Frame.page` has neither problem, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import PageError, QueryError
 from . import operations
+from .pages import Items
 from .port import Port, awaited, blocking, complete
 from .queries import Filter, to_filter
 
@@ -22,7 +23,7 @@ __all__ = ["AwaitedPaginator", "InvalidPage", "NumberedPage", "Page", "Paginator
 F = TypeVar("F", bound="Frame")
 
 
-class NumberedPage(Sequence[F]):
+class NumberedPage(Items[F]):
     """The frames of one page.
 
     Attributes:
@@ -32,7 +33,7 @@ class NumberedPage(Sequence[F]):
         prev: number of the previous page, None on the first one.
     """
 
-    __slots__ = ("_offset", "items", "next", "number", "prev")
+    __slots__ = ("_offset", "next", "number", "prev")
 
     def __init__(
         self, offset: int, number: int, items: list[F], next: int | None, prev: int | None
@@ -50,19 +51,6 @@ class NumberedPage(Sequence[F]):
             ValueError: the item is not on this page.
         """
         return self._offset + self.items.index(item)
-
-    @overload
-    def __getitem__(self, position: int) -> F: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[F]: ...
-    def __getitem__(self, position: Any) -> Any:
-        return self.items[position]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[F]:
-        return iter(self.items)
 
     def __repr__(self) -> str:
         return f"NumberedPage({self.number}, {self.items!r})"

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import bson
-from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from ..encoding import ENCODING_ERRORS, encode
+from .changes import COMPARED
 from .tracking import Kept, Tracked, is_fixed
 
 __all__ = ["Sent", "encoded", "plain"]
@@ -27,8 +28,6 @@ _SMALL = 1 << 14
 #: sizes, a type and a name's end.
 _MEMBERS = 10
 _size_at = struct.Struct("<i").unpack_from
-#: Reads what is compared only; a date beyond Python's years is no error.
-_COMPARED: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 class Sent(bytes):
@@ -49,7 +48,7 @@ class Sent(bytes):
         return self
 
     def __repr__(self) -> str:
-        return repr(bson.decode(self, _COMPARED))  # in the text of the driver's errors
+        return repr(bson.decode(self, COMPARED))  # in the text of the driver's errors
 
     def tracked(self, document: Mapping[str, Any]) -> Tracked:
         """Return what is tracked of a frame that was sent so: nothing was assigned since."""
@@ -70,7 +69,7 @@ class _Unread(Tracked):
     def __getattr__(self, name: str) -> Any:
         if name != "read":
             raise AttributeError(name)
-        sent = bson.decode(self._sent, _COMPARED)
+        sent = bson.decode(self._sent, COMPARED)
         self.read = {
             name: Kept(value, sent[name])
             for name, value in self._document.items()
