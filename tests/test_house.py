@@ -112,7 +112,7 @@ ORDER = """
     loom.frames.time.calendar_frames
     loom.frames.time.year_frames
     loom.frames.time.arrays loom.frames.time.results
-    loom.frames.time.kernels loom.frames.time.moments loom.frames.time.percentiles
+    loom.frames.time.kernels loom.frames.time.sliding_sums loom.frames.time.percentiles
     loom.frames.time.spreads
     loom.frames.time.densities loom.frames.time.regressions
     loom.frames.time.sliding_densities

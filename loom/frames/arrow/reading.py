@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from ...encoding import ENCODING_ERRORS, encode, settle_datetimes, unencodable
 from ...errors import QueryError
 from ..id_ranges import behind
-from ..operations.reading import Options, _asked, compiled_filter
+from ..operations.reading import Options, compiled_filter, query_options
 from ..port import Port
 from ..projections import plan_for
 from .columns import Column
@@ -91,7 +91,7 @@ class Reading:
                     "is stored with pipeline=[] and a schema"
                 )
             self._filter = compiled_filter(port, cls, filter)
-            self._options = {"batch_size": batch_rows, **_asked(cls, self._filter, options)}
+            self._options = {"batch_size": batch_rows, **query_options(cls, self._filter, options)}
         else:
             if schema is None or filter is not None:
                 raise QueryError(

@@ -16,7 +16,7 @@ from ..projections import Projection, plan_for
 from ..references import build
 from ..sorts import Sort
 from ..tokens import Binding, Position, read_token, token_of
-from .reading import Options, _asked, compiled_filter, count
+from .reading import Options, compiled_filter, count, query_options
 
 __all__ = ["count_items", "numbered", "page"]
 
@@ -41,7 +41,7 @@ async def page(
     _check(place, size, after, before, options)
     query = compiled_filter(port, cls, filter)
     keys = key_sort(place, sort)
-    options = _asked(cls, query, {**options, "sort": keys})
+    options = query_options(cls, query, {**options, "sort": keys})
     plan = plan_for(cls, projection)
     driver, added = with_keys(place, plan.driver, keys)
     binding = _binding(port, cls, query, keys, options)
@@ -106,7 +106,7 @@ async def numbered(
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, options.get("projection"))
     options = {name: value for name, value in options.items() if name != "projection"}
-    options = _asked(cls, query, {**options, "skip": start, "limit": size + orphans + 1})
+    options = query_options(cls, query, {**options, "skip": start, "limit": size + orphans + 1})
     documents = await port.find(cls, query, plan.driver, options)
     found = len(documents)
     if found > size + orphans:
@@ -117,7 +117,7 @@ async def numbered(
 async def count_items(port: Port, cls: Any, filter: Any, options: Options) -> int:
     """Return how many documents all numbered pages hold together."""
     query = compiled_filter(port, cls, filter)
-    asked = _asked(cls, query, dict(options))
+    asked = query_options(cls, query, dict(options))
     counting = {name: asked[name] for name in _COUNTING if name in asked}
     if "max_time_ms" in asked:
         counting["maxTimeMS"] = asked["max_time_ms"]

@@ -52,7 +52,7 @@ def _find_options(options: Options) -> Options:
     return options
 
 
-def _asked(cls: Any, query: dict[str, Any], options: Options) -> Options:
+def query_options(cls: Any, query: dict[str, Any], options: Options) -> Options:
     """Return the options of a query by filter, with the collation that it carries by itself."""
     options = _find_options(options)
     add_collation(cls, query, options)
@@ -64,7 +64,7 @@ async def one(
 ) -> Any:
     """Return the first frame that matches, or None."""
     query = compiled_filter(port, cls, filter)
-    options = _asked(cls, query, options)
+    options = query_options(cls, query, options)
     return await _one(port, cls, query, projection, required, options)
 
 
@@ -95,7 +95,7 @@ async def many(
     """Return all frames that match."""
     query = compiled_filter(port, cls, filter)
     plan = plan_for(cls, projection)
-    options = _asked(cls, query, options)
+    options = query_options(cls, query, options)
     with port.pause(options.get("limit")):
         documents = await port.find(cls, query, plan.driver, options)
         return await build(port, plan, documents, options)
@@ -158,14 +158,14 @@ async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
 async def ids(port: Port, cls: Any, filter: Any, options: Options) -> list[Any]:
     """Return the ids of the documents that match."""
     query = compiled_filter(port, cls, filter)
-    documents = await port.find(cls, query, {"_id": True}, _asked(cls, query, options))
+    documents = await port.find(cls, query, {"_id": True}, query_options(cls, query, options))
     return [document["_id"] for document in documents]
 
 
 async def exists(port: Port, cls: Any, filter: Any, options: Options) -> bool:
     """Tell whether a document matches."""
     query = compiled_filter(port, cls, filter)
-    options = _asked(cls, query, options)
+    options = query_options(cls, query, options)
     return await port.find_one(cls, query, {"_id": True}, options) is not None
 
 

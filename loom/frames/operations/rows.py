@@ -11,7 +11,7 @@ from ..plans import Plan
 from ..port import Documents, Port
 from ..projections import plan_for
 from ..rows import driver_of, field_names, made, maker_of
-from .reading import Options, _asked, compiled_filter, shared_options
+from .reading import Options, compiled_filter, query_options, shared_options
 
 __all__ = ["rows"]
 
@@ -33,7 +33,7 @@ async def rows(
     names = field_names(cls, fields)
     make = maker_of(cls, names, row)
     query = compiled_filter(port, cls, filter)
-    options = _asked(cls, query, options)
+    options = query_options(cls, query, options)
     plan = plan_for(cls, dict.fromkeys(names, True))
     with port.pause(options.get("limit")):
         if plan.upgrades:

@@ -21,7 +21,7 @@ from ..port import Documents, Port
 from ..projections import Projection, plan_for
 from ..references import build
 from . import BATCH
-from .reading import Options, _asked, compiled_filter
+from .reading import Options, compiled_filter, query_options
 
 if TYPE_CHECKING:
     from ..progress import Bar
@@ -85,7 +85,7 @@ class _Stream:
         self.steps = steps
         self.query = compiled_filter(port, cls, filter)
         self.options: Options = {"batch_size": steps.batch}
-        self.options |= _asked(cls, self.query, options)
+        self.options |= query_options(cls, self.query, options)
         if steps.limit:
             self.options["limit"] = steps.limit
         self.collection = port.collection(cls)

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...errors import QueryError
 from .arrays import Array, Axis, axis_of, check_windows, exponent_of, np, numbers_of, special
-from .moments import Pairs, blocks, pairs
 from .results import Result, axes_for, number_text
+from .sliding_sums import Pairs, blocks, pairs
 from .spreads import centre_and_squares
 
 __all__ = ["Regression", "regression", "times_of"]
@@ -245,7 +245,7 @@ def regression(
         QueryError: as `Regression.of`, and a size or step that is not whole and positive.
 
     Source:
-        see `loom.frames.time.moments`.
+        see `loom.frames.time.sliding_sums`.
 
     >>> regression([1, 2, 4, 8], 3)["slope"].tolist()
     [1.5, 3.0]

@@ -8,7 +8,7 @@ from typing import Any
 from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of
 from .densities import highest, kernels_of
 from .kernels import roots
-from .moments import blocks, means
+from .sliding_sums import blocks, means
 
 __all__ = ["density"]
 

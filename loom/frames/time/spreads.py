@@ -8,9 +8,9 @@ from typing import Any
 
 from ...errors import QueryError
 from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of
-from .moments import blocks, means
 from .percentiles import DEFAULT, levels_of, percentiles, ranked_windows
 from .results import Result, axes_for, number_text
+from .sliding_sums import blocks, means
 
 __all__ = ["Spread", "spread"]
 
@@ -203,7 +203,7 @@ def spread(
         QueryError: what is not a number, a size or step that is not whole and positive.
 
     Source:
-        see `loom.frames.time.moments`. No window is copied, but for sorting small ones a few
+        see `loom.frames.time.sliding_sums`. No window is copied, but for sorting small ones a few
         thousand at a time; what left a window leaves no trace in it.
 
     >>> spread([1, 2, 3, 4], 3, percentiles=[50])["mean"].tolist()
