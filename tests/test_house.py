@@ -40,7 +40,7 @@ ORDER = """
     loom.frames.path_expressions
     loom.clients
     loom.switches
-    loom.frames.ids loom.frames.predicates loom.frames.progress
+    loom.frames.ids loom.frames.predicates loom.frames.progress loom.frames.type_order
     loom.frames.patterns loom.frames.places loom.frames.values loom.frames.plans
     loom.frames.fetching loom.frames.prefixes
     loom.frames.conditions

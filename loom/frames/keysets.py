@@ -15,52 +15,21 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bson import Decimal128, MaxKey, MinKey
 from bson.codec_options import CodecOptions
 from bson.regex import Regex
 
-from ..encoding import encode
 from ..errors import PageError, ProjectionError, QueryError
 from .fetching import is_fetched
 from .paths import ancestors, is_ancestor
 from .sorts import Sort, to_sort
+from .type_order import ARRAY, NUMBER, ORDER, is_nan, place_of
 
 __all__ = ["Keys", "behind", "beyond", "key_of", "key_sort", "may_tie", "with_keys"]
 
 Keys = list[tuple[str, int]]
 
-_NULL = "null"
-_NUMBER = "number"
-_REGEX = "regex"
-#: The types in the order of MongoDB, by the codes of BSON; null and missing are one, and symbols
-#: are text. A list stands where its items do, so that only an empty one has a place of its own.
-_ORDER: dict[str, tuple[int, ...]] = {
-    "minKey": (0xFF,),
-    "empty list": (),
-    _NULL: (0x0A, 0x06),
-    _NUMBER: (0x01, 0x10, 0x12, 0x13),
-    "string": (0x02, 0x0E),
-    "object": (0x03,),
-    "binData": (0x05,),
-    "objectId": (0x07,),
-    "bool": (0x08,),
-    "date": (0x09,),
-    "timestamp": (0x11,),
-    _REGEX: (0x0B,),
-    "dbPointer": (0x0C,),
-    "javascript": (0x0D,),
-    "javascriptWithScope": (0x0F,),
-    "maxKey": (0x7F,),
-}
-_TYPES = [*_ORDER]
-_TYPE_OF = {code: name for name, codes in _ORDER.items() for code in codes}
-#: Types that have one value only.
-_SINGLE: dict[str, Any] = {
-    "minKey": MinKey(),
-    "empty list": [],
-    _NULL: None,
-    "maxKey": MaxKey(),
-}
+#: The places that a key can have: a list stands where its items do.
+_ORDER = [place for place in ORDER if place is not ARRAY]
 
 
 # Sort orders
@@ -133,8 +102,8 @@ def behind(
     """
     found: dict[str, Any] = {}
     (path, direction), value = keys[0], values[0]
-    kind = type_of(value, codecs)
-    if kind not in _SINGLE and not (kind == _NUMBER and _is_nan(value)):
+    place = place_of(value, codecs)
+    if not place.single and not (place is NUMBER and is_nan(value)):
         found[path] = {"$not": {"$lt" if direction > 0 else "$gt": value}}
     found["$or"] = beyond(keys, values, codecs, inclusive=inclusive)
     return found
@@ -166,36 +135,25 @@ def beyond(
 
 def _after(value: Any, ascending: bool, codecs: CodecOptions[Any]) -> list[dict[str, Any]]:
     """Return the tests of what comes after a value."""
-    kind = type_of(value, codecs)
-    position = _TYPES.index(kind)
-    others = _TYPES[position + 1 :] if ascending else _TYPES[:position]
-    points = [_SINGLE[name] for name in others if name in _SINGLE]
-    types = [name for name in others if name not in _SINGLE]
+    place = place_of(value, codecs)
+    position = _ORDER.index(place)
+    others = _ORDER[position + 1 :] if ascending else _ORDER[:position]
+    points = [other.value for other in others if other.single]
+    types = [name for other in others if not other.single for name in other.names]
     tests: list[dict[str, Any]] = []
-    if kind == _NUMBER and _is_nan(value):
+    if place is NUMBER and is_nan(value):
         # Before all other numbers, and neither less nor greater than any of them.
         if ascending:
             tests.append({"$gte": -math.inf})
-    elif kind not in _SINGLE:
+    elif not place.single:
         tests.append({"$gt" if ascending else "$lt": value})
-        if kind == _NUMBER and not ascending:
+        if place is NUMBER and not ascending:
             points.append(math.nan)
     if points:
         tests.append({"$in": points})
     if types:
-        tests.append({"$type": types + ["symbol"] * ("string" in types)})
+        tests.append({"$type": types})
     return tests
-
-
-def type_of(value: Any, codecs: CodecOptions[Any]) -> str:
-    """Return the name of a value's type, as it would be stored."""
-    return _TYPE_OF[encode({"": value}, codecs)[4]]
-
-
-def _is_nan(value: Any) -> bool:
-    if isinstance(value, Decimal128):
-        return value.to_decimal().is_nan()
-    return isinstance(value, float) and math.isnan(value)
 
 
 def may_tie(one: Sequence[Any], other: Sequence[Any], collation: Mapping[str, Any]) -> bool:
