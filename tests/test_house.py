@@ -109,7 +109,7 @@ ORDER = """
     loom.frames.history
     loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
     loom.frames.time.timeframe
-    loom.frames.time.calendar_frames
+    loom.frames.time.calendar_frames loom.frames.time.moment
     loom.frames.time.year_frames
     loom.frames.time.arrays loom.frames.time.results
     loom.frames.time.kernels loom.frames.time.sliding_sums loom.frames.time.percentiles

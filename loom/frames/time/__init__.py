@@ -21,6 +21,7 @@ from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 
 if TYPE_CHECKING:
     from .insight import PdfValue, Regression, Spread, Trending
+    from .moment import Moment, TimedFrame
     from .zones import (
         ALASKA_TIMEZONE,
         CENTRAL_TIMEZONE,
@@ -44,6 +45,7 @@ __all__ = [
     "CalendarFrame",
     "DailyFrame",
     "HourlyFrame",
+    "Moment",
     "MonthlyFrame",
     "PdfValue",
     "QuarterlyFrame",
@@ -53,6 +55,7 @@ __all__ = [
     "TimeFrame",
     "TimeFrameResolution",
     "TimeZone",
+    "TimedFrame",
     "Trending",
     "WeeklyFrame",
     "YearlyFrame",
@@ -61,8 +64,10 @@ __all__ = [
 ]
 
 #: Names that are imported when they are first asked for, and their modules.
-_LATER = dict.fromkeys(NAMED, "zones") | dict.fromkeys(
-    ("PdfValue", "Regression", "Spread", "Trending"), "insight"
+_LATER = (
+    dict.fromkeys(NAMED, "zones")
+    | dict.fromkeys(("PdfValue", "Regression", "Spread", "Trending"), "insight")
+    | dict.fromkeys(("Moment", "TimedFrame"), "moment")
 )
 
 
