@@ -41,6 +41,7 @@ ORDER = """
     loom.clients
     loom.switches
     loom.frames.ids loom.frames.predicates loom.frames.progress loom.frames.type_order
+    loom.frames.asked_options
     loom.frames.patterns loom.frames.places loom.frames.values loom.frames.plans
     loom.frames.fetching loom.frames.prefixes
     loom.frames.conditions
@@ -109,14 +110,17 @@ ORDER = """
     loom.frames.history
     loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
     loom.frames.time.timeframe
-    loom.frames.time.calendar_frames loom.frames.time.moment
-    loom.frames.time.year_frames
+    loom.frames.time.calendar_frames loom.frames.time.known
+    loom.frames.time.year_frames loom.frames.time.moment
     loom.frames.time.arrays loom.frames.time.results
     loom.frames.time.kernels loom.frames.time.sliding_sums loom.frames.time.percentiles
     loom.frames.time.spreads
     loom.frames.time.densities loom.frames.time.regressions
     loom.frames.time.sliding_densities
     loom.frames.time.trends
+    loom.frames.time.window_pictures
+    loom.frames.time.aggregates loom.frames.time.resampled
+    loom.frames.time.resampling
     loom.frames.time.insight
     loom.frames.time
     loom.frames
@@ -137,7 +141,7 @@ ORDER = """
 #: Imports inside functions that are allowed: optional extras, and what stands above them.
 LATE = {
     ("loom.connection", "loom.embedded"),
-    ("loom.frames.column_loads", "loom.frames.arrow.chained"),  # an extra: imported when it is used
+    ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
 }
 #: How long a file may be: about 350 lines.
 LIMIT = 420

@@ -138,7 +138,7 @@ class AwaitedClass(Generic[F]):
         *,
         projection: Projection = None,
         batch: int = operations.BATCH,
-        limit: int = 0,
+        limit: int | None = None,
         after: Any = None,
         resume: bool = False,
         progress: Progress = False,
@@ -147,7 +147,7 @@ class AwaitedClass(Generic[F]):
         """Return a stream of the frames that match, for `async for`; see `Frame.each`."""
         from .progress import bar_for  # when it is used
 
-        steps = operations.Steps(batch, limit, after, resume)
+        steps = operations.Steps(batch, 0 if limit is None else limit, after, resume)
         bar = bar_for(progress, batch, self._cls.__name__)
         stream = operations.stream(awaited(), self._cls, filter, projection, options, steps, bar)
         return AsyncStream(stream, bar)

@@ -67,12 +67,16 @@ class Chain(Frozen):
         """
         return self._then(Step("$sort", sort_of(by, self._place("sort"), descending)))
 
-    def skip(self, number: int) -> Self:
-        """Leave out the first documents."""
+    def skip(self, number: int | None) -> Self:
+        """Leave out the first documents; None leaves out none."""
+        if number is None:
+            return self
         return self._then(Step("$skip", positive(number, self._place("skip"), least=0)))
 
-    def limit(self, number: int) -> Self:
-        """Keep the first documents."""
+    def limit(self, number: int | None) -> Self:
+        """Keep the first documents; None keeps all."""
+        if number is None:
+            return self
         return self._then(Step("$limit", positive(number, self._place("limit"))))
 
     def sample(self, size: int) -> Self:

@@ -199,7 +199,7 @@ class Reading(Document):
         *,
         projection: Projection = None,
         batch: int = operations.BATCH,
-        limit: int = 0,
+        limit: int | None = None,
         after: Any = None,
         resume: bool = False,
         progress: Progress = False,
@@ -215,7 +215,7 @@ class Reading(Document):
             filter: as for `one`.
             projection: as for `one`.
             batch: how many frames are made at a time, and documents sent at a time.
-            limit: how many frames at most; 0 for all.
+            limit: how many frames at most; None or 0 for all.
             after: an `_id` as for `by_id`, or a frame: the stream goes in the order of `_id`
                 and begins behind it, whatever types the ids have.
             resume: go in the order of `_id`, and when the server drops the cursor or the
@@ -234,7 +234,7 @@ class Reading(Document):
         from .progress import bar_for  # when they are used
         from .streams import Stream
 
-        steps = operations.Steps(batch, limit, after, resume)
+        steps = operations.Steps(batch, 0 if limit is None else limit, after, resume)
         bar = bar_for(progress, batch, cls.__name__)
         stream = operations.stream(blocking(), cls, filter, projection, options, steps, bar)
         return Stream(stream, bar)

@@ -99,9 +99,10 @@ class Paginator(Generic[F]):
             if type(number) is not int or number < least:
                 raise QueryError(f"{place}: expected {name} of at least {least}, got {number!r}")
         for name in ("skip", "limit"):
-            if name in filter_args:
+            given = filter_args.pop(name, None)
+            if given is not None:
                 raise QueryError(
-                    f"{place}: expected pages by number, got {name}={filter_args[name]!r}; "
+                    f"{place}: expected pages by number, got {name}={given!r}; "
                     "per_page= says how many frames a page holds"
                 )
         self._frame_cls = frame_cls

@@ -8,7 +8,8 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from ...encoding import ENCODING_ERRORS, settle_datetimes
-from ...errors import FieldError, NotFound, QueryError, nearest
+from ...errors import FieldError, NotFound, QueryError, TransactionError, nearest
+from ..asked_options import check_numbers
 from ..chains import Chain
 from ..collations import add_collation
 from ..commands import Aggregate, aggregate_of, find_of
@@ -101,6 +102,13 @@ async def explain(port: Port, chain: Chain, verbosity: str, full: bool, options:
     """Return what the server says of the command of a chain, in one line or all of it."""
     cls = chain._cls
     one_of(verbosity, _VERBOSITIES, f"{cls.__name__}.explain verbosity")
+    session = port.session(cls, options)
+    if session is not None and session.in_transaction:
+        raise TransactionError(
+            f"{cls.__name__}.explain: expected it outside of a transaction, got it inside; servers "
+            "explain nothing in transactions, and the refusal would end this one: explain before "
+            "the block"
+        )
     collection = port.collection(cls)
     command: dict[str, Any]
     sent: dict[str, Any]
@@ -160,6 +168,8 @@ def _of_aggregate(chain: Chain, options: Options) -> Options:
         if name not in known:
             hint = nearest(name, known) or f"; known are {', '.join(sorted({*_SHARED, *_NAMES}))}"
             raise QueryError(f"{chain._cls.__name__}: expected an option, got {name!r}{hint}")
+    options = dict(options)
+    check_numbers(chain._cls.__name__, options)
     return {_NAMES.get(name, name): value for name, value in options.items()}
 
 

@@ -117,7 +117,8 @@ async def numbered(
 async def count_items(port: Port, cls: Any, filter: Any, options: Options) -> int:
     """Return how many documents all numbered pages hold together."""
     query = compiled_filter(port, cls, filter)
-    asked = query_options(cls, query, dict(options))
+    asked = {name: value for name, value in options.items() if name != "projection"}
+    asked = query_options(cls, query, asked)
     counting = {name: asked[name] for name in _COUNTING if name in asked}
     if "max_time_ms" in asked:
         counting["maxTimeMS"] = asked["max_time_ms"]

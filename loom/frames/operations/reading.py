@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from ...encoding import PLAIN, settle_datetimes
 from ...errors import FieldError, Gone, NotFound
+from ..asked_options import check_find, check_numbers
 from ..collations import add_collation
 from ..document import wrap_one
 from ..ids import id_keys, id_or_error
@@ -46,7 +47,9 @@ def id_filter(id: Any) -> dict[str, Any]:
     return {"_id": {"$eq": id if type(id) in PLAIN else Missing(None, id)}}
 
 
-def _find_options(options: Options) -> Options:
+def _find_options(cls: Any, options: Options) -> Options:
+    if options:
+        check_find(cls.__name__, options)
     if "sort" in options:
         options["sort"] = to_sort(options["sort"])
     return options
@@ -54,7 +57,7 @@ def _find_options(options: Options) -> Options:
 
 def query_options(cls: Any, query: dict[str, Any], options: Options) -> Options:
     """Return the options of a query by filter, with the collation that it carries by itself."""
-    options = _find_options(options)
+    options = _find_options(cls, options)
     add_collation(cls, query, options)
     return options
 
@@ -77,7 +80,7 @@ async def _one(
     options: Options,
 ) -> Any:
     plan = plan_for(cls, projection)
-    document = await port.find_one(cls, query, plan.driver, _find_options(options))
+    document = await port.find_one(cls, query, plan.driver, _find_options(cls, options))
     if document is not None:
         if plan.is_plain:
             return wrap_one(cls, document)
@@ -119,6 +122,7 @@ async def by_ids(
     plan = plan_for(cls, projection)
     if plan.driver is not None and plan.driver.get("_id") is False:
         raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
+    options = _find_options(cls, options)
     size = port.reference_chunk(cls)
     codecs = port.collection(cls).codec_options
     keys = id_keys(wanted_ids, codecs)
@@ -148,6 +152,9 @@ async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
 
     A transaction has no estimate: there they are counted.
     """
+    check_numbers(cls.__name__, options)
+    if options.get("limit") == 0:
+        del options["limit"]  # no limit, as for a find
     query = compiled_filter(port, cls, filter)
     if not query and options.keys() <= {"comment"} and port.session(cls, options) is None:
         return await port.estimate(cls, options)

@@ -10,6 +10,7 @@ from typing import Any
 from pymongo.errors import OperationFailure, PyMongoError
 
 from ...errors import HistoryLost, QueryError, TransactionError
+from ..asked_options import check_watch
 from ..change_streams import check_projection, fetched, match_stage
 from ..checkpoints import CheckpointLike, checkpoint_of
 from ..collations import add_collation
@@ -59,6 +60,7 @@ class Watching:
         self._cls = cls
         self._place = place = f"{cls.__name__}.watch"
         self._port = port = port.bound()
+        check_watch(place, options, port.collection(cls).watch)
         self._plan = plan_for(cls, projection)
         check_projection(self._plan.driver, place)
         query = compiled_filter(port, cls, filter)
