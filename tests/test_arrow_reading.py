@@ -38,6 +38,7 @@ import pymongoarrow.types
 
 from loom.frames import arrow
 from loom.frames.arrow import raw
+from loom.frames.arrow.asking import Asked
 from loom.frames.arrow.reading import Reading
 from loom.frames.arrow.results import dataframe_of, numpy_of
 from loom.frames.port import blocking
@@ -264,8 +265,7 @@ async def test_arrays(call: Runtime) -> None:
 
 def test_the_instant_that_is_none(db: str) -> None:
     """What NumPy and pandas would take for NaT is refused; a table holds it."""
-    how = (None, None, None, None, "raise", "extension", 10, False, {})
-    reading = Reading(blocking(), Wyrm, *how)
+    reading = Reading(blocking(), Asked(Wyrm))
     table = pa.table({"born": pa.array([-(2**63), None], pa.timestamp("ms", "UTC"))})
 
     for make in (numpy_of, dataframe_of):
@@ -314,7 +314,7 @@ async def test_aggregations(call: Runtime, commands: Commands) -> None:
         await call(arrow).table(Wyrm, pipeline=pipeline)
     with pytest.raises(QueryError, match="expected a schema and no filter beside a pipeline"):
         await call(arrow).table(Wyrm, Q.age > 1, pipeline=pipeline, schema=schema)
-    with pytest.raises(QueryError, match="expected stages that give documents"):
+    with pytest.raises(QueryError, match="expected stages that read, got .out"):
         await call(arrow).table(Wyrm, pipeline=[{"$out": "x"}], schema=schema)
     with pytest.raises(OperationFailure):
         await call(arrow).table(Wyrm, pipeline=[{"$nothing": 1}], schema=schema)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .chains import Chain
-from .port import awaited, blocking, complete
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+    from typing_extensions import Unpack
+
+    from .arrow.asking import ReadOptions
 
 __all__ = ["AwaitedColumnLoads", "ColumnLoads"]
 
@@ -19,24 +21,23 @@ class ColumnLoads(Chain):
 
     __slots__ = ()
 
-    def load_table(self, **options: Any) -> Any:
+    def load_table(self, **options: Unpack[ReadOptions]) -> Any:
         """Return all results as a `pyarrow.Table`.
 
         Of whole documents the annotations say the types; rows, and what `add_fields` adds, need
         `schema=`. Needs `pip install 'loom-frames[arrow]'`.
 
         Args:
-            options: `schema`, `on_mismatch`, `ids`, `batch_rows` and `progress` as for
-                `loom.frames.arrow.table`, and those of `load_many`.
+            options: as for `loom.frames.arrow.table`, and those of `load_many`.
 
         Raises:
             SchemaError: a column has no type, or a value does not fit its column.
         """
-        from .arrow import chained  # with the extra
+        from . import arrow  # with the extra
 
-        return complete(chained.load_table(blocking(), self, options))
+        return arrow.table(self, **options)
 
-    def load_dataframe(self, **options: Any) -> pd.DataFrame:
+    def load_dataframe(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
         """Return all results as a DataFrame of pandas, whose columns keep their Arrow types.
 
         Needs `pip install 'loom-frames[pandas]'`.
@@ -47,12 +48,11 @@ class ColumnLoads(Chain):
         Raises:
             SchemaError: a column has no type, or a value does not fit its column.
         """
-        from .arrow import chained
+        from . import arrow
 
-        found: pd.DataFrame = complete(chained.load_dataframe(blocking(), self, options))
-        return found
+        return arrow.dataframe(self, **options)
 
-    def load_polars(self, **options: Any) -> pl.DataFrame:
+    def load_polars(self, **options: Unpack[ReadOptions]) -> pl.DataFrame:
         """Return all results as a DataFrame of Polars.
 
         Needs `pip install 'loom-frames[polars]'`.
@@ -63,10 +63,9 @@ class ColumnLoads(Chain):
         Raises:
             SchemaError: a column has no type, or a value does not fit its column.
         """
-        from .arrow import chained
+        from . import arrow
 
-        found: pl.DataFrame = complete(chained.load_polars(blocking(), self, options))
-        return found
+        return arrow.polars(self, **options)
 
 
 class AwaitedColumnLoads(Chain):
@@ -74,22 +73,20 @@ class AwaitedColumnLoads(Chain):
 
     __slots__ = ()
 
-    async def load_table(self, **options: Any) -> Any:
+    async def load_table(self, **options: Unpack[ReadOptions]) -> Any:
         """Return all results as a `pyarrow.Table`; see `Directive.load_table`."""
-        from .arrow import chained
+        from . import arrow
 
-        return await chained.load_table(awaited(), self, options)
+        return await arrow.aio.table(self, **options)
 
-    async def load_dataframe(self, **options: Any) -> pd.DataFrame:
+    async def load_dataframe(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
         """Return all results as a DataFrame of pandas; see `Directive.load_dataframe`."""
-        from .arrow import chained
+        from . import arrow
 
-        found: pd.DataFrame = await chained.load_dataframe(awaited(), self, options)
-        return found
+        return await arrow.aio.dataframe(self, **options)
 
-    async def load_polars(self, **options: Any) -> pl.DataFrame:
+    async def load_polars(self, **options: Unpack[ReadOptions]) -> pl.DataFrame:
         """Return all results as a DataFrame of Polars; see `Directive.load_polars`."""
-        from .arrow import chained
+        from . import arrow
 
-        found: pl.DataFrame = await chained.load_polars(awaited(), self, options)
-        return found
+        return await arrow.aio.polars(self, **options)

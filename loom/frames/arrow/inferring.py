@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import QueryError, SchemaError
-from ..conditions import Filter
-from ..operations.reading import Options
+from ..operations.aggregating import aggregate_for
 from ..port import Port, awaited, blocking, complete
+from .asking import Asked
 from .drift import Inferred
 from .exact import decoded
-from .reading import raw_aggregate, stages_of
+from .reading import raw_aggregate
 from .schema import as_type, schema_of
+from .sources import chain_of
 
 if TYPE_CHECKING:
-    from ..frame import Frame
+    from ..conditions import Filter
+    from ..pipelines import Stages
+    from .asking import Source
 
 __all__ = ["Inferring", "infer"]
 
 
 def infer(
-    cls: type[Frame],
+    source: Source,
     filter: Filter = None,
     *,
+    pipeline: Stages | None = None,
     sample: int | None = 10_000,
     types: Mapping[str, Any] | None = None,
     **options: Any,
@@ -35,8 +39,10 @@ def infer(
     nothing holds together.
 
     Args:
-        cls: a Frame class; its annotations are compared with what is found.
+        source: a Frame class; or a directive, `Dragon.filter(...)`. The annotations are compared
+            with what is found, unless rows are.
         filter: which documents, as for `many`.
+        pipeline: stages whose results are looked at instead of documents.
         sample: how many documents are drawn by chance, None for all.
         types: what some columns are instead: a type of Arrow's, an annotation, or None to leave
             one out.
@@ -45,7 +51,14 @@ def infer(
     Raises:
         QueryError: the sample is no number.
     """
-    return complete(_infer(blocking(), cls, filter, sample, types or {}, options))
+    return complete(
+        _infer(
+            blocking(),
+            Asked(source, filter, pipeline=pipeline, options=options),
+            sample,
+            types or {},
+        )
+    )
 
 
 class Inferring:
@@ -53,27 +66,25 @@ class Inferring:
 
     async def infer(
         self,
-        cls: type[Frame],
+        source: Source,
         filter: Filter = None,
         *,
+        pipeline: Stages | None = None,
         sample: int | None = 10_000,
         types: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Inferred:
         """Return what a sample of documents holds; see `arrow.infer`."""
-        return await _infer(awaited(), cls, filter, sample, types or {}, options)
+        return await _infer(
+            awaited(),
+            Asked(source, filter, pipeline=pipeline, options=options),
+            sample,
+            types or {},
+        )
 
 
-async def _infer(
-    port: Port,
-    cls: Any,
-    filter: Any,
-    sample: Any,
-    types: Mapping[str, Any],
-    options: Options,
-) -> Inferred:
-    if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
-        raise QueryError(f"loom.frames.arrow: expected a Frame class, got {cls!r}")
+async def _infer(port: Port, asked: Asked, sample: Any, types: Mapping[str, Any]) -> Inferred:
+    cls = asked.cls
     place = f"loom.frames.arrow.infer, {cls.__name__}"
     if sample is not None and (
         not isinstance(sample, int) or isinstance(sample, bool) or sample < 1
@@ -83,11 +94,12 @@ async def _infer(
         name: None if of is None else as_type(f"{cls.__name__}.{name}", of)
         for name, of in types.items()
     }
-    stages: list[dict[str, Any]] = [{"$match": filter}] if filter is not None else []
-    if sample is not None:
-        stages.append({"$sample": {"size": sample}})
-    drift = Inferred(cls.__name__, _declared(cls), given)
-    cursor = await raw_aggregate(port, cls, stages_of(port, cls, stages, place), options)
+    chain = chain_of(asked)
+    # Behind a stage more the results are rows: whole documents, whatever the class declares.
+    last: dict[str, Any] = {"$match": {}} if sample is None else {"$sample": {"size": sample}}
+    command = aggregate_for(port, chain, dict(asked.options), last)
+    drift = Inferred(cls.__name__, _declared(cls) if chain.is_whole() else {}, given)
+    cursor = await raw_aggregate(port, cls, command.stages, command.options)
     batches = port.batches(cursor, 1)
     try:
         async for parts in batches:

@@ -2,228 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ..conditions import Field, Filter
 from ..port import awaited, blocking, complete
-from .columns import Schema
-from .exact import OnMismatch
-from .ids import Ids
+from .asking import Asked, told
 from .inferring import Inferring
 from .parquet import ParquetAwaited
-from .reading import BATCH_ROWS, Reading
-from .results import AsyncBatches, Batches, dataframe_of, numpy_of, polars_of
+from .reading import Reading
+from .results import AsyncBatches, Batches, load_dataframe, load_numpy, load_polars
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import polars as pl
+    from typing_extensions import Unpack
 
-    from ..frame import Frame
-    from ..progress import Progress
+    from ..conditions import Filter
+    from .asking import ReadOptions, Source
 
 __all__ = ["aio", "batches", "dataframe", "numpy", "polars", "table"]
 
-#: Paths, or columns with the path that each comes from.
-Columns: TypeAlias = "Sequence[str | Field] | Mapping[str, bool | str | Field] | None"
-#: A schema, one of Arrow's, or types by column.
-Types: TypeAlias = "Schema | Mapping[str, Any] | Any | None"
-#: Stages of an aggregation.
-Pipeline: TypeAlias = "Sequence[Mapping[str, Any]]"
+
+def _blocking(source: Source, filter: Filter, how: ReadOptions) -> Reading:
+    return Reading(blocking(), Asked.of(source, filter, how))
 
 
-def batches(
-    cls: type[Frame],
-    filter: Filter = None,
-    *,
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
-) -> Batches:
+def _awaited(source: Source, filter: Filter, how: ReadOptions) -> Reading:
+    return Reading(awaited(), Asked.of(source, filter, how))
+
+
+@told
+def batches(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> Batches:
     """Return a stream of record batches, which holds one batch at a time.
 
     Args:
-        cls: a Frame class.
-        filter: as for `many`.
-        projection: names and dotted paths; or a dict, `{"gold": "lair.gold", "name": True}`, which
-            names the columns. None for all columns of the schema.
-        schema: the types; None for those of the annotations, see `schema_of`. A dict by column
-            gives those of some, beside a projection, or all.
-        pipeline: stages whose results are loaded instead of documents; needs a schema, and no
-            filter. The list that is passed is not changed.
-        on_mismatch: `"raise"` names the document with a value that does not fit its column;
-            `"null"` puts null in its place and counts; `"string"` also keeps the value as text,
-            in the last column, `_mismatches`.
-        ids: ObjectIds as PyMongoArrow's extension type, as 12 bytes, or as 24 hexadecimal digits.
-        batch_rows: how many documents the server sends at a time, at most.
-        progress: True for a bar, or a function that is called with the number of rows that are
-            loaded and the total, or None.
-        options: for PyMongo's `find` (or `aggregate`): `sort`, `skip`, `limit`, `hint`,
-            `collation`, `session`, `comment`, ...
+        ARGUMENTS
 
     Raises:
         SchemaError: a column has no type, or a value does not fit its column.
         FieldError: a path begins with no field of the class.
+        QueryError: an option is none, or does not go with another.
     """
-    return Batches(
-        Reading(
-            blocking(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
-    )
+    return Batches(_blocking(source, filter, how))
 
 
-def table(
-    cls: type[Frame],
-    filter: Filter = None,
-    *,
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
-) -> Any:
+@told
+def table(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> Any:
     """Return a `pyarrow.Table`; its metadata count what did not fit.
 
-    The arguments and errors are those of `batches`.
+    Args:
+        ARGUMENTS
+
+    Raises:
+        SchemaError: a column has no type, or a value does not fit its column.
+        FieldError: a path begins with no field of the class.
+        QueryError: an option is none, or does not go with another.
     """
-    reading = Reading(
-        blocking(),
-        cls,
-        filter,
-        projection,
-        schema,
-        pipeline,
-        on_mismatch,
-        ids,
-        batch_rows,
-        progress,
-        options,
-    )
-    return complete(reading.table())
+    return complete(_blocking(source, filter, how).table())
 
 
-def dataframe(
-    cls: type[Frame],
-    filter: Filter = None,
-    *,
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
-) -> pd.DataFrame:
+@told
+def dataframe(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> pd.DataFrame:
     """Return a pandas DataFrame whose columns keep their Arrow types.
 
     Ints with nulls stay ints, instants aware, and NaN is not null. `attrs` counts what did not fit.
 
-    The arguments and errors are those of `batches`.
+    Args:
+        ARGUMENTS
+
+    Raises:
+        SchemaError: a column has no type, or a value does not fit its column.
+        FieldError: a path begins with no field of the class.
+        QueryError: an option is none, or does not go with another.
+        MissingExtra: pandas is not installed.
     """
-    reading = Reading(
-        blocking(),
-        cls,
-        filter,
-        projection,
-        schema,
-        pipeline,
-        on_mismatch,
-        ids,
-        batch_rows,
-        progress,
-        options,
-    )
-    return dataframe_of(reading, complete(reading.table()))
+    return complete(load_dataframe(_blocking(source, filter, how)))
 
 
-def polars(
-    cls: type[Frame],
-    filter: Filter = None,
-    *,
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
-) -> pl.DataFrame:
+@told
+def polars(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> pl.DataFrame:
     """Return a DataFrame of Polars.
 
     What did not fit is told by a RuntimeWarning.
 
-    The arguments and errors are those of `batches`.
+    Args:
+        ARGUMENTS
+
+    Raises:
+        SchemaError: a column has no type, or a value does not fit its column.
+        FieldError: a path begins with no field of the class.
+        QueryError: an option is none, or does not go with another.
+        MissingExtra: Polars is not installed.
     """
-    reading = Reading(
-        blocking(),
-        cls,
-        filter,
-        projection,
-        schema,
-        pipeline,
-        on_mismatch,
-        ids,
-        batch_rows,
-        progress,
-        options,
-    )
-    return polars_of(reading, complete(reading.table()))
+    return complete(load_polars(_blocking(source, filter, how)))
 
 
+@told
 def numpy(
-    cls: type[Frame],
-    filter: Filter = None,
-    *,
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
+    source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return arrays of NumPy by column; numbers and times with nulls are masked arrays.
 
     Instants are in UTC, without a zone. What did not fit is told by a RuntimeWarning.
 
-    The arguments and errors are those of `batches`.
+    Args:
+        ARGUMENTS
+
+    Raises:
+        SchemaError: a column has no type, or a value does not fit its column.
+        FieldError: a path begins with no field of the class.
+        QueryError: an option is none, or does not go with another.
     """
-    reading = Reading(
-        blocking(),
-        cls,
-        filter,
-        projection,
-        schema,
-        pipeline,
-        on_mismatch,
-        ids,
-        batch_rows,
-        progress,
-        options,
-    )
-    return numpy_of(reading, complete(reading.table()))
+    return complete(load_numpy(_blocking(source, filter, how)))
 
 
 class Awaited(Inferring, ParquetAwaited):
@@ -232,156 +122,38 @@ class Awaited(Inferring, ParquetAwaited):
     `batches` gives an asynchronous stream: `async for batch in arrow.aio.batches(Dragon)`.
     """
 
+    @told
     def batches(
-        self,
-        cls: type[Frame],
-        filter: Filter = None,
-        *,
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
+        self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> AsyncBatches:
         """Return a stream of record batches, which holds one batch at a time; see `arrow.batches`."""
-        return AsyncBatches(
-            Reading(
-                awaited(),
-                cls,
-                filter,
-                projection,
-                schema,
-                pipeline,
-                on_mismatch,
-                ids,
-                batch_rows,
-                progress,
-                options,
-            )
-        )
+        return AsyncBatches(_awaited(source, filter, how))
 
-    async def table(
-        self,
-        cls: type[Frame],
-        filter: Filter = None,
-        *,
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
-    ) -> Any:
+    @told
+    async def table(self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> Any:
         """Return a `pyarrow.Table`; its metadata count what did not fit; see `arrow.table`."""
-        reading = Reading(
-            awaited(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
-        return await reading.table()
+        return await _awaited(source, filter, how).table()
 
+    @told
     async def dataframe(
-        self,
-        cls: type[Frame],
-        filter: Filter = None,
-        *,
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
+        self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> pd.DataFrame:
         """Return a pandas DataFrame whose columns keep their Arrow types; see `arrow.dataframe`."""
-        reading = Reading(
-            awaited(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
-        return dataframe_of(reading, await reading.table())
+        return await load_dataframe(_awaited(source, filter, how))
 
+    @told
     async def polars(
-        self,
-        cls: type[Frame],
-        filter: Filter = None,
-        *,
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
+        self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> pl.DataFrame:
         """Return a DataFrame of Polars; see `arrow.polars`."""
-        reading = Reading(
-            awaited(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
-        return polars_of(reading, await reading.table())
+        return await load_polars(_awaited(source, filter, how))
 
+    @told
     async def numpy(
-        self,
-        cls: type[Frame],
-        filter: Filter = None,
-        *,
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
+        self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Return arrays of NumPy by column; numbers and times with nulls are masked arrays; see `arrow.numpy`."""
-        reading = Reading(
-            awaited(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
-        return numpy_of(reading, await reading.table())
+        return await load_numpy(_awaited(source, filter, how))
 
 
 aio = Awaited()

@@ -14,16 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import QueryError
-from ..conditions import Filter
 from ..port import awaited, blocking, complete
-from .exact import OnMismatch
-from .ids import Ids
-from .reading import BATCH_ROWS, Reading
+from .asking import Asked, told
+from .reading import Reading
 
 if TYPE_CHECKING:
-    from ..frame import Frame
-    from ..progress import Progress
-    from .loading import Columns, Pipeline, Types
+    from typing_extensions import Unpack
+
+    from ..conditions import Filter
+    from .asking import ReadOptions, Source
 
 __all__ = ["ParquetAwaited", "Written", "to_parquet"]
 
@@ -47,21 +46,15 @@ class Written(NamedTuple):
     mismatches: dict[str, int]
 
 
+@told
 def to_parquet(
-    cls: type[Frame],
+    source: Source,
     path: str | os.PathLike[str],
     filter: Filter = None,
     *,
     part_rows: int | None = None,
     compression: str = "zstd",
-    projection: Columns = None,
-    schema: Types = None,
-    pipeline: Pipeline | None = None,
-    on_mismatch: OnMismatch = "raise",
-    ids: Ids = "extension",
-    batch_rows: int = BATCH_ROWS,
-    progress: Progress = False,
-    **options: Any,
+    **how: Unpack[ReadOptions],
 ) -> Written:
     """Write columns to a Parquet file, or to a directory of part files, batch by batch.
 
@@ -71,75 +64,37 @@ def to_parquet(
     write anew.
 
     Args:
-        cls: a Frame class.
         path: of the file, or of the directory.
-        filter: as for `many`.
         part_rows: None for one file; else how many rows a part has at least.
         compression: `"zstd"`, `"snappy"`, `"gzip"`, `"none"` and what else PyArrow knows.
-        projection: as for `batches`, like all that follow.
-        schema: the types.
-        pipeline: stages whose results are written, to one file.
-        on_mismatch: what is done with a value that does not fit its column.
-        ids: how ObjectIds are given.
-        batch_rows: how many documents the server sends at a time, at most.
-        progress: True for a bar, or a function.
-        options: for PyMongo's `find`.
+        ARGUMENTS
 
     Raises:
         SchemaError: a column has no type, or a value does not fit its column; complete parts stay.
+        FieldError: a path begins with no field of the class.
         QueryError: the parts in the directory are those of another call, or parts cannot follow
             the order that is asked for.
     """
-    reading = Reading(
-        blocking(),
-        cls,
-        filter,
-        projection,
-        schema,
-        pipeline,
-        on_mismatch,
-        ids,
-        batch_rows,
-        progress,
-        options,
-    )
+    reading = Reading(blocking(), Asked.of(source, filter, how))
     return complete(_to_parquet(reading, Path(path), part_rows, compression))
 
 
 class ParquetAwaited:
     """The same, awaited. The files are written on the event loop."""
 
+    @told
     async def to_parquet(
         self,
-        cls: type[Frame],
+        source: Source,
         path: str | os.PathLike[str],
         filter: Filter = None,
         *,
         part_rows: int | None = None,
         compression: str = "zstd",
-        projection: Columns = None,
-        schema: Types = None,
-        pipeline: Pipeline | None = None,
-        on_mismatch: OnMismatch = "raise",
-        ids: Ids = "extension",
-        batch_rows: int = BATCH_ROWS,
-        progress: Progress = False,
-        **options: Any,
+        **how: Unpack[ReadOptions],
     ) -> Written:
         """Write columns to a Parquet file, or to a directory of part files; see `to_parquet`."""
-        reading = Reading(
-            awaited(),
-            cls,
-            filter,
-            projection,
-            schema,
-            pipeline,
-            on_mismatch,
-            ids,
-            batch_rows,
-            progress,
-            options,
-        )
+        reading = Reading(awaited(), Asked.of(source, filter, how))
         return await _to_parquet(reading, Path(path), part_rows, compression)
 
 

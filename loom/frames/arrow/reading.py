@@ -3,113 +3,71 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ...encoding import ENCODING_ERRORS, encode, settle_datetimes, unencodable
+from ...encoding import ENCODING_ERRORS, encode, unencodable
 from ...errors import QueryError
 from ..id_ranges import behind
-from ..operations.reading import Options, compiled_filter, query_options
+from ..operations.reading import Options
 from ..port import Port
-from ..projections import plan_for
-from .columns import Column
+from .asking import Asked
 from .decoding import MISMATCHES, Decoder
-from .exact import OnMismatch, decoded
-from .ids import Ids
+from .exact import decoded
 from .progress import tally_for
 from .raw import take_bytes
-from .schema import columns_for
+from .sources import command_of, driver_of
 
-if TYPE_CHECKING:
-    from ..progress import Progress
+__all__ = ["Reading", "Step", "raw_aggregate"]
 
-__all__ = ["BATCH_ROWS", "Reading", "driver_of", "raw_aggregate", "stages_of"]
-
-#: How many documents the server is asked for at a time. Memory that grows by doubling then fits.
-BATCH_ROWS = 16_384
 #: How long the server may count for the progress, in milliseconds.
 _COUNTING = 5_000
 
 
+class Step(Protocol):
+    """What is done with every batch once it is decoded, before it is given."""
+
+    def schema(self, schema: Any) -> Any:
+        """Return the schema of the batches that `batch` makes of those with a schema."""
+
+    async def batch(self, batch: Any) -> Any:
+        """Return a batch with as many rows; what it asks the server goes through a port."""
+
+
 class Reading:
-    """One call: what is asked for, and what was found on the way.
+    """One call: what is sent for it, and what was found on the way.
 
     Args:
         port: blocking or awaited.
-        cls: the class.
-        filter: as for `many`.
-        projection: see `columns_for`.
-        schema: see `columns_for`.
-        pipeline: stages of an aggregation, None to find documents.
-        on_mismatch: what is done with a value that does not fit its column.
-        ids: how ObjectIds are given.
-        batch_rows: how many rows a batch has at most.
-        progress: as for `each`.
-        options: for PyMongo's `find`, or `aggregate`.
+        asked: what is asked for.
 
     Raises:
-        QueryError: one of them is none.
+        QueryError: it cannot be sent.
+        SchemaError: a column has no type.
     """
 
-    def __init__(
-        self,
-        port: Port,
-        cls: Any,
-        filter: Any,
-        projection: Any,
-        schema: Any,
-        pipeline: Any,
-        on_mismatch: OnMismatch,
-        ids: Ids,
-        batch_rows: int,
-        progress: Progress,
-        options: Options,
-    ) -> None:
-        place = f"loom.frames.arrow, {getattr(cls, '__name__', cls)}"
-        if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
-            raise QueryError(f"loom.frames.arrow: expected a Frame class, got {cls!r}")
-        _check(place, "on_mismatch", on_mismatch, ("raise", "null", "string"))
-        _check(place, "ids", ids, ("extension", "binary", "hex"))
-        if not isinstance(batch_rows, int) or isinstance(batch_rows, bool) or batch_rows < 1:
-            raise QueryError(f"{place}: expected batch_rows of at least 1, got {batch_rows!r}")
+    def __init__(self, port: Port, asked: Asked) -> None:
+        self.asked = asked
         self._port = port = port.bound()
-        self._cls: Any = cls
-        self.columns = columns_for(cls, projection, schema)
-        self._decoder = Decoder(self.columns, on_mismatch, ids)
-        self._tally = tally_for(progress, cls.__name__)
-        self._filter: dict[str, Any] = {}
-        self._stages: list[dict[str, Any]] | None = None
-        self._options: Options
-        if pipeline is None:
-            if plan_for(cls, {"_id": True}).upgrades:
-                raise QueryError(
-                    f"{place}: expected documents of one form, got a class that upgrades older "
-                    "ones, which columns do not; upgrade what is stored, load rows(), or load what "
-                    "is stored with pipeline=[] and a schema"
-                )
-            self._filter = compiled_filter(port, cls, filter)
-            self._options = {"batch_size": batch_rows, **query_options(cls, self._filter, options)}
-        else:
-            if schema is None or filter is not None:
-                raise QueryError(
-                    f"{place}: expected a schema and no filter beside a pipeline, got "
-                    f"{'no schema' if schema is None else f'the filter {filter!r}'}; what comes "
-                    "out of a pipeline has no annotations, and a filter is its $match"
-                )
-            self._stages = stages_of(port, cls, pipeline, place)
-            self._options = {"batchSize": batch_rows, **options}
-        self._collection = port.collection(cls)
+        self._cls: Any = asked.cls
+        self.columns, self._filter, self._stages, self._options = command_of(port, asked)
+        self._decoder = Decoder(self.columns, asked.on_mismatch, asked.ids)
+        self._steps: list[Step] = []
+        #: the schema of what is given
+        self.schema: Any = self._decoder.schema
+        self._tally = tally_for(asked.progress, self._cls.__name__)
+        self._collection = port.collection(self._cls)
         self._is_placed = False
         #: the `_id` of the last document that was read, where documents are read in its order
         self.place: Any = None
 
-    @property
-    def schema(self) -> Any:
-        """The schema of what is given."""
-        return self._decoder.schema
+    def add(self, step: Step) -> None:
+        """Do something more with every batch; before the first one."""
+        self._steps.append(step)
+        self.schema = step.schema(self.schema)
 
     @property
     def mismatches(self) -> dict[str, int]:
@@ -142,9 +100,12 @@ class Reading:
 
     def resume_behind(self, id: Any) -> None:
         """Read only what comes behind an `_id`."""
-        rest = behind(id, 1, self.codecs)
-        self._filter = {"$and": [self._filter, rest]} if self._filter else rest
+        self.narrow(behind(id, 1, self.codecs))
         self.place = id
+
+    def narrow(self, condition: dict[str, Any]) -> None:
+        """Read only what also meets a condition, given as the driver takes it; of a find."""
+        self._filter = {"$and": [self._filter, condition]} if self._filter else condition
 
     def identity(self) -> bytes:
         """Return what tells this call from one with other results."""
@@ -155,12 +116,12 @@ class Reading:
 
     async def _cursor(self) -> Any:
         cls, port = self._cls, self._port
-        wanted = driver_of([*self.columns])
         if self._stages is None:
+            wanted = driver_of([*self.columns])
             query = port.narrowed(cls, self._filter)
             options = port.options(cls, self._options)
             return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
-        return await raw_aggregate(port, cls, [*self._stages, {"$project": wanted}], self._options)
+        return await raw_aggregate(port, cls, self._stages, self._options)
 
     async def batches(self) -> AsyncGenerator[Any, None]:
         """Yield record batches, one for each reply; the cursor is closed at the end.
@@ -180,6 +141,8 @@ class Reading:
                     if self._is_placed:
                         self.place = last_id(raw)
                     del raw
+                    for step in self._steps:
+                        batch = await step.batch(batch)
                     if tally is not None:
                         tally.add(batch.num_rows)
                     yield batch
@@ -241,54 +204,3 @@ async def raw_aggregate(
     except PyMongoError as error:
         port.failed(sent, error)
         raise
-
-
-def stages_of(port: Port, cls: Any, pipeline: Any, place: str) -> list[dict[str, Any]]:
-    """Return a pipeline of one's own, with its conditions as the driver takes them."""
-    stages = [copied(stage) for stage in pipeline]
-    for stage in stages:
-        if len(stage) != 1 or stage.keys() & {"$out", "$merge"}:
-            raise QueryError(
-                f"{place}: expected stages that give documents, got {stage!r}; write with "
-                f"{cls.__name__}.get_collection().aggregate(...)"
-            )
-    if stages and "$match" in stages[0]:
-        # Documents of the class as they are stored: later ones may be others.
-        stages[0] = {"$match": compiled_filter(port, cls, stages[0]["$match"])}
-    naive = port.naive(cls)
-    if naive != "utc":
-        settle_datetimes({"stages": stages}, naive, f"{cls.__name__} pipeline")
-    return stages
-
-
-def copied(value: Any) -> Any:
-    """Return a stage whose dicts and lists are new ones."""
-    if isinstance(value, Mapping):
-        return {key: copied(inner) for key, inner in value.items()}
-    return [*map(copied, value)] if isinstance(value, list) else value
-
-
-def _check(place: str, name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise QueryError(
-            f"{place}: expected {name} of {', '.join(map(repr, known))}, got {value!r}"
-        )
-
-
-def driver_of(columns: list[Column]) -> dict[str, bool]:
-    """Return the projection that fetches some columns, and the `_id`, which errors name.
-
-    >>> driver_of([Column("gold", None, "lair.gold"), Column("name", None, "name")])
-    {'_id': True, 'lair.gold': True, 'name': True}
-    """
-    paths = {column.path for column in columns}
-    wanted = {"_id": True}
-    for column in columns:
-        parts = column.path.split(".")
-        # The server refuses a path beside one that it begins with.
-        if (
-            not any(".".join(parts[:i]) in paths for i in range(1, len(parts)))
-            and parts[0] != "_id"
-        ):
-            wanted[column.path] = True
-    return wanted

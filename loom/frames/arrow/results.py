@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # made when it is imported
 
-__all__ = ["AsyncBatches", "Batches", "dataframe_of", "numpy_of", "polars_of"]
+__all__ = [
+    "AsyncBatches",
+    "Batches",
+    "dataframe_of",
+    "load_dataframe",
+    "load_numpy",
+    "load_polars",
+    "numpy_of",
+    "polars_of",
+]
 
 #: What pandas and NumPy take for "not a time".
 _NOT_A_TIME = -(2**63)
@@ -136,6 +145,21 @@ class AsyncBatches:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+async def load_dataframe(reading: Reading) -> pandas.DataFrame:
+    """Read everything into a DataFrame of pandas."""
+    return dataframe_of(reading, await reading.table())
+
+
+async def load_polars(reading: Reading) -> polars.DataFrame:
+    """Read everything into a DataFrame of Polars."""
+    return polars_of(reading, await reading.table())
+
+
+async def load_numpy(reading: Reading) -> dict[str, np.ndarray[Any, Any]]:
+    """Read everything into arrays of NumPy."""
+    return numpy_of(reading, await reading.table())
 
 
 def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:

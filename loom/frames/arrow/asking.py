@@ -1,0 +1,182 @@
+"""What readers are asked for: the one place of their options, with defaults, checks and words.
+
+A new option is named twice here, in `ReadOptions` for type checkers and in `Asked`, which checks it,
+and told in `ARGUMENTS`. Readers take all of them as `**how`, and `told` shows them in `help()`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+
+from ...errors import QueryError
+from ..chains import Chain
+from ..conditions import Field
+from .columns import Schema
+from .exact import OnMismatch
+from .ids import Ids
+
+if TYPE_CHECKING:
+    from ..frame import Frame
+    from ..pipelines import Stages
+    from ..progress import Progress
+    from ..sorts import Sort
+
+__all__ = ["BATCH_ROWS", "Asked", "Columns", "ReadOptions", "Source", "Types", "told"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: A class; or what is asked of it, step by step.
+Source: TypeAlias = "type[Frame] | Chain"
+#: Paths, or columns with the path that each comes from.
+Columns: TypeAlias = "Sequence[str | Field] | Mapping[str, Any] | None"
+#: A schema, one of Arrow's, or types by column.
+Types: TypeAlias = "Schema | Mapping[str, Any] | Any | None"
+
+#: How many documents the server is asked for at a time. Memory that grows by doubling then fits.
+BATCH_ROWS = 16_384
+
+
+class DriverOptions(TypedDict, total=False):
+    """Options that go to PyMongo; of a pipeline and of directives, those of `aggregate`."""
+
+    sort: Sort
+    skip: int
+    limit: int
+    hint: Any
+    collation: Any
+    session: Any
+    comment: Any
+    let: Mapping[str, Any]
+    batch_size: int
+    max_time_ms: int
+    allow_disk_use: bool
+    allow_partial_results: bool
+    no_cursor_timeout: bool
+    max: Any
+    min: Any
+
+
+class ReadOptions(DriverOptions, total=False):
+    """The keywords of every reader, for type checkers."""
+
+    projection: Columns
+    schema: Types
+    pipeline: Stages | None
+    on_mismatch: OnMismatch
+    ids: Ids
+    batch_rows: int
+    progress: Progress
+
+
+#: What `help()` says of them, behind the arguments of a function's own.
+ARGUMENTS = """\
+source: a Frame class; or a directive, `Dragon.filter(...).sort(...)`, whose steps are the
+    filter, the order and the like.
+filter: as for `many`.
+projection: names and dotted paths; or a dict, `{"gold": "lair.gold", "name": True}`, which
+    names the columns. None for all columns of the schema.
+schema: the types; None for those of the annotations, see `schema_of`. A dict by column
+    gives those of some, beside a projection, or all.
+pipeline: stages whose results are loaded instead of documents; needs a schema, and no
+    filter. The list that is passed is not changed.
+on_mismatch: `"raise"` names the document with a value that does not fit its column;
+    `"null"` puts null in its place and counts; `"string"` also keeps the value as text,
+    in the last column, `_mismatches`.
+ids: ObjectIds as PyMongoArrow's extension type, as 12 bytes, or as 24 hexadecimal digits.
+batch_rows: how many documents the server sends at a time, at most.
+progress: True for a bar, or a function that is called with the number of rows that are
+    loaded and the total, or None.
+options: for PyMongo's `find` (or `aggregate`): `sort`, `skip`, `limit`, `hint`,
+    `collation`, `session`, `comment`, ..."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call, as a value: nothing is sent for it, and it can go to another process.
+
+    Raises:
+        QueryError: an option is none.
+    """
+
+    source: Any
+    filter: Any = None
+    projection: Any = None
+    schema: Any = None
+    pipeline: Any = None
+    on_mismatch: OnMismatch = "raise"
+    ids: Ids = "extension"
+    batch_rows: int = BATCH_ROWS
+    progress: Any = False
+    #: for PyMongo
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: Any, filter: Any, how: Mapping[str, Any]) -> Asked:
+        """Return the call with these keywords; what is none of a reader's is for PyMongo."""
+        own = {name: value for name, value in how.items() if name in _NAMES}
+        others = {name: value for name, value in how.items() if name not in _NAMES}
+        return cls(source, filter, **own, options=others)
+
+    def __post_init__(self) -> None:
+        cls = self.cls
+        if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
+            raise QueryError(f"loom.frames.arrow: expected a Frame class, got {self.source!r}")
+        self._check("on_mismatch", ("raise", "null", "string"))
+        self._check("ids", ("extension", "binary", "hex"))
+        self._check_count("batch_rows")
+
+    @property
+    def cls(self) -> Any:
+        """The class that is asked."""
+        return self.source._cls if isinstance(self.source, Chain) else self.source
+
+    @property
+    def place(self) -> str:
+        """The call, for errors."""
+        return f"loom.frames.arrow, {self.cls.__name__}"
+
+    def _check(self, name: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise QueryError(
+                f"{self.place}: expected {name} of {', '.join(map(repr, known))}, got {value!r}"
+            )
+
+    def _check_count(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise QueryError(f"{self.place}: expected {name} of at least 1, got {value!r}")
+
+
+_NAMES = frozenset(one.name for one in fields(Asked)) - {"source", "filter", "options"}
+
+
+def told(function: F) -> F:
+    """Show the options of readers in the signature and the words of a function with `**how`."""
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=one.default,
+            annotation=ReadOptions.__annotations__[one.name].__forward_arg__,
+        )
+        for one in fields(Asked)
+        if one.name in _NAMES
+    ]
+    rest = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD, annotation="Any")
+    made: Any = function
+    made.__signature__ = signature.replace(parameters=[*own, *options, rest])
+    if function.__doc__ and "ARGUMENTS" in function.__doc__:
+        made.__doc__ = function.__doc__.replace("ARGUMENTS", _indented(function.__doc__))
+    return function
+
+
+def _indented(words: str) -> str:
+    """Return the words about arguments, as far to the right as what they stand in."""
+    before = words.partition("ARGUMENTS")[0].rpartition("\n")[2]
+    return ARGUMENTS.replace("\n", f"\n{before}")

@@ -1,0 +1,149 @@
+"""What a call reads: a find, or an aggregate, and the columns of its results."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...errors import QueryError, SchemaError
+from ..chains import Chain
+from ..commands import find_of
+from ..fetching import is_fetched
+from ..operations.aggregating import aggregate_for, find_options
+from ..operations.reading import Options, compiled_filter, query_options
+from ..port import Port
+from ..projections import plan_for
+from .asking import Asked
+from .columns import Column, Schema
+from .schema import columns_for, schema_of
+
+__all__ = ["Command", "chain_of", "command_of"]
+
+
+class Command(NamedTuple):
+    """What is sent for a call."""
+
+    columns: Schema
+    #: of a find
+    filter: dict[str, Any]
+    #: of an aggregate, None for a find
+    stages: list[dict[str, Any]] | None
+    #: under the names that PyMongo's `find` or `aggregate` takes
+    options: Options
+
+
+def chain_of(asked: Asked) -> Chain:
+    """Return what a call asks for as a chain: its own, or its filter, or its pipeline.
+
+    Raises:
+        QueryError: a stage that writes, or is none; or something beside what says it already.
+    """
+    if isinstance(asked.source, Chain):
+        for name, step in (("filter", "filter"), ("pipeline", "agg")):
+            if getattr(asked, name) is not None:
+                raise QueryError(
+                    f"{asked.place}: expected {name} as a step of the directive, got it beside "
+                    f"one; write .{step}(...)"
+                )
+        return asked.source
+    chain = Chain(asked.cls).filter(asked.filter)
+    return chain if asked.pipeline is None else Chain(asked.cls, chain._staged(asked.pipeline))
+
+
+def command_of(port: Port, asked: Asked) -> Command:
+    """Return what is sent for a call.
+
+    Raises:
+        QueryError: what is asked for cannot be sent.
+        SchemaError: a column has no type.
+    """
+    if isinstance(asked.source, Chain):
+        return _of_chain(port, asked, chain_of(asked))
+    if asked.pipeline is None:
+        columns = _columns(asked, asked.projection)
+        return _find(port, asked, columns, asked.filter, dict(asked.options))
+    if asked.schema is None or asked.filter is not None:
+        raise QueryError(
+            f"{asked.place}: expected a schema and no filter beside a pipeline, got "
+            f"{'no schema' if asked.schema is None else f'the filter {asked.filter!r}'}; what "
+            "comes out of a pipeline has no annotations, and a filter is its $match"
+        )
+    return _aggregate(port, asked, columns_for(asked.cls, asked.projection, asked.schema))
+
+
+def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
+    named = [step.content for step in chain._steps if step.name == "project"]
+    if named and asked.projection is not None:
+        raise QueryError(
+            f"{asked.place}: expected one projection, got one beside the directive's own; leave "
+            "out .project(...) to name columns"
+        )
+    projection = named[0] if named else asked.projection
+    found = find_of(chain)
+    if found is not None:
+        options = {**find_options(chain, dict(asked.options)), **found.options}
+        return _find(port, asked, _columns(asked, projection), found.filter, options)
+    if chain.is_whole():
+        _check_form(asked)
+        if asked.schema is None and projection is None and chain.added():
+            raise SchemaError(
+                f"{asked.cls.__name__}: expected the type of {chain.added()[0]!r}, which a step "
+                "adds, got no schema; name the columns with schema={...} or project(...)"
+            )
+        return _aggregate(port, asked, _columns(asked, projection))
+    if asked.schema is None:
+        raise QueryError(
+            f"{asked.place}: expected a schema for what is no document of the class, got none; "
+            "write schema={'total': int}"
+        )
+    return _aggregate(port, asked, columns_for(asked.cls, projection, asked.schema))
+
+
+def _find(port: Port, asked: Asked, columns: Schema, filter: Any, options: Options) -> Command:
+    _check_form(asked)
+    query = compiled_filter(port, asked.cls, filter)
+    sent = {"batch_size": asked.batch_rows, **query_options(asked.cls, query, options)}
+    return Command(columns, query, None, sent)
+
+
+def _aggregate(port: Port, asked: Asked, columns: Schema) -> Command:
+    wanted = {"$project": driver_of([*columns])}
+    command = aggregate_for(port, chain_of(asked), dict(asked.options), wanted)
+    return Command(columns, {}, command.stages, {"batchSize": asked.batch_rows, **command.options})
+
+
+def _columns(asked: Asked, projection: Any) -> Schema:
+    """Return the columns of whole documents; by default, of what `many` fetches by default."""
+    cls = asked.cls
+    if projection is None and asked.schema is None and cls._default_projection is not None:
+        driver = {"_id": True, **(plan_for(cls, None).driver or {})}  # as the server has it
+        names = ("_id", *cls._definition.ordered)
+        return schema_of(cls, {name: None for name in names if not is_fetched(driver, name)})
+    return columns_for(cls, projection, asked.schema)
+
+
+def _check_form(asked: Asked) -> None:
+    if plan_for(asked.cls, {"_id": True}).upgrades:
+        raise QueryError(
+            f"{asked.place}: expected documents of one form, got a class that upgrades older "
+            "ones, which columns do not; upgrade what is stored, load rows(), or load what "
+            "is stored with pipeline=[] and a schema"
+        )
+
+
+def driver_of(columns: list[Column]) -> dict[str, bool]:
+    """Return the projection that fetches some columns, and the `_id`, which errors name.
+
+    >>> driver_of([Column("gold", None, "lair.gold"), Column("name", None, "name")])
+    {'_id': True, 'lair.gold': True, 'name': True}
+    """
+    paths = {column.path for column in columns}
+    wanted = {"_id": True}
+    for column in columns:
+        parts = column.path.split(".")
+        # The server refuses a path beside one that it begins with.
+        if (
+            not any(".".join(parts[:i]) in paths for i in range(1, len(parts)))
+            and parts[0] != "_id"
+        ):
+            wanted[column.path] = True
+    return wanted
