@@ -24,7 +24,15 @@ from .types import OBJECT_ID, checked, from_plain
 if TYPE_CHECKING:
     from ..frame import Frame
 
-__all__ = ["columns_for", "schema_of"]
+__all__ = [
+    "as_type",
+    "columns_for",
+    "field_type",
+    "path_type",
+    "paths_of",
+    "schema_of",
+    "struct_of",
+]
 
 #: Instants, as MongoDB stores them.
 _INSTANT = pa.timestamp("ms", tz="UTC")
@@ -83,14 +91,15 @@ def schema_of(cls: type[Frame], types: Mapping[str, Any] | None = None) -> Schem
                 )
             names.append(name)
     columns = [
-        Column(name, _field_type(cls, name, given), name)
+        Column(name, field_type(cls, name, given), name)
         for name in names
         if given.get(name, name) is not None
     ]
     return Schema(cls.__name__, columns)
 
 
-def _field_type(cls: Any, name: str, given: Mapping[str, Any]) -> Any:
+def field_type(cls: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """Return the type of a field: the one that is given, else that of its annotation."""
     place = f"{cls.__name__}.{name}"
     if name in given:
         return as_type(place, given[name])
@@ -131,9 +140,9 @@ def _type_of(place: str, annotation: Any, above: tuple[type, ...]) -> Any:
     kind = annotation if origin is None else origin
     if isinstance(kind, type) and kind is not object:
         if getattr(kind, "_is_frame", False):
-            return _field_type(kind, "_id", {})  # a reference is stored as an id
+            return field_type(kind, "_id", {})  # a reference is stored as an id
         if getattr(kind, "_is_subframe", False):
-            return _struct(place, kind, above)
+            return struct_of(place, kind, above)
         if issubclass(kind, Enum):
             return _one_of(place, kind, [_type_of(place, type(m.value), above) for m in kind])
         for known, type_ in _TYPES:
@@ -162,7 +171,8 @@ def _one_of(place: str, annotation: Any, types: list[Any]) -> Any:
     )
 
 
-def _struct(place: str, cls: Any, above: tuple[type, ...]) -> Any:
+def struct_of(place: str, cls: Any, above: tuple[type, ...] = ()) -> Any:
+    """Return what a SubFrame is in Arrow; `above` are those that it is inside of."""
     if cls in above:
         raise SchemaError(
             f"{place}: expected sub-frames of a known depth, got {cls.__name__} inside itself; "
@@ -236,17 +246,18 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
             return Schema(place, [Column(name, type, name) for name, type in named])
         return schema_of(cls)
     columns = []
-    for name, path in _paths(place, projection):
+    for name, path in paths_of(place, projection):
         type_ = None
         if isinstance(schema, Schema):
             type_ = schema.find(name) or schema.at(path)
         elif schema is not None and (name in schema or path in schema):
             type_ = as_type(f"{place}.{name}", schema[name if name in schema else path])
-        columns.append(Column(name, type_ or _path_type(cls, name, path), path))
+        columns.append(Column(name, type_ or path_type(cls, name, path), path))
     return Schema(place, columns)
 
 
-def _paths(place: str, projection: Any) -> list[tuple[str, str]]:
+def paths_of(place: str, projection: Any) -> list[tuple[str, str]]:
+    """Return the columns that a projection names, with the path of each."""
     if isinstance(projection, (str, Field)) or not isinstance(projection, Iterable):
         raise SchemaError(
             f"{place}: expected projection as a list of paths or a dict, got {projection!r}"
@@ -273,12 +284,13 @@ def _paths(place: str, projection: Any) -> list[tuple[str, str]]:
     return found
 
 
-def _path_type(cls: Any, name: str, path: str) -> Any:
+def path_type(cls: Any, name: str, path: str) -> Any:
+    """Return the type of the values that a path leads to, by the annotations."""
     root, *rest = path.split(".")
     names = ("_id", *cls._definition.ordered)
     if root not in names and not cls._definition.is_open:
         raise FieldError(f"{cls.__name__}: expected a field, got {root!r}{nearest(root, names)}")
-    found = inside(_field_type(cls, root, {}), rest)
+    found = inside(field_type(cls, root, {}), rest)
     if found is None:
         raise SchemaError(
             f"{cls.__name__}.{name}: expected a path to a value with an annotation, got {path!r}; "
