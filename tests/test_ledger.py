@@ -9,7 +9,7 @@ import pytest
 from pymongo.errors import ConnectionFailure
 
 import loom
-from loom import Frame, Q, ReadOnly, Ref
+from loom import Frame, Q, ReadOnly, Ref, TimeInserted
 from loom.frames.ledger import LedgerFrame
 from tests.conftest import Commands, Runtime, Server
 from tests.faults import fault
@@ -150,3 +150,34 @@ async def test_a_save_that_failed(call: Runtime) -> None:
     assert (id, recorded) == (price._id, price.recorded)
     with pytest.raises(loom.QueryError, match="expected no fields and no where="):
         await call(price).save("amount")
+
+
+async def test_nothing_is_changed_where_nothing_listens(call: Runtime) -> None:
+    """Updates of plain values are refused as well when there is nobody to tell of them."""
+    price = Price(symbol="X", amount=1.0)
+    await call(price).insert()
+    with pytest.raises(ReadOnly, match=r"Price\.update: expected save\(\)"):
+        await call(price).update("amount")
+
+
+async def test_times_of_what_is_added_again(call: Runtime) -> None:
+    """A new document has its own times of the insert, but for those that were assigned."""
+
+    class Offer(LedgerFrame):
+        amount: float
+        made: TimeInserted
+
+    long_ago = datetime(2001, 1, 1, tzinfo=timezone.utc)
+    offer = Offer(amount=1.0, made=long_ago)
+    await call(offer).save()
+    assert long_ago == offer.made
+    offer.amount = 2.0
+    await call(offer).save()
+    assert offer.made == offer.recorded
+    offer.made = long_ago
+    await call(offer).save()
+
+    assert [long_ago, True, long_ago] == [
+        found.made if found.made == long_ago else found.made == found.recorded
+        for found in Offer.many(sort="_id")
+    ]

@@ -12,8 +12,9 @@ from typing import Any
 
 from .marked import marked
 from .paths import is_ancestor
+from .tracking import tracked_of
 
-__all__ = ["now", "stamp_inserted", "stamp_updated", "stamping"]
+__all__ = ["now", "stamp_inserted", "stamp_updated", "stamped_anew", "stamping"]
 
 
 def stamping(cls: Any) -> Iterable[tuple[str, Any]]:
@@ -47,6 +48,19 @@ def stamp_inserted(sender: type, frames: list[Any]) -> None:
         for name in (*found.inserted, *found.updated):
             if document.get(name) is None:
                 document[name] = time
+
+
+def stamped_anew(frame: Any) -> tuple[str, ...]:
+    """Return the fields that are stamped when a frame of which copies are added is added again.
+
+    A time that was assigned since it was stored is kept: what is brought from elsewhere was made
+    there.
+    """
+    if frame._document.get("_id") is None:
+        return ("recorded",)
+    assigned = tracked_of(frame) or ()
+    times = (name for name in marked(type(frame)).inserted if name not in assigned)
+    return tuple({"recorded": None, **dict.fromkeys(times)})
 
 
 def stamp_updated(sender: type, frames: list[Any], changes: Sequence[Any] = ()) -> None:

@@ -24,7 +24,7 @@ from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from ..signals import assigned_by
-from ..stamping import stamp_updated
+from ..stamping import stamp_updated, stamped_anew
 from ..texts import normalise
 from ..tracking import is_doubtful, resolve
 from .guards import (
@@ -210,7 +210,7 @@ async def _append(
             f"{cls.__name__}.save: expected no fields and no where=, got {fields or where!r}; a "
             "new document is stored, whole"
         )
-    was = {name: frame._document.pop(name, None) for name in ("_id", "recorded")}
+    was = {name: frame._document.pop(name, None) for name in ("_id", *stamped_anew(frame))}
     try:
         await insert(port, frame, without_update_options(options))
     except BaseException:
@@ -404,11 +404,13 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     try:
         result = await port.write(cls, "delete_one", {"_id": id}, guard.filter(), **options)
         found = result.raw_result
-        if guard.is_conditional and found and not found["n"]:
-            refusal = await guard.refusal(port, "delete", options)
-            if isinstance(refusal, Conflict):
-                tell_done(refusal, done)
-                raise refusal
+        if found and not found["n"]:
+            if guard.is_conditional:
+                refusal = await guard.refusal(port, "delete", options)
+                if isinstance(refusal, Conflict):
+                    tell_done(refusal, done)
+                    raise refusal
+            return  # somebody else has deleted it, and told it
     except WriteConcernError as error:  # the delete stands
         concern = error
     except PyMongoError as error:
