@@ -121,6 +121,10 @@ ORDER = """
     loom.frames.time.window_pictures
     loom.frames.time.aggregates loom.frames.time.resampled
     loom.frames.time.resampling
+    loom.frames.time.moment_columns loom.frames.time.spans
+    loom.frames.time.gathering loom.frames.time.series
+    loom.frames.time.window_tables
+    loom.frames.time.window
     loom.frames.time.insight
     loom.frames.time
     loom.frames
@@ -142,6 +146,9 @@ ORDER = """
 LATE = {
     ("loom.connection", "loom.embedded"),
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
+    ("loom.frames.time.window", "loom.frames.arrow"),
+    ("loom.frames.time.window_tables", "loom.frames.arrow"),
+    ("loom.frames.time.window_tables", "loom.frames.arrow.types"),
 }
 #: How long a file may be: about 350 lines.
 LIMIT = 420

@@ -7,19 +7,90 @@ is corrected is known twice, of one time.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from ...datetimes import python_datetime
 from ...errors import DefinitionError, EncodeError, nearest
 from .. import events
+from ..aio import AwaitedClass
 from ..annotations import resolved_annotations
 from ..frame import Frame
+from ..ledger import LedgerFrame
 from ..marks import TimeInserted, marks_in
+from ..port import awaited, blocking, complete
+from ..projections import Projection
+from ..views import Aio
+from . import known
+from .known import Of
+from .timeframe import TimeFrame
 
-__all__ = ["Moment", "TimedFrame"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["LedgerMoment", "Moment", "TimedFrame"]
+
+T = TypeVar("T", bound="TimedFrame")
 
 #: The settings that name fields, each with what is in the field.
 _NAMED = {"_time_field": "time", "_symbol_field": "symbol", "_known_at_field": "known_at"}
+
+
+class AwaitedMoments(AwaitedClass[T]):
+    """The class methods of a class of moments, awaited."""
+
+    __slots__ = ()
+
+    @overload
+    async def latest(
+        self,
+        filter: Of = None,
+        *,
+        required: Literal[True],
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> T: ...
+    @overload
+    async def latest(
+        self,
+        filter: Of = None,
+        *,
+        required: bool = False,
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> T | None: ...
+    async def latest(
+        self,
+        filter: Of = None,
+        *,
+        required: bool = False,
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> T | None:
+        """Return the moment with the latest time, or None; see `Moment.latest`."""
+        found: T | None = await known.latest(
+            awaited(), self._cls, filter, known_at, projection, required, options
+        )
+        return found
+
+    async def as_of(
+        self,
+        filter: Of = None,
+        known_at: datetime | None = None,
+        frame: TimeFrame | None = None,
+        *,
+        projection: Projection = None,
+        **options: Any,
+    ) -> list[T]:
+        """Return what was known of each time at an instant; see `Moment.as_of`."""
+        return await known.as_of(awaited(), self._cls, filter, known_at, frame, projection, options)
+
+
+class _MomentAio(Aio):
+    def __get__(self, frame: Any, owner: Any) -> Any:
+        return AwaitedMoments(owner) if frame is None else super().__get__(frame, owner)
 
 
 def _check_fields(cls: Any) -> None:
@@ -37,7 +108,7 @@ def _check_fields(cls: Any) -> None:
         if definition.is_open or name not in definition.names:
             raise DefinitionError(
                 f"{place}: expected the name of a declared field, got {name!r}"
-                f"{nearest(name, definition.names)}"
+                f"{nearest(str(name), definition.names)}"
             )
         found = marks_in(resolved_annotations(definition).get(name, Any))
         is_time = found.shape == "one" and _may_be_a_time(found.target)
@@ -46,6 +117,10 @@ def _check_fields(cls: Any) -> None:
                 f"{place}: expected a field of datetimes, got {name!r} of another type; annotate "
                 f"it with datetime{' or TimeInserted' if content == 'known_at' else ''}"
             )
+
+
+def _place_of_ours(cls: type) -> int:
+    return cls.mro().index(TimedFrame)
 
 
 def _may_be_a_time(target: Any) -> bool:
@@ -76,9 +151,97 @@ class TimedFrame(Frame):
     _symbol_field: ClassVar[str | None] = None
     _known_at_field: ClassVar[str | None] = None
 
+    #: The same methods, awaited.
+    aio: ClassVar[Any] = _MomentAio()
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if issubclass(cls, LedgerFrame) and cls.mro().index(LedgerFrame) < _place_of_ours(cls):
+            raise DefinitionError(
+                f"{cls.__name__}: expected moments before LedgerFrame, whose latest() goes by the "
+                f"time of the insert; write class {cls.__name__}(Moment, LedgerFrame)"
+            )
         _check_fields(cls)
+
+    @overload
+    @classmethod
+    def latest(
+        cls,
+        filter: Of = None,
+        *,
+        required: Literal[True],
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def latest(
+        cls,
+        filter: Of = None,
+        *,
+        required: bool = False,
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Self | None: ...
+    @classmethod
+    def latest(
+        cls,
+        filter: Of = None,
+        *,
+        required: bool = False,
+        known_at: datetime | None = None,
+        projection: Projection = None,
+        **options: Any,
+    ) -> Self | None:
+        """Return the moment with the latest time, or None; of several versions the last one.
+
+        Args:
+            filter: a symbol, or a filter as for `one`.
+            required: raise NotFound instead of returning None.
+            known_at: as it was known then; what became known later, or nobody knows when, does
+                not count.
+            projection: as for `one`.
+            options: as for `Collection.find_one`.
+
+        Raises:
+            NotFound: nothing matches, and `required` is true.
+            QueryError: the filter cannot be sent, or the class does not name the field it needs.
+        """
+        found: Self | None = complete(
+            known.latest(blocking(), cls, filter, known_at, projection, required, options)
+        )
+        return found
+
+    @classmethod
+    def as_of(
+        cls,
+        filter: Of = None,
+        known_at: datetime | None = None,
+        frame: TimeFrame | None = None,
+        *,
+        projection: Projection = None,
+        **options: Any,
+    ) -> list[Self]:
+        """Return what was known at an instant: each time's last version, in the order of time.
+
+        Of one symbol and one time the moment counts that became known last, `known_at` included;
+        of those that became known at the same instant the one with the greatest `_id`. One
+        aggregate.
+
+        Args:
+            filter: a symbol, or a filter as for `one`; it chooses among versions, too.
+            known_at: the instant; without it, what is known now.
+            frame: only times in it.
+            projection: as for `one`, without `$slice` and `$elemMatch`.
+            options: as for `Collection.aggregate`.
+
+        Raises:
+            QueryError: as for `latest`.
+            ProjectionError: the projection cannot be understood, or not by an aggregate.
+        """
+        return complete(known.as_of(blocking(), cls, filter, known_at, frame, projection, options))
 
 
 class Moment(TimedFrame):
@@ -107,6 +270,20 @@ class Moment(TimedFrame):
     known_at: TimeInserted
 
 
+class LedgerMoment(Moment, LedgerFrame):
+    """A moment that is only ever added: a correction is another one, of the same time.
+
+    The same as `class Price(Moment, LedgerFrame)`. `recorded` is when it was inserted, by this
+    machine's clock, whatever `known_at` says. A `save` of a moment that is stored adds the
+    corrected one; it is known from then on, unless its `known_at` was assigned.
+
+    >>> class Price(LedgerMoment):
+    ...     amount: float
+    """
+
+    __slots__ = ()
+
+
 def check_moments(sender: type, frames: list[Any]) -> None:
     """Refuse frames without their time or symbol; a listener for `insert`.
 
@@ -126,8 +303,8 @@ def check_moments(sender: type, frames: list[Any]) -> None:
         symbol_field = cls._symbol_field
         if symbol_field is not None and document.get(symbol_field) in (None, ""):
             raise EncodeError(
-                f"{cls.__name__}.{symbol_field}: expected a symbol, got "
-                f"{document.get(symbol_field)!r}; say of what it is told"
+                f"{cls.__name__}.{symbol_field}: expected what the moment tells of, got "
+                f"{_shown(document.get(symbol_field))}; set {symbol_field} before it is inserted"
             )
         for name in (cls._time_field, cls._known_at_field):
             if name is None:
@@ -136,11 +313,16 @@ def check_moments(sender: type, frames: list[Any]) -> None:
             if type(time).__name__ == "datetime64":
                 time = document[name] = python_datetime(time)
             if not isinstance(time, datetime) or time != time:  # pandas' NaT
+                hint = "when it happened" if name == cls._time_field else "since when it is known"
                 raise EncodeError(
-                    f"{cls.__name__}.{name}: expected an aware datetime, got {time!r}"
+                    f"{cls.__name__}.{name}: expected a datetime, got {_shown(time)}; say {hint}"
                 )
             if time.tzinfo is None and naive == "utc":
                 document[name] = time.replace(tzinfo=timezone.utc)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value!r} of type {type(value).__name__}"
 
 
 def _declared(cls: type) -> list[tuple[str, Any]]:
