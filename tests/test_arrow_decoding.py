@@ -567,6 +567,25 @@ def test_the_column_of_texts_has_its_name() -> None:
         Decoder(schema_of(**{MISMATCHES: pa.int64()}), "string")
 
 
+def test_lists_of_nothing_but_nulls() -> None:
+    """They are sound inside documents with values of extension types."""
+    kind = pa.struct([("uid", pa.uuid()), ("none", pa.list_(pa.null())), ("oid", OBJECT_ID)])
+    documents = [
+        {"d": {"uid": uuid.UUID(int=5), "none": [None, None]}, "m": {"a": [None] * 3}},
+        {"d": None},
+        {"d": {"oid": ObjectId("65f000000000000000000001"), "none": []}},
+    ]
+    schema = schema_of(d=kind, l=pa.list_(kind), m=pa.map_(pa.string(), pa.list_(pa.null())))
+    listed = [{**one, "l": [one["d"], None, one["d"]]} for one in documents]
+    found = rows(schema, listed)
+    first = {"uid": uuid.UUID(int=5), "none": [None, None], "oid": None}
+    last = {"uid": None, "none": [], "oid": ObjectId("65f000000000000000000001")}
+
+    assert [first, None, last] == [row["d"] for row in found]
+    assert [[one, None, one] for one in (first, None, last)] == [row["l"] for row in found]
+    assert [("a", [None] * 3)] == found[0]["m"]
+
+
 def test_dates_are_days() -> None:
     """Days before 1970 are right."""
     documents = [

@@ -20,7 +20,7 @@ from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from ...errors import SchemaError
 from .columns import Column
-from .types import is_object_id, named, stored
+from .types import is_object_id, named, rebuilt, stored
 
 __all__ = ["OnMismatch", "Policy", "decoded", "exact_column"]
 
@@ -114,9 +114,8 @@ def exact_column(
             if policy.on_mismatch == "string":
                 texts.setdefault(row, {})[column.name] = _text(value)
             misfits.clear()
-    plain = stored(column.type)
-    array = pa.array(values, plain)
-    return array if plain == column.type else array.cast(column.type)
+    array = pa.array(values, stored(column.type))
+    return rebuilt(array, column.type, lambda found, of: pa.ExtensionArray.from_storage(of, found))
 
 
 def _reached(value: Any, path: list[str]) -> Any:

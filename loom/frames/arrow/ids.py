@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from .types import contains, is_object_id, replaced
+from .types import contains, is_object_id, rebuilt, replaced
 
 pc: Any = pyarrow.compute  # made when it is imported
 
@@ -27,20 +27,11 @@ def given_type(type: Any, ids: Ids) -> Any:
 
 def given_array(array: Any, ids: Ids) -> Any:
     """Return values as they are given, with ObjectIds as they were asked for."""
-    if is_object_id(array.type):
-        return _hex(array.storage) if ids == "hex" else array.storage
-    wanted = given_type(array.type, ids)
-    if wanted == array.type:
-        return array
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_list(array.type):
-        inner = given_array(array.values, ids)
-        return pa.ListArray.from_arrays(array.offsets, inner, mask=mask)
-    if pa.types.is_struct(array.type):
-        inner = [given_array(array.field(i), ids) for i in range(array.type.num_fields)]
-        return pa.StructArray.from_arrays(inner, fields=[*wanted], mask=mask)
-    items = given_array(array.items, ids)
-    return pa.MapArray.from_arrays(array.offsets, array.keys, items, mask=mask)
+    return rebuilt(
+        array,
+        given_type(array.type, ids),
+        lambda found, _: _hex(found.storage) if ids == "hex" else found.storage,
+    )
 
 
 def _hex(array: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "from_plain",
     "is_object_id",
     "named",
+    "rebuilt",
     "replaced",
     "stored",
     "to_plain",
@@ -181,3 +182,28 @@ def replaced(type: Any, change: Callable[[Any], Any]) -> Any:
 def stored(type: Any) -> Any:
     """Return a type with those of Arrow itself in place of extensions, as they are in memory."""
     return replaced(type, lambda t: t.storage_type if isinstance(t, pa.BaseExtensionType) else t)
+
+
+def rebuilt(array: Any, type: Any, change: Callable[[Any, Any], Any]) -> Any:
+    """Return an array under another type of the same form.
+
+    Arrow's own cast makes unsound arrays of some lists inside structs.
+
+    Args:
+        array: it begins at the start of its memory.
+        type: the one wanted; it differs only in types that hold no others.
+        change: makes an array of a type of one that holds no others.
+    """
+    if array.type == type:
+        return array
+    mask = array.is_null() if array.null_count else None
+    if pa.types.is_list(type):
+        inner = rebuilt(array.values, type.value_type, change)
+        return pa.ListArray.from_arrays(array.offsets, inner, mask=mask)
+    if pa.types.is_struct(type):
+        children = [rebuilt(array.field(i), field.type, change) for i, field in enumerate(type)]
+        return pa.StructArray.from_arrays(children, fields=[*type], mask=mask)
+    if pa.types.is_map(type):
+        items = rebuilt(array.items, type.item_type, change)
+        return pa.MapArray.from_arrays(array.offsets, array.keys, items, mask=mask)
+    return change(array, type)
