@@ -413,20 +413,31 @@ def test_transactions(server: Server, db: str) -> None:
 
 
 async def test_without_the_shortcut(call: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the driver has no such hook, or replies look otherwise, its own way gives the same."""
+    """Where it is off, or the driver has no such hook, or replies look otherwise, all is the same."""
     documents = stored()
     taken: list[Any] = []
-    unpacked = raw._unpacked
-    monkeypatch.setattr(raw, "_unpacked", lambda response: taken.append(1) or unpacked(response))
+    original = raw._unpacked
+
+    def unpacked(response: Any) -> Any:
+        taken.append(response)
+        return original(response)
+
+    monkeypatch.setattr(raw, "_unpacked", unpacked)
     with_it = await call(arrow).table(Wyrm, sort="_id", batch_rows=4)
     count = len(taken)
     monkeypatch.setattr(raw, "_unpacked", lambda response: None)
     otherwise = await call(arrow).table(Wyrm, sort="_id", batch_rows=4)
+    monkeypatch.setattr(raw, "_unpacked", unpacked)
+    monkeypatch.setattr(raw.taking_bytes, "enabled", False)
+    off = await call(arrow).table(Wyrm, sort="_id", batch_rows=4)
+    piped = await call(arrow).table(Wyrm.agg([{"$sort": {"_id": 1}}]), batch_rows=4)
+    monkeypatch.setattr(raw.taking_bytes, "enabled", True)
     monkeypatch.setattr(raw, "_joined", None)
     without = await call(arrow).table(Wyrm, sort="_id", batch_rows=4)
 
-    assert 3 == count
-    assert documents == with_it.to_pylist() == otherwise.to_pylist() == without.to_pylist()
+    assert 3 == count == len(taken)
+    for table in (with_it, otherwise, off, piped, without):
+        assert documents == table.to_pylist()
 
 
 async def test_listeners_of_the_driver_see_replies(call: Runtime, server: Server) -> None:

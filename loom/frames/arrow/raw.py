@@ -8,7 +8,7 @@ from typing import Any
 import bson
 from bson.errors import InvalidBSON
 
-__all__ = ["documents_of", "take_bytes"]
+__all__ = ["documents_of", "take_bytes", "taking_bytes"]
 
 #: Takes the keys out of an array of documents; in C, where PyMongo has its C extension.
 _joined: Any = getattr(bson, "_array_of_documents_to_buffer", None)
@@ -24,15 +24,26 @@ _LENGTHS = {
 _PREFIXED = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0D: 4, 0x0E: 4, 0x0F: 0}
 
 
+class _Switch:
+    """Whether batches are taken from replies directly; on by default."""
+
+    def __init__(self) -> None:
+        self.enabled = True
+
+
+taking_bytes = _Switch()
+
+
 def take_bytes(cursor: Any) -> Any:
     """Return a raw-batch cursor of PyMongo's that takes its batches from the reply directly.
 
     PyMongo's own makes a RawBSONDocument of every document of a reply and throws it away, which is
     two thirds of what it costs. What this calls is not part of PyMongo's public interface: where
-    it is not there, or a reply looks otherwise than expected, the cursor does what it always did.
+    it is not there, or a reply looks otherwise than expected, the cursor does what it always did. So
+    it does while `taking_bytes.enabled` is False.
     """
     original = getattr(cursor, "_unpack_response", None)
-    if original is None or _joined is None:
+    if original is None or _joined is None or not taking_bytes.enabled:
         return cursor
 
     def unpack(response: Any, *args: Any, **options: Any) -> Any:
