@@ -123,7 +123,9 @@ ORDER = """
     loom.frames.time.resampling
     loom.frames.time.moment_columns loom.frames.time.spans
     loom.frames.time.gathering loom.frames.time.series
+    loom.frames.time.views
     loom.frames.time.window_tables
+    loom.frames.time.window_loads
     loom.frames.time.window
     loom.frames.time.insight
     loom.frames.time
@@ -146,7 +148,7 @@ ORDER = """
 LATE = {
     ("loom.connection", "loom.embedded"),
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
-    ("loom.frames.time.window", "loom.frames.arrow"),
+    ("loom.frames.time.window_loads", "loom.frames.arrow"),
     ("loom.frames.time.window_tables", "loom.frames.arrow"),
     ("loom.frames.time.window_tables", "loom.frames.arrow.types"),
 }

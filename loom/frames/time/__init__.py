@@ -22,6 +22,7 @@ from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 if TYPE_CHECKING:
     from .insight import PdfValue, Regression, Spread, Trending
     from .moment import Moment, TimedFrame
+    from .window import MomentWindow
     from .zones import (
         ALASKA_TIMEZONE,
         CENTRAL_TIMEZONE,
@@ -46,6 +47,7 @@ __all__ = [
     "DailyFrame",
     "HourlyFrame",
     "Moment",
+    "MomentWindow",
     "MonthlyFrame",
     "PdfValue",
     "QuarterlyFrame",
@@ -68,6 +70,7 @@ _LATER = (
     dict.fromkeys(NAMED, "zones")
     | dict.fromkeys(("PdfValue", "Regression", "Spread", "Trending"), "insight")
     | dict.fromkeys(("Moment", "TimedFrame"), "moment")
+    | {"MomentWindow": "window"}
 )
 
 

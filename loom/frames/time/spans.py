@@ -1,0 +1,98 @@
+"""How far windows reach: a number of moments, or a duration."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+from ...errors import QueryError
+from .zones import UTC, instant
+
+__all__ = ["Size", "Span", "ceiling_of", "floor_of", "milliseconds_of", "span_of"]
+
+#: A number of moments, or a duration: a timedelta, or text such as `"90d"`.
+Size: TypeAlias = int | str | timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_TEXT = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d|w)")
+_UNITS = {
+    "ms": 1,
+    "s": 1000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 7 * 86_400_000,
+}
+
+
+class Span(NamedTuple):
+    """So many moments, or so many milliseconds."""
+
+    amount: int
+    is_count: bool
+
+
+def span_of(given: Any, place: str, *, least: int = 1) -> Span:
+    """Return a size as a span.
+
+    Args:
+        given: a number of moments, or a duration.
+        place: for errors.
+        least: the smallest amount.
+
+    Raises:
+        QueryError: it is neither, or too small.
+
+    >>> span_of(30, "size"), span_of("36h", "size")
+    (Span(amount=30, is_count=True), Span(amount=129600000, is_count=False))
+    """
+    if isinstance(given, (str, timedelta)):
+        return Span(milliseconds_of(given, place, least=least), False)
+    if isinstance(given, bool) or not hasattr(given, "__index__") or given.__index__() < least:
+        raise QueryError(
+            f"{place}: expected a number of moments, at least {least}, or a duration such as "
+            f"'36h', got {given!r}"
+        )
+    return Span(given.__index__(), True)
+
+
+def milliseconds_of(given: Any, place: str, *, least: int = 1) -> int:
+    """Return a duration in milliseconds; a day has 24 hours.
+
+    Raises:
+        QueryError: it is none, too short, or finer than a millisecond.
+    """
+    found = None
+    if isinstance(given, timedelta):
+        found = given / _MILLISECOND
+        if found == int(found):
+            found = given // _MILLISECOND
+    elif isinstance(given, str) and (match := _TEXT.fullmatch(given)):
+        number, unit = match.groups()
+        found = (float(number) if "." in number else int(number)) * _UNITS[unit]
+    if found is None or found != int(found) or found < least:
+        raise QueryError(
+            f"{place}: expected a duration of whole milliseconds, a timedelta or text such as "
+            f"'90d', '36h', '15min', '30s' or '250ms', got {given!r}"
+        )
+    return int(found)
+
+
+def floor_of(moment: Any, place: str) -> int:
+    """Return the last whole millisecond that is not after an instant.
+
+    Raises:
+        TimeFrameError: it is no aware datetime.
+    """
+    return (instant(moment, None, place) - _EPOCH) // _MILLISECOND
+
+
+def ceiling_of(moment: Any, place: str) -> int:
+    """Return the first whole millisecond that is not before an instant.
+
+    Raises:
+        TimeFrameError: it is no aware datetime.
+    """
+    return -((_EPOCH - instant(moment, None, place)) // _MILLISECOND)

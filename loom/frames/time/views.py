@@ -1,0 +1,180 @@
+"""Views: some rows of the columns of a window."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FieldError, nearest
+from .moment_columns import Array, Columns, Query, datetime_of, np
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["View"]
+
+_new = object.__new__
+
+
+class View:
+    """Some rows of columns, one after the other; small, because many may share the columns."""
+
+    __slots__ = ("_columns", "_start", "_stop")
+    _columns: Columns
+    _start: int
+    _stop: int
+
+    @classmethod
+    def _of(cls, columns: Columns) -> Self:
+        """Return the window of all rows of columns."""
+        made: Self = _new(cls)
+        made._columns, made._start, made._stop = columns, 0, len(columns.times)
+        return made
+
+    def _view(self, start: int, stop: int) -> Self:
+        """Return the window of some rows of the same columns."""
+        made: Self = _new(type(self))
+        made._columns, made._start, made._stop = self._columns, start, max(start, stop)
+        return made
+
+    # What it is
+
+    @property
+    def cls(self) -> Any:
+        """The class of the moments."""
+        return self._columns.cls
+
+    @property
+    def symbol(self) -> Any:
+        """The symbol of all moments, None if they have none."""
+        return self._columns.symbol
+
+    @property
+    def tzone(self) -> tzinfo:
+        """The zone in which times are shown."""
+        return self._columns.tzone
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self._columns.names
+
+    @property
+    def query(self) -> Query | None:
+        """What was asked for to get these moments; None if they came from elsewhere.
+
+        That of a slice also has a range of time. A slice that parts moments of one time, or one of
+        a load with `limit` or `skip`, has none.
+        """
+        query = self._columns.query
+        if query is None or (self._start, self._stop) == (0, len(self._columns.times)):
+            return query
+        if query.options.get("limit") or query.options.get("skip"):
+            return None
+        times, ends = self._columns.times, {}
+        for operator, row in (("$gte", self._start), ("$lt", self._stop)):
+            if 0 < row < len(times):
+                if times[row - 1] == times[row]:
+                    return None
+                ends[operator] = datetime_of(int(times[row]))
+        if self._start >= len(times) or not self._stop:
+            return None  # of no moments
+        within = {self._columns.roles.time: ends}
+        return query._replace(filter={"$and": [query.filter, within]} if query.filter else within)
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __bool__(self) -> bool:
+        return self._stop > self._start
+
+    def __repr__(self) -> str:
+        name, count = type(self).__name__, len(self)
+        of = self.cls.__name__ if self.symbol is None else f"{self.cls.__name__} {self.symbol}"
+        if not count:
+            return f"{name}({of}: no moments)"
+        ends = (datetime_of(int(self._columns.times[row])) for row in (self._start, self._stop - 1))
+        first, last = (end.astimezone(self.tzone).isoformat() for end in ends)
+        moments = "moment" if count == 1 else "moments"
+        return f"{name}({of}: {count:,} {moments}, {first} to {last})"
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether class, symbol and the values of all moments are the same; NaN equals NaN."""
+        if not isinstance(other, View):
+            return NotImplemented
+        one, two = self._columns, other._columns
+        if (one.cls, one.symbol, len(self)) != (two.cls, two.symbol, len(other)):
+            return False
+        if {*one.names} != {*two.names} or not (self.times == other.times).all():
+            return False
+        return all(_same(self.values(name), other.values(name)) for name in one.fields)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by many values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = self._columns
+        if (self._start, self._stop) != (0, len(columns.times)):
+            columns = columns.chosen(slice(self._start, self._stop))
+        columns = columns._replace(
+            query=None,
+            fields={name: column.plain() for name, column in columns.fields.items()},
+        )
+        return _restored, (type(self), columns)
+
+    # Columns
+
+    @property
+    def times(self) -> Array:
+        """The event times, as `datetime64[ms]` in UTC; a view that cannot be written."""
+        return self._columns.times[self._start : self._stop].view("datetime64[ms]")
+
+    @property
+    def known(self) -> Array:
+        """Since when each moment has been known, as `datetime64[ms]` in UTC.
+
+        A moment that does not say so has been known since its time.
+        """
+        return self._columns.known_since()[self._start : self._stop].view("datetime64[ms]")
+
+    def values(self, field: str) -> Array:
+        """Return the values of a field: a view that cannot be written, masked where they are null.
+
+        Raises:
+            FieldError: there is no such field.
+        """
+        columns = self._columns
+        column = columns.fields.get(field)
+        if column is not None:
+            return column.array(self._start, self._stop)
+        if field == columns.roles.time:
+            return self.times
+        if field == columns.roles.symbol:
+            made = np.empty(len(self), object)
+            made[:] = [columns.symbol] * len(self)
+            made.flags.writeable = False
+            return made
+        raise FieldError(
+            f"{type(self).__name__} of {self.cls.__name__}: expected one of its fields, got "
+            f"{field!r}{nearest(field, self.fields)}"
+        )
+
+
+def _same(one: Array, two: Array) -> bool:
+    if one.dtype.kind == "O" or two.dtype.kind == "O":
+        return [*_plain(one)] == [*_plain(two)]
+    masks = [np.ma.getmaskarray(array) for array in (one, two)]
+    if (masks[0] != masks[1]).any():
+        return False
+    same = np.ma.getdata(one) == np.ma.getdata(two)
+    if one.dtype.kind == "f" and two.dtype.kind == "f":
+        same |= np.isnan(np.ma.getdata(one)) & np.isnan(np.ma.getdata(two))
+    return bool((same | masks[0]).all())
+
+
+def _plain(array: Array) -> list[Any]:
+    values: list[Any] = array.tolist()  # of masked ones, with None
+    return values
+
+
+def _restored(cls: Any, columns: Columns) -> Any:
+    return cls._of(columns)

@@ -1,0 +1,272 @@
+"""Windows out of Arrow's columns, and back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FieldError, QueryError, SchemaError, missing_extra, nearest
+from .gathering import symbol_of
+from .moment_columns import (
+    Array,
+    Column,
+    Columns,
+    Query,
+    Roles,
+    check_times,
+    frozen,
+    np,
+    one_symbol,
+)
+from .zones import UTC, TimeZone, name_of, zone_of
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute
+except ImportError:
+    raise missing_extra("arrow", "PyArrow") from None
+
+if TYPE_CHECKING:
+    from .views import View
+
+pc: Any = pyarrow.compute  # made when it is imported
+
+__all__ = ["columns_of_table", "dataframe_of", "polars_of", "table_of", "table_of_dataframe"]
+
+
+def columns_of_table(
+    cls: Any,
+    table: Any,
+    tzone: TimeZone | None,
+    place: str,
+    *,
+    naive: tzinfo | None = None,
+    query: Query | None = None,
+) -> Columns:
+    """Return the columns of a table.
+
+    Args:
+        cls: the class of the moments.
+        table: Arrow's, or what gives a stream of it.
+        tzone: the zone in which times are shown; also of naive ones.
+        place: for errors.
+        naive: the zone of naive times, by default `tzone`.
+        query: what the table was loaded by.
+
+    Raises:
+        QueryError: several symbols, or moments without a time.
+        SchemaError: the table has no column for the time, or times that cannot be kept.
+    """
+    roles = Roles.of(cls, place)
+    zone = None if tzone is None else zone_of(tzone, f"{place}, tzone")
+    naive = zone if naive is None else naive
+    if not isinstance(table, pa.Table):
+        if not hasattr(table, "__arrow_c_stream__"):
+            raise QueryError(
+                f"{place}: expected a table of Arrow's, got {type(table).__name__}; moments go into "
+                "MomentWindow(moments), DataFrames into from_dataframe"
+            )
+        table = pa.table(table)
+    names = tuple(table.column_names)
+    if len({*names}) < len(names):
+        raise SchemaError(f"{place}: expected each column once, got {', '.join(names)}")
+    if roles.time not in names:
+        raise SchemaError(
+            f"{place}: expected a column {roles.time!r}, got {', '.join(names) or 'none'}"
+            f"{nearest(roles.time, names)}; rename_columns(...) gives columns the names of fields"
+        )
+    column = _instants(table.column(roles.time), naive, f"{place}, {roles.time}")
+    check_times(column.null_count, len(column), roles.time, place)
+    times = _ticks(column)
+    symbol = None
+    if roles.symbol is not None and roles.symbol in names:
+        symbol = _symbol(table.column(roles.symbol), roles.symbol, place)
+    known = None
+    if roles.known is not None and roles.known in names:
+        column = _instants(table.column(roles.known), naive, f"{place}, {roles.known}")
+        known = _ticks(column)
+        if column.null_count:
+            known = np.where(np.asarray(column.is_null()), times, known)
+        known = None if (known == times).all() else frozen(known)
+    fields = {
+        name: _column(table.column(name), naive, f"{place}, {name}")
+        for name in names
+        if name not in (roles.time, roles.symbol)
+    }
+    shown = UTC if zone is None else zone
+    return Columns(cls, roles, symbol, shown, frozen(times), known, fields, names, query).sorted()
+
+
+def _symbol(column: Any, name: str, place: str) -> Any:
+    try:
+        counted = pc.value_counts(column).to_pylist()
+    except pa.ArrowNotImplementedError:  # of documents
+        return symbol_of(column.to_pylist(), name, place)
+    return one_symbol({each["values"]: each["counts"] for each in counted}, name, place)
+
+
+def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
+    """Return times as instants in whole milliseconds; of others in microseconds.
+
+    Raises:
+        SchemaError: they are none, are naive and nobody says of which zone, or are finer.
+    """
+    type = column.type
+    if not pa.types.is_timestamp(type):
+        raise SchemaError(f"{place}: expected instants, got a column of {type}")
+    if type.tz is None:
+        if naive is None:
+            raise SchemaError(
+                f"{place}: expected instants with a zone, got naive ones; say whose clock they "
+                "show: tzone='UTC'"
+            )
+        if naive is UTC:
+            column = column.cast(pa.timestamp(type.unit, "UTC"))
+        else:
+            try:
+                column = pc.assume_timezone(column, name_of(naive))
+            except pa.ArrowInvalid as error:
+                raise SchemaError(
+                    f"{place}: expected times that the clocks of {name_of(naive)} show once, got "
+                    f"others: {error}; pass aware ones"
+                ) from error
+    try:
+        return column.cast(pa.timestamp("ms", "UTC"))
+    except pa.ArrowInvalid as error:
+        raise SchemaError(
+            f"{place}: expected whole milliseconds, which is what MongoDB keeps, got finer times "
+            f"({error}); cut them first: pyarrow.compute.floor_temporal(times, unit='millisecond')"
+        ) from None
+
+
+def _ticks(column: Any) -> Array:
+    whole = column.cast(pa.int64())
+    return np.asarray((whole.fill_null(0) if whole.null_count else whole).to_numpy())
+
+
+def _column(column: Any, naive: tzinfo | None, place: str) -> Column:
+    type, types = column.type, pa.types
+    if types.is_dictionary(type):
+        column = column.cast(type.value_type)
+        type = column.type
+    null = np.asarray(column.is_null()) if column.null_count else None
+    if types.is_timestamp(type):
+        column = _instants(column, naive, place)
+        return Column(_ticks(column).view("datetime64[ms]"), null, arrow=column)
+    if types.is_integer(type) or types.is_floating(type) or types.is_boolean(type):
+        filled = column
+        if null is not None:
+            gone = np.nan if types.is_floating(type) else False if types.is_boolean(type) else 0
+            filled = column.fill_null(pa.scalar(gone, type))
+        return Column(np.asarray(filled.to_numpy()), null, arrow=column)
+    return Column(None, null, arrow=column)
+
+
+# Out of windows
+
+
+def table_of(window: View) -> Any:
+    """Return a window as a `pyarrow.Table`, its times in its zone."""
+    columns, start, stop = window._columns, window._start, window._stop
+    instants = pa.timestamp("ms", _zone_name(columns.tzone))
+    arrays: dict[str, Any] = {}
+    for name in columns.names:
+        place = f"{type(window).__name__} of {columns.cls.__name__}.{name}"
+        if name == columns.roles.time:
+            arrays[name] = pa.array(window.times).cast(pa.timestamp("ms", "UTC")).cast(instants)
+        elif name == columns.roles.symbol:
+            arrays[name] = _made([columns.symbol] * len(window), columns.cls, name, place)
+        else:
+            column = columns.fields[name]
+            if column.arrow is not None:
+                found = column.arrow[start:stop]
+            elif column.all.dtype.kind == "O":
+                found = _made(column.objects(start, stop), columns.cls, name, place)
+            else:
+                mask = None if column.null is None else column.null[start:stop]
+                found = pa.array(column.all[start:stop], mask=mask)
+                if pa.types.is_timestamp(found.type):
+                    found = found.cast(pa.timestamp("ms", "UTC"))
+            arrays[name] = found.cast(instants) if _is_instant(found.type) else found
+    return pa.table(arrays)
+
+
+def _is_instant(type: Any) -> bool:
+    return bool(pa.types.is_timestamp(type)) and type.tz is not None
+
+
+def _zone_name(zone: tzinfo) -> str:
+    return name_of(zone)[:6]  # of fixed offsets without seconds, which Arrow does not have
+
+
+def _made(values: list[Any], cls: Any, name: str, place: str) -> Any:
+    """Return objects as an array, of the type that the field's annotation says, if it does."""
+    from .. import arrow  # with the extra
+    from ..arrow.types import is_object_id
+
+    type: Any = None
+    with suppress(SchemaError, FieldError):
+        others = {other: None for other in ("_id", *cls._definition.ordered) if other != name}
+        type = arrow.schema_of(cls, others).find(name)
+    try:
+        if is_object_id(type):
+            raw = [None if value is None else value.binary for value in values]
+            return pa.ExtensionArray.from_storage(type, pa.array(raw, type.storage_type))
+        return pa.array(values, type)
+    except (AttributeError, TypeError, pa.ArrowException) as error:
+        raise SchemaError(f"{place}: expected values that Arrow has a type for: {error}") from error
+
+
+def table_of_dataframe(frame: Any, place: str) -> Any:
+    """Return a DataFrame of pandas or Polars as a table; an index with a name is a column."""
+    if type(frame).__module__.partition(".")[0] != "pandas":
+        return frame
+    import pandas
+
+    if not isinstance(frame, pandas.DataFrame):
+        raise QueryError(f"{place}: expected a DataFrame, got {type(frame).__name__}")
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    arrays = {}
+    for name in frame.columns:
+        if not isinstance(name, str):
+            raise SchemaError(f"{place}: expected columns with names of fields, got {name!r}")
+        column = frame[name]
+        # NaN stays NaN: Arrow would make null of it.
+        is_plain = isinstance(column.dtype, np.dtype) and column.dtype.kind == "f"
+        given = column.to_numpy() if is_plain else column
+        arrays[name] = pa.array(given, from_pandas=not is_plain)
+    return pa.table(arrays)
+
+
+def dataframe_of(window: View) -> Any:
+    """Return a window as a DataFrame of pandas.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise missing_extra("pandas", "pandas") from None
+
+    def dtype_of(type: Any) -> Any:
+        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
+        is_extension = isinstance(type, pa.BaseExtensionType)
+        return type.to_pandas_dtype() if is_extension else pandas.ArrowDtype(type)
+
+    return table_of(window).to_pandas(types_mapper=dtype_of)
+
+
+def polars_of(window: View) -> Any:
+    """Return a window as a DataFrame of Polars.
+
+    Raises:
+        MissingExtra: Polars is not installed.
+    """
+    try:
+        import polars
+    except ImportError:
+        raise missing_extra("polars", "Polars") from None
+    return polars.from_arrow(table_of(window))
