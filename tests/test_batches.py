@@ -564,6 +564,18 @@ async def test_a_connection_lost_in_the_first_part(
     ] == caught.value.__notes__
 
 
+async def test_deleted_is_sent_when_something_was_deleted(call: Runtime, db: str) -> None:
+    """A batch tells nothing when all were gone; else all, as the server says only how many."""
+    frames = await call(Dragon).insert_many([{"name": str(n)} for n in range(3)])
+    told: list[Any] = []
+    Dragon.listen("deleted", lambda frames: told.append([f.name for f in frames]))
+    await call(frames[0]).delete()
+    await call(Dragon).delete_many(frames)
+    await call(Dragon).delete_many(frames)
+
+    assert [["0"], ["0", "1", "2"]] == told
+
+
 @pytest.mark.parametrize("steps", [BEFORE, AFTER], ids=["before", "after"])
 @pytest.mark.parametrize("operation", ["update_many", "unset_many", "delete_many"])
 async def test_a_connection_lost_in_a_batch_of_stored_frames(

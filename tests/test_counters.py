@@ -651,6 +651,22 @@ async def test_half_of_the_events_muted(call: Runtime) -> None:
     assert Recount(2, 1, 0) == await recounted(call, kept)
 
 
+async def test_a_delete_that_came_second(call: Runtime) -> None:
+    """What another program has deleted and counted meanwhile is not counted again."""
+    cache()
+    a, _ = await posts(call)
+    comments = await call(Comment).insert_many([{"post": a} for _ in range(2)])
+
+    def overtaken(frames: Any) -> None:
+        Comment.get_collection().delete_one({"_id": frames[0]._id})
+        Post.get_collection().update_one({"_id": a._id}, {"$inc": {"comment_count": -1}})
+
+    Comment.listen("delete", overtaken)
+    await call(comments[0]).delete()
+
+    assert {"a": 1, "b": 0} == held()
+
+
 async def test_a_listener_that_stops_the_write(call: Runtime) -> None:
     """Nothing is counted, then or later."""
     cache()

@@ -137,10 +137,10 @@ async def test_events_carry_the_session(call: Runtime, server: Server) -> None:
     await call(burt).insert(session=session)
     await call(burt).update(session=session)
     await call(burt).unset("name", session=session)
-    await call(Dragon).insert_many([{"name": "a"}], session=session)
+    made = await call(Dragon).insert_many([{"name": "a"}], session=session)
     await call(Dragon).update_many([{"_id": burt._id, "name": "a"}], session=session)
     await call(Dragon).unset_many([burt], "name", session=session)
-    await call(Dragon).delete_many([burt], session=session)
+    await call(Dragon).delete_many(made, session=session)
     await call(burt).delete(session=session)
 
     assert [session] * 16 == heard

@@ -460,6 +460,36 @@ async def test_gone_documents(call: Runtime) -> None:
     assert [] == stored(Dragon)
 
 
+@pytest.mark.parametrize("where", [None, Q.name == "Burt"])
+async def test_deleted_is_sent_for_what_was_deleted(call: Runtime, where: Any) -> None:
+    """A document that is gone already is not told to be deleted a second time."""
+    told: list[str] = []
+    Dragon.listen("delete", lambda event: told.append(event))
+    Dragon.listen("deleted", lambda event: told.append(event))
+    Dragon.listen("committed", lambda event: told.append(f"{event} stands"))
+    burt = Dragon(name="Burt", age=1)
+    await call(burt).insert()
+    told.clear()
+    await call(burt).delete(where=where)
+    assert ["delete", "deleted", "deleted stands"] == told
+    await call(burt).delete(where=where)
+
+    assert ["delete"] == told[3:]
+
+
+async def test_deletes_that_nobody_acknowledges_are_told(call: Runtime) -> None:
+    """Without an answer of the server a delete counts as done."""
+    told: list[str] = []
+    Dragon.listen("deleted", lambda frames: told.extend(f.name for f in frames))
+    quick = Dragon.with_options(write_concern=WriteConcern(w=0))
+    with quick:
+        await call(Dragon(_id=5, name="Burt")).delete()
+        await call(Dragon(_id=5, name="Burt")).delete(where=Q.name == "Burt")
+        await call(Dragon).delete_many([Dragon(_id=6, name="Fred")])
+
+    assert ["Burt", "Burt", "Fred"] == told
+
+
 async def test_unset_removes_from_both_sides(call: Runtime) -> None:
     """`unset` removes paths from the document and from the frame, overlapping ones too."""
     burt = Dragon(name="Burt", age=1, lair=Lair(name="Cave", inventory=Inventory(gold=1, skulls=2)))

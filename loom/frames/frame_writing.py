@@ -189,8 +189,8 @@ class Writing(Reading):
     def delete(self, *, where: Filter = None, **options: Any) -> None:
         """Delete the document of this frame; one that is gone already is no error.
 
-        Sends `delete` and `deleted`. Before, what `Ref(on_delete=...)` declares is done with
-        the documents that refer to it.
+        Sends `delete`, and `deleted` unless it was gone already. Before, what
+        `Ref(on_delete=...)` declares is done with the documents that refer to it.
 
         Args:
             where: as for `update`.
@@ -262,7 +262,8 @@ class Writing(Reading):
     def delete_many(cls, documents: Iterable[Self | dict[str, Any]], **options: Any) -> list[Self]:
         """Delete many documents in one batch; returns their frames.
 
-        Sends one `delete` and one `deleted` with all frames.
+        Sends one `delete` and one `deleted` with all frames, but no `deleted` when all of them
+        were gone already.
 
         Args:
             documents: frames of this class, or dicts with `_id`.

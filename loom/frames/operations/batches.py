@@ -318,5 +318,6 @@ async def delete_many(port: Port, cls: Any, documents: Any, options: Options) ->
     await guards.explain(outcome, options)
     failure = outcome.failure(f"{cls.__name__}.delete_many", frames)
     tell_done(failure, done)
-    await after_event(port, "deleted", cls, outcome.of(frames), failure, session=session)
+    gone = [] if outcome.is_none_found else outcome.of(frames)
+    await after_event(port, "deleted", cls, gone, failure, session=session)
     return given

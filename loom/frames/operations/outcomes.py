@@ -47,6 +47,12 @@ class Outcome:
         """True when everything was done."""
         return self.error is None and not self.failed and not self.unknown
 
+    @property
+    def is_none_found(self) -> bool:
+        """True when the server is known to have found nothing."""
+        is_known = self.error is None or isinstance(self.error, BulkWriteError)
+        return is_known and not self.matched
+
     def done(self) -> list[int]:
         """Return the positions of what is known to be done."""
         if not self.failed and not self.unknown:

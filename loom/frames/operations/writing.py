@@ -403,8 +403,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     concern = None
     try:
         result = await port.write(cls, "delete_one", {"_id": id}, guard.filter(), **options)
-        found = result.raw_result
-        if found and not found["n"]:
+        if result.acknowledged and not result.deleted_count:
             if guard.is_conditional:
                 refusal = await guard.refusal(port, "delete", options)
                 if isinstance(refusal, Conflict):
