@@ -55,7 +55,7 @@ ORDER = """
     loom.frames.properties loom.frames.marked
     loom.frames.normalising
     loom.frames.declared_indexes
-    loom.frames.collations loom.frames.index_checks
+    loom.frames.collations loom.frames.index_checks loom.frames.timeseries
     loom.frames.index
     loom.frames.index_specs
     loom.frames.index_diffs
@@ -121,11 +121,13 @@ ORDER = """
     loom.frames.time.window_pictures
     loom.frames.time.aggregates loom.frames.time.resampled
     loom.frames.time.resampling
+    loom.frames.time.server_resampling
     loom.frames.time.moment_columns loom.frames.time.spans
     loom.frames.time.gathering loom.frames.time.series
     loom.frames.time.views
-    loom.frames.time.window_tables
-    loom.frames.time.window_loads
+    loom.frames.time.window_resampling loom.frames.time.window_tables
+    loom.frames.time.versions
+    loom.frames.time.cones loom.frames.time.sliding_windows loom.frames.time.window_loads
     loom.frames.time.window
     loom.frames.time.insight
     loom.frames.time

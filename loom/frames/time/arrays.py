@@ -24,6 +24,7 @@ __all__ = [
     "Sample",
     "axis_of",
     "check_windows",
+    "instants_of",
     "np",
     "numbers_of",
     "special",
@@ -297,6 +298,24 @@ def _microseconds(array: Array, place: str) -> Array:
         else:
             ticks[number] = (value - _EPOCH) // _MICROSECOND
     return ticks
+
+
+def instants_of(times: Any, place: str) -> Array:
+    """Return datetimes in any form as microseconds since 1970, those that are missing masked.
+
+    Raises:
+        QueryError: naive datetimes, or something else.
+    """
+    array = _array(times, "times")
+    if array.ndim != 1 or not (array.dtype.kind == "M" or _holds_datetimes(array)):
+        if array.shape != (0,):
+            raise QueryError(
+                f"{place}: expected one row of datetimes as times, got {_named(array.ravel())}"
+            )
+        array = array.astype("datetime64[us]")
+    ticks = _microseconds(array, place)
+    missing = ticks == _NOT_A_TIME
+    return np.ma.MaskedArray(ticks, missing) if missing.any() else ticks
 
 
 def check_windows(size: Any, step: Any, place: str) -> None:

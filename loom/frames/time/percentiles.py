@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import QueryError
 from .arrays import Array, np
 
-__all__ = ["DEFAULT", "levels_of", "percentiles", "ranked_windows"]
+__all__ = ["DEFAULT", "between", "levels_of", "percentiles", "ranked_windows"]
 
 #: The levels that a spread has unless others are named.
 DEFAULT = (5.0, 25.0, 50.0, 75.0, 95.0)

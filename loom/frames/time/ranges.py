@@ -9,7 +9,7 @@ from bson import ObjectId
 from ..conditions import Condition
 from ..queries import Path
 
-__all__ = ["in_range", "made_in_range"]
+__all__ = ["in_range", "made_in_range", "milliseconds"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -46,6 +46,11 @@ def made_in_range(field: str | Path, start: datetime, end: datetime) -> Conditio
 def _rounded_up(moment: datetime) -> datetime:
     extra = (moment - _EPOCH) % _MILLISECOND
     return moment + (_MILLISECOND - extra) if extra else moment
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return how many there are from 1970 to an instant; to the next one, if it is finer."""
+    return -((_EPOCH - moment) // _MILLISECOND)
 
 
 def _first_id(second: int) -> ObjectId:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import NotFound, QueryError
 from ..document import wrap
+from .cones import Cone, Cones, cones_of, folds_of
 from .gathering import columns_of_moments
 from .moment_columns import np
 from .series import Series
-from .spans import ceiling_of
+from .sliding_windows import SlidingWindows, sliding
+from .spans import Size, ceiling_of, floor_of
 from .timeframe import TimeFrame
+from .versions import Versions, check_versions, known_rows, of_rows
 from .window_loads import Loads
+from .window_resampling import Resampling
 from .zones import TimeZone
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ __all__ = ["MomentWindow"]
 _BLOCK = 1_000
 
 
-class MomentWindow(Loads):
+class MomentWindow(Loads, Resampling):
     """Moments of one symbol, in the order of time, kept as columns.
 
     It is a sequence of moments, which are made when they are asked for. Slices, `between` and
@@ -172,6 +176,118 @@ class MomentWindow(Loads):
             self._start if low is None else self._row_at(low),
             self._stop if high is None else self._row_at(high),
         )
+
+    def as_of(self, instant: datetime, *, versions: Versions = "last") -> Self:
+        """Return the window as it was known at an instant.
+
+        What became known later is not in it. Of moments with one time only those stay that had
+        become known last: they correct the others. Several that became known together all stay.
+
+        Args:
+            instant: an aware datetime.
+            versions: `"all"` keeps what was corrected.
+
+        Returns:
+            A view, if its moments are one after the other; else a window of its own.
+
+        Raises:
+            TimeFrameError: a datetime without a zone.
+        """
+        place = f"{type(self).__name__}.as_of"
+        check_versions(versions, place)
+        now = floor_of(instant, place)
+        return of_rows(self, known_rows(self._columns, self._start, self._stop, now, versions))
+
+    # What slides
+
+    def sliding_window(self, size: Size, step: Size = 1) -> SlidingWindows[Self]:
+        """Return the windows of a size that slide over this one: a sequence of views.
+
+        Args:
+            size: so many moments; or a duration, `"36h"`, `"90d"` or a timedelta: such a window
+                begins with a moment, and ends before what is that much later.
+            step: how much further the next one begins: a number of moments, or, with a duration
+                as the size, of times with moments, or a duration.
+
+        Returns:
+            Only whole windows: those of a duration end no later than at the last moment, because
+            what comes after it is not known.
+
+        Raises:
+            QueryError: they are no sizes.
+
+        >>> from datetime import timezone
+        >>> from loom.frames.time import Moment
+        >>> noon = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
+        >>> window = MomentWindow(Moment(symbol="ACME", time=noon.replace(hour=n)) for n in range(5))
+        >>> [len(part) for part in window.sliding_window(3)]
+        [3, 3, 3]
+        >>> [len(part) for part in window.sliding_window("2h", step="2h")]
+        [2, 2]
+        """
+        return sliding(self, size, step)
+
+    def sliding_time_cone(
+        self,
+        past_size: Size,
+        future_size: Size,
+        strict: bool = False,
+        *,
+        gap: Size = 0,
+        step: Size = 1,
+        versions: Versions = "last",
+    ) -> Cones[Self]:
+        """Return pairs of a past and a future, one for each time at which there are moments.
+
+        The future begins with the moments of that time. The past ends before it, a gap earlier,
+        and holds only what was known when it ends: a correction that came later is not in it.
+        The future holds the last version of each moment. Moments of one time share a cone, because
+        nobody knows which of them came first.
+
+        Args:
+            past_size: so many moments, or a duration.
+            future_size: the same.
+            strict: leave out cones that are not whole: with fewer moments than were asked for, or,
+                of a duration, with a past that begins before the first moment or a future that
+                ends after the last one.
+            gap: what is between past and future: times with moments, or a duration.
+            step: how much further the next cone is: times with moments, or a duration.
+            versions: `"all"` keeps what was corrected.
+
+        Returns:
+            A sequence of `(past, future)`; its `times` are where the futures begin. Views, unless
+            something became known later than at its time.
+
+        Raises:
+            QueryError: they are no sizes.
+        """
+        return cones_of(self, past_size, future_size, gap, step, strict, versions)
+
+    def folds(
+        self,
+        past_size: Size,
+        future_size: Size,
+        *,
+        gap: Size = 0,
+        embargo: Size = 0,
+        versions: Versions = "last",
+    ) -> list[Cone[Self]]:
+        """Return whole cones that have no time in common, to train with and to test by.
+
+        Each begins after the future of the one before, `embargo` later, as early as it can: no
+        future of one fold, nor what is in its time, is in the past of another.
+
+        Args:
+            past_size: so many moments, or a duration.
+            future_size: the same.
+            gap: as for `sliding_time_cone`.
+            embargo: what is left out after each future: times with moments, or a duration.
+            versions: as for `sliding_time_cone`.
+
+        Raises:
+            QueryError: they are no sizes.
+        """
+        return folds_of(self, past_size, future_size, gap, embargo, versions)
 
     def _row_at(self, milliseconds: int) -> int:
         """Return the row of the columns where a time begins, or would."""

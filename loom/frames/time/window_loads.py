@@ -10,6 +10,7 @@ from ...errors import QueryError
 from ..conditions import Filter, to_filter
 from .moment_columns import Query, Roles
 from .views import View
+from .window_resampling import AwaitedResampling
 from .zones import UTC, TimeZone
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ __all__ = ["AwaitedLoads", "Loads"]
 W = TypeVar("W", bound="Loads")
 
 
-class AwaitedLoads(Generic[W]):
-    """What loads windows of a class, awaited."""
+class AwaitedLoads(AwaitedResampling, Generic[W]):
+    """What loads windows of a class, and what a window asks the server, awaited."""
 
     __slots__ = ("_cls",)
 
-    def __init__(self, cls: type[W]) -> None:
+    def __init__(self, cls: type[W], window: W | None) -> None:
         self._cls = cls
+        self._window = window
 
     async def load(
         self,
@@ -49,8 +51,8 @@ class AwaitedLoads(Generic[W]):
 
 
 class _Aio:
-    def __get__(self, window: Any, owner: type[W]) -> AwaitedLoads[W]:
-        return AwaitedLoads(owner)
+    def __get__(self, window: W | None, owner: type[W]) -> AwaitedLoads[W]:
+        return AwaitedLoads(owner, window)
 
 
 class Loads(View):
