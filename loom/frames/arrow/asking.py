@@ -17,6 +17,7 @@ from ..conditions import Field
 from .columns import Schema
 from .exact import OnMismatch
 from .ids import Ids
+from .zones import Zone, zone_name
 
 if TYPE_CHECKING:
     from ..frame import Frame
@@ -67,7 +68,10 @@ class ReadOptions(DriverOptions, total=False):
     pipeline: Stages | None
     on_mismatch: OnMismatch
     ids: Ids
+    zone: Zone
+    presence: bool
     batch_rows: int
+    max_bytes: int | None
     progress: Progress
 
 
@@ -86,7 +90,13 @@ on_mismatch: `"raise"` names the document with a value that does not fit its col
     `"null"` puts null in its place and counts; `"string"` also keeps the value as text,
     in the last column, `_mismatches`.
 ids: ObjectIds as PyMongoArrow's extension type, as 12 bytes, or as 24 hexadecimal digits.
+zone: in which instants are shown: an IANA name, a `ZoneInfo` or a fixed offset. They are the
+    same instants, None for UTC; columns that a schema gives another zone keep it.
+presence: whether each column `age` has a second one, `age__present`, which is False where the
+    document lacks the field, and True where it has it, with null in it, too.
 batch_rows: how many documents the server sends at a time, at most.
+max_bytes: how many bytes of documents a batch holds at most, None for all of a reply; one
+    document that is larger is a batch of its own.
 progress: True for a bar, or a function that is called with the number of rows that are
     loaded and the total, or None.
 options: for PyMongo's `find` (or `aggregate`): `sort`, `skip`, `limit`, `hint`,
@@ -108,7 +118,10 @@ class Asked:
     pipeline: Any = None
     on_mismatch: OnMismatch = "raise"
     ids: Ids = "extension"
+    zone: Zone = None
+    presence: bool = False
     batch_rows: int = BATCH_ROWS
+    max_bytes: int | None = None
     progress: Any = False
     #: for PyMongo
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +139,14 @@ class Asked:
             raise QueryError(f"loom.frames.arrow: expected a Frame class, got {self.source!r}")
         self._check("on_mismatch", ("raise", "null", "string"))
         self._check("ids", ("extension", "binary", "hex"))
+        zone_name(self.zone, self.place)
+        if not isinstance(self.presence, bool):
+            raise QueryError(
+                f"{self.place}: expected presence=True or False, got {self.presence!r}"
+            )
         self._check_count("batch_rows")
+        if self.max_bytes is not None:
+            self._check_count("max_bytes")
 
     @property
     def cls(self) -> Any:

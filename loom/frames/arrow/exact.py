@@ -20,7 +20,7 @@ from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from ...errors import SchemaError
 from .columns import Column
-from .types import is_object_id, named, rebuilt, stored
+from .types import AnyId, is_object_id, named, rebuilt, stored
 
 __all__ = ["OnMismatch", "Policy", "decoded", "exact_column"]
 
@@ -121,11 +121,14 @@ def exact_column(
 def _reached(value: Any, path: list[str]) -> Any:
     """Return what a path leads to: through a list, what it leads to in each document of it."""
     for position, name in enumerate(path):
+        value = value.as_doc() if isinstance(value, DBRef) else value
         if isinstance(value, Mapping):
             value = value.get(name)
         elif isinstance(value, list):
             rest = path[position:]
-            return [_reached(item, rest) for item in value if isinstance(item, (Mapping, list))]
+            return [
+                _reached(item, rest) for item in value if isinstance(item, (Mapping, list, DBRef))
+            ]
         else:
             return None
     return value
@@ -195,6 +198,8 @@ def _fit(type: Any) -> Fit:
         return lambda value, misfit: (
             value.binary if value.__class__ is ObjectId else misfit(type, value)
         )
+    if isinstance(type, AnyId):
+        return _any_id(type)
     if isinstance(type, Decimal128Type):
         return lambda value, misfit: (
             value.bid if value.__class__ is Decimal128 else misfit(type, value)
@@ -284,6 +289,15 @@ def _uuid(type: Any) -> Fit:
         if not isinstance(value, Binary) or value.subtype != 4 or len(value) != 16:
             return misfit(type, value)
         return bytes(value)
+
+    return fit
+
+
+def _any_id(type: Any) -> Fit:
+    def fit(value: Any, misfit: Misfit) -> Any:
+        if isinstance(value, (list, Mapping)):
+            return misfit(type, value)  # as for `many`, which takes it for several ids
+        return bson.encode({"": value}, codec_options=_CODECS)
 
     return fit
 

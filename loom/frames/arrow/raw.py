@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bson
 from bson.errors import InvalidBSON
 
-__all__ = ["documents_of", "take_bytes", "taking_bytes"]
+__all__ = ["documents_of", "parts_of", "take_bytes", "taking_bytes"]
 
 #: Takes the keys out of an array of documents; in C, where PyMongo has its C extension.
 _joined: Any = getattr(bson, "_array_of_documents_to_buffer", None)
@@ -92,6 +92,25 @@ def documents_of(payload: memoryview) -> tuple[str, int, int, int] | None:
         if key in inner and inner[key][0] == _ARRAY:
             return key, inner[key][1], inner[key][2], opened[1]
     return None
+
+
+def parts_of(batch: bytes, limit: int | None) -> Iterator[bytes]:
+    """Yield the documents of a batch in parts of at most so many bytes; one document at least.
+
+    >>> [len(part) for part in parts_of(bson.encode({}) * 5, 10)]
+    [10, 10, 5]
+    """
+    if limit is None or len(batch) <= limit:
+        yield batch
+        return
+    start = position = 0
+    while position < len(batch):
+        end = position + int.from_bytes(batch[position : position + 4], "little")
+        if end - start > limit and position > start:
+            yield batch[start:position]
+            start = position
+        position = end
+    yield batch[start:]
 
 
 def _elements(payload: memoryview, start: int) -> Mapping[str, tuple[int, int, int]]:
