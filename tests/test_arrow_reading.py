@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
+import bson
 import pytest
 from bson import Binary, Decimal128, ObjectId
 from hypothesis import HealthCheck, given, settings
@@ -124,6 +125,31 @@ async def test_batches(call: Runtime, commands: Commands) -> None:
     assert ["find", "getMore", "getMore"] == commands.names
     assert [4, 4, 4] == [b.get("batchSize", b.get("batch_size")) for b in commands.bodies]
     assert [*range(10)] == [row for b in found for row in b.column("_id").to_pylist()]
+
+
+async def test_batches_of_so_many_bytes(call: Runtime, commands: Commands) -> None:
+    """A reply is split where its documents have more bytes; a larger one is alone."""
+    documents = stored()
+    large = {**wyrm(77), "name": "x" * 5_000}
+    Wyrm.get_collection().insert_one(large)
+    Wyrm.get_collection().insert_one(last := wyrm(78))
+    size = len(bson.encode(documents[5]))
+    commands.clear()
+    how: dict[str, Any] = {"sort": "_id", "max_bytes": 3 * size + 20}
+    found = await batches_of(call, Wyrm, **how)
+    told: list[int] = []
+    table = await call(arrow).table(Wyrm, progress=lambda done, _: told.append(done), **how)
+
+    assert ["find"] == commands.names[:1]
+    assert {"find", "count", "aggregate"} >= {*commands.names}
+    counts = [batch.num_rows for batch in found]
+    assert [1, 1] == counts[-2:]
+    assert max(counts) == 3
+    assert 12 == sum(counts) == told[-1]
+    assert len(told) == len(counts)
+    assert [*documents, large, last] == table.to_pylist()
+    assert [row for batch in found for row in batch.to_pylist()] == table.to_pylist()
+    assert [1] * 12 == [b.num_rows for b in await batches_of(call, Wyrm, max_bytes=1)]
 
 
 async def test_streams_are_closed(call: Runtime, commands: Commands) -> None:

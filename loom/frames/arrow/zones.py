@@ -35,8 +35,8 @@ def zone_name(zone: Zone, place: str) -> str | None:
     try:
         if isinstance(zone, str):
             return zone if _OFFSET.fullmatch(zone) else ZoneInfo(zone).key
-        return str(pa.timestamp("ms", tz=zone).tz)
-    except (KeyError, ValueError, TypeError, OSError) as error:
+        return zone_name(str(pa.timestamp("ms", tz=zone).tz), place)
+    except (KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
         raise QueryError(
             f"{place}: expected zone as an IANA name such as 'Europe/Berlin', or a tzinfo with "
             f"one, got {zone!r}"
