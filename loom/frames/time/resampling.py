@@ -189,7 +189,7 @@ def resampled(
         (_instant(ordered[0], size), _instant(ordered[-1], size)) if len(ordered) else (None, None)
     )
     frames = plan.frames(first, last)
-    cuts = np.searchsorted(ordered, edges_of(frames, size))
+    cuts = np.searchsorted(ordered, edges_of(frames, size)) if frames else np.zeros(1, np.intp)
     n = np.diff(cuts)
     found: dict[str, Array] = {}
     left_out: dict[str, Array] = {}

@@ -176,22 +176,18 @@ def _of_kind(value: str, kind: Kind) -> tuple[Expression, Expression, Expression
     double holds exactly is a double.
     """
     type_ = {"$type": value}
-    whole = {"$in": [type_, ["int", "long"]]}
-    double = {"$eq": [type_, "double"]}
     if kind == "bool":
         flag = {"$eq": [type_, "bool"]}
         return flag, flag, {"$cond": [value, 1.0, 0.0]}
+    to = "long" if kind == "int" else "double"
+    # Neither conversions nor comparisons fail, whatever the value is.
+    converted = {"$convert": {"input": value, "to": to, "onError": None, "onNull": None}}
+    fits = {"$and": [{"$in": [type_, ["double", "int", "long"]]}, {"$eq": [converted, value]}]}
     if kind == "int":
-        # Doubles of 2**63 and more are no 64-bit integers.
-        in_range_ = [{"$gte": [value, -(2.0**63)]}, {"$lt": [value, 2.0**63]}]
-        exact = {"$and": [double, *in_range_, {"$eq": [value, {"$trunc": value}]}]}
-        fits = {"$or": [whole, exact]}
-        return fits, fits, {"$toLong": value}
-    finite = {"$and": [double, {"$gt": [value, -_INFINITY]}, {"$lt": [value, _INFINITY]}]}
-    exact = {"$and": [whole, {"$eq": [{"$toLong": value}, {"$toLong": {"$toDouble": value}}]}]}
-    small = {"$and": [whole, {"$gt": [value, -(2**53)]}, {"$lt": [value, 2**53]}]}
-    held = {"$or": [small, exact]}
-    return {"$or": [double, held]}, {"$or": [finite, held]}, {"$toDouble": value}
+        return fits, fits, converted
+    # NaN is less than all numbers.
+    finite = [{"$gt": [value, -_INFINITY]}, {"$lt": [value, _INFINITY]}]
+    return fits, {"$and": [fits, *finite]}, converted
 
 
 def _grouped(moments: Moments, plan: Plan) -> dict[str, Expression]:
