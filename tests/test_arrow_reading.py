@@ -184,6 +184,28 @@ def test_readers(db: str) -> None:
     assert ids == pa.table(arrow.batches(Wyrm, sort="_id")).column("_id").to_pylist()
 
 
+def test_queries_of_duckdb(db: str) -> None:
+    """DuckDB takes a stream by the name of its variable; what does not fit ends the query."""
+    duckdb = pytest.importorskip("duckdb")
+    stored(count=50)
+    how: dict[str, Any] = {"projection": ["_id", "age", "lair"], "batch_rows": 7}
+    stream = arrow.batches(Wyrm, Q._id >= 10, **how)
+    sums = duckdb.sql("select count(*), sum(age), sum(lair.gold) from stream").fetchall()
+    stream = arrow.batches(Wyrm.filter(Q._id >= 10).sort("_id"), presence=True, **how)
+    relation = duckdb.sql("select * from stream where age is null limit 2").fetchall()
+    Wyrm.get_collection().insert_one({"_id": 99, "age": "old"})
+    stream = arrow.batches(Wyrm, **how)
+    with pytest.raises(duckdb.Error, match="Wyrm.age: expected int64, got 'old' of type string"):
+        duckdb.sql("select max(age) from stream").fetchall()
+    stream.close()
+
+    ids = range(10, 50)
+    assert [(40, sum(n for n in ids if n % 3), sum(n * 10 for n in ids))] == sums
+    assert [(n, None, {"name": "Cave", "gold": n * 10}, True, True, True) for n in (12, 15)] == (
+        relation
+    )
+
+
 async def test_nothing_found(call: Runtime) -> None:
     """No document gives columns without rows."""
     table = await call(arrow).table(Wyrm)
