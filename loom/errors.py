@@ -23,10 +23,12 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       Restricted(ValueError)            a delete that references to the document forbid
       MissingExtra(ImportError)         names the pip command
       BulkError(BulkWriteError)         a batch was written in part; says which frames
+        RowsError                       a table was written in part; says which rows
       ListenerError(RuntimeError)       a listener that cannot run where it was called
       PageError(LookupError)            a page or token that does not exist or fit
       SchemaError(TypeError)            a value that does not fit its column
       HistoryLost(LookupError)          a change stream cannot go on where it was
+      PartitionError(RuntimeError)      a part of a load was not read, so that nothing is given
 
 Other errors of the driver pass through unchanged.
 """
@@ -57,10 +59,12 @@ __all__ = [
     "NotConnected",
     "NotFound",
     "PageError",
+    "PartitionError",
     "ProjectionError",
     "QueryError",
     "ReadOnly",
     "Restricted",
+    "RowsError",
     "SchemaError",
     "SchemaVersionError",
     "TimeFrameError",
@@ -188,6 +192,10 @@ class SchemaError(LoomError, TypeError):
 
 class SchemaVersionError(LoomError, RuntimeError):
     """A document has another form than its class, and cannot be written, or brought to it."""
+
+
+class PartitionError(LoomError, RuntimeError):
+    """A part of a load in several processes was not read, or not all of it."""
 
 
 class HistoryLost(LoomError, LookupError):
@@ -377,6 +385,42 @@ class BulkError(LoomError, BulkWriteError):
                 self.frames_unknown,
             ),
         )
+
+
+class RowsError(BulkError):
+    """Rows of a table were written only in part.
+
+    `frames_failed` and `frames_unknown` hold the numbers of rows, from 0 on, each with the reason.
+
+    Attributes:
+        result: what was written and what was not, as the call would have returned it.
+    """
+
+    result: Any
+
+    def __init__(
+        self,
+        place: str,
+        result: Any,
+        failed: Iterable[tuple[int, str]],
+        details: Mapping[str, Any] | None = None,
+        unknown: Iterable[tuple[int, str]] = (),
+    ) -> None:
+        self.result = result
+        super().__init__(place, (), failed, details, unknown)
+
+    def _summary(self) -> str:
+        text = f"{self._place}: {self.result}"
+        for row, reason in (*self.frames_unknown[:1], *self.frames_failed[:1]):
+            text += f"; row {row}: {reason}"
+        concerns = (self.details or {}).get("writeConcernErrors")
+        if concerns:
+            text += f"; the write concern failed: {concerns[0].get('errmsg', concerns[0])}"
+        return f"{text}; see result.errors"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (self._place, self.result, self.frames_failed, self.details, self.frames_unknown)
+        return type(self), given
 
 
 def missing_extra(extra: str, package: str) -> MissingExtra:

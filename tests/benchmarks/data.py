@@ -21,6 +21,7 @@ __all__ = [
     "PERIODS",
     "SMALL_FIELDS",
     "id_of",
+    "number_of",
 ]
 
 PARENTS = 1_000
@@ -29,12 +30,26 @@ CHILDREN = 5 * PARENTS
 HOMES = 500
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
-_KINDS = {"small": 1, "medium": 2, "parents": 3, "children": 4, "homes": 5, "riders": 6, "trips": 7}
+_KINDS = {
+    "small": 1,
+    "medium": 2,
+    "parents": 3,
+    "children": 4,
+    "homes": 5,
+    "riders": 6,
+    "trips": 7,
+    "runs": 8,
+}
 
 
 def id_of(kind: str, number: int) -> ObjectId:
     """Return the `_id` of a document, so that both sides can ask for it."""
     return ObjectId(_KINDS[kind].to_bytes(4, "big") + number.to_bytes(8, "big"))
+
+
+def number_of(id: ObjectId) -> int:
+    """Return which document of its collection has an `_id`."""
+    return int.from_bytes(id.binary[4:], "big")
 
 
 def _small(number: int) -> dict[str, Any]:
@@ -113,6 +128,10 @@ def _rider(number: int) -> dict[str, Any]:
     }
 
 
+def _run(number: int) -> dict[str, Any]:
+    return {**_trip(number), "_id": id_of("runs", number)}
+
+
 def _trip(number: int) -> dict[str, Any]:
     return {
         "_id": id_of("trips", number),
@@ -133,10 +152,11 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "homes": _home,
     "trips": _trip,
     "riders": _rider,
+    "runs": _run,
 }
 
 #: Kinds of which the server makes so many documents and sends them again and again.
-PERIODS = {"riders": 10_000}
+PERIODS = {"riders": 10_000, "runs": 1 << 17}
 
 SMALL_FIELDS = frozenset(_small(0)) - {"_id"}
 MEDIUM_FIELDS = frozenset(_medium(0)) - {"_id"}

@@ -4,9 +4,11 @@ It stands in for mongod where only the client's work is measured: it runs in a p
 own, keeps nothing that is written, and knows just the commands that the benchmarks send.
 
 - `hello` answers as a one-member replica set of version 8.0.
-- `find` takes `{}`, `{"_id": value}` and `{"_id": {"$in": [...]}}`; it honours `skip`, `limit`,
-  `batchSize` and the 16 MiB of a reply, ignores projection and sort, and refuses any other filter.
-- `aggregate` returns the whole collection, or its size when the pipeline counts.
+- `find` takes `{}`, `{"_id": value}`, `{"_id": {"$in": [...]}}` and ranges of `_id`; it honours
+  `skip`, `limit`, `batchSize` and the 16 MiB of a reply, ignores projection and sort, and refuses
+  any other filter.
+- `aggregate` returns the whole collection, its size when the pipeline counts, or `_id` values at
+  equal distances, as `key`, when it takes a sample.
 - Writes are acknowledged as if every one had matched.
 - `commandCounts` tells how often each command came, `{"reset": true}` starts again from zero.
 
@@ -81,6 +83,23 @@ class Repeated(Sequence[bytes]):
         return self._once[place % len(self._once)]
 
 
+class Span(Sequence[bytes]):
+    """Documents from one number to another one, excluded."""
+
+    def __init__(self, whole: Sequence[bytes], start: int, stop: int) -> None:
+        self._whole = whole
+        self.start = start
+        self._length = max(0, stop - start)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(self._length))]
+        return self._whole[self.start + place]
+
+
 class Collection:
     """Encoded documents, in order and by `_id`."""
 
@@ -89,6 +108,7 @@ class Collection:
         if kind not in data.MAKERS or not size.isdigit():
             raise Refused(f"expected a collection such as small_1000, got {name!r}")
         count = int(size)
+        self.kind = kind
         self.period = min(count, data.PERIODS.get(kind, count))
         self.encoded: Sequence[bytes] = [
             bson.encode(document) for document in data.documents(kind, self.period)
@@ -101,9 +121,17 @@ class Collection:
         """Return the documents that a filter means."""
         if not filter:
             return self.encoded
+        if "$or" in filter:
+            # The other alternatives are for ids of other types, which there are none of.
+            ends = [one["_id"] for one in filter["$or"] if {"$gte", "$lt"} & {*one["_id"]}]
+            filter = {"_id": ends[0]}
         if list(filter) != ["_id"]:
             raise Refused(f"expected a filter on _id, got {filter!r}")
         wanted = filter["_id"]
+        if isinstance(wanted, dict) and wanted and {*wanted} <= {"$gte", "$lt"}:
+            ends = wanted.get("$gte"), wanted.get("$lt")
+            start, stop = (None if id is None else data.number_of(id) for id in ends)
+            return Span(self.encoded, start or 0, len(self.encoded) if stop is None else stop)
         if isinstance(wanted, dict):
             if list(wanted) != ["$in"]:
                 raise Refused(f"expected $in, got {wanted!r}")
@@ -135,7 +163,8 @@ class Cursors:
     def __init__(self) -> None:
         self._open: dict[int, tuple[str, Sequence[bytes], int]] = {}
         self._ids = count(4_000_000_001)
-        self._made: dict[tuple[str, int, int], bytes] = {}
+        #: arrays of documents, and how many these are
+        self._made: dict[tuple[str, int, int], tuple[bytes, int]] = {}
 
     def find(self, command: dict[str, Any]) -> bytes:
         name = command["find"]
@@ -150,8 +179,15 @@ class Cursors:
     def aggregate(self, command: dict[str, Any]) -> bytes:
         name = command["aggregate"]
         documents = collection(name).encoded
+        sample = next((s["$sample"] for s in command["pipeline"] if "$sample" in s), None)
         if any("$group" in stage for stage in command["pipeline"]):
             documents = [bson.encode({"_id": 1, "n": len(documents)})]
+        elif sample is not None:
+            # Distances of a power of two: few different batches begin there.
+            step = 1 << max(0, (len(documents) // sample["size"]).bit_length() - 1)
+            kind = collection(name).kind
+            ids = (data.id_of(kind, number) for number in range(0, len(documents), step))
+            documents = [bson.encode({"key": id}) for id in ids]
         size = command["cursor"].get("batchSize", FIRST_BATCH)
         return self._reply("firstBatch", f"{command['$db']}.{name}", documents, 0, size, False)
 
@@ -177,14 +213,17 @@ class Cursors:
         size: int,
         single: bool | None,
     ) -> bytes:
-        stop = self._stop(documents, start, size)
         whole = collection(namespace.partition(".")[2])
-        if documents is whole.encoded:
-            key = (namespace, start % whole.period, stop - start)
-            array = self._made.get(key)
-            if array is None:
-                array = self._made[key] = _array(documents[start:stop])
+        if documents is whole.encoded or isinstance(documents, Span):
+            first = start + (documents.start if isinstance(documents, Span) else 0)
+            key = (namespace, first % whole.period, min(size, len(documents) - start))
+            if key not in self._made:
+                stop = self._stop(documents, start, size)
+                self._made[key] = _array(documents[start:stop]), stop - start
+            array, length = self._made[key]
+            stop = start + length
         else:
+            stop = self._stop(documents, start, size)
             array = _array(documents[start:stop])
         cursor_id = 0
         if stop < len(documents) and not single:

@@ -72,6 +72,11 @@ class ReadOptions(DriverOptions, total=False):
     presence: bool
     batch_rows: int
     max_bytes: int | None
+    partitions: int | None
+    partition_by: str | Field
+    ordered: bool
+    counted: bool
+    connect: Callable[[], Any] | None
     progress: Progress
 
 
@@ -97,6 +102,14 @@ presence: whether each column `age` has a second one, `age__present`, which is F
 batch_rows: how many documents the server sends at a time, at most.
 max_bytes: how many bytes of documents a batch holds at most, None for all of a reply; one
     document that is larger is a batch of its own.
+partitions: so many processes read ranges of documents, each through a client of its own; None
+    to read in this one. Rows come in the order of the key.
+partition_by: the key that the ranges are of, by default `_id`; an index begins with it.
+ordered: False to take batches of partitions as they come.
+counted: whether the server counts each range as well, and other numbers of rows raise; for
+    collections that nobody changes meanwhile.
+connect: a function of a module that returns a client, a Connection or a URI, for partitions of
+    what is read through a ready client.
 progress: True for a bar, or a function that is called with the number of rows that are
     loaded and the total, or None.
 options: for PyMongo's `find` (or `aggregate`): `sort`, `skip`, `limit`, `hint`,
@@ -122,6 +135,11 @@ class Asked:
     presence: bool = False
     batch_rows: int = BATCH_ROWS
     max_bytes: int | None = None
+    partitions: int | None = None
+    partition_by: Any = "_id"
+    ordered: bool = True
+    counted: bool = False
+    connect: Any = None
     progress: Any = False
     #: for PyMongo
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -147,6 +165,7 @@ class Asked:
         self._check_count("batch_rows")
         if self.max_bytes is not None:
             self._check_count("max_bytes")
+        self._check_partitions()
 
     @property
     def cls(self) -> Any:
@@ -157,6 +176,37 @@ class Asked:
     def place(self) -> str:
         """The call, for errors."""
         return f"loom.frames.arrow, {self.cls.__name__}"
+
+    def _check_partitions(self) -> None:
+        if self.partitions is not None:
+            self._check_count("partitions")
+        beside = {
+            "partition_by": isinstance(self.partition_by, str) and self.partition_by == "_id",
+            "ordered": self.ordered is True,
+            "counted": self.counted is False,
+            "connect": self.connect is None,
+        }
+        for name, is_default in beside.items():
+            value = getattr(self, name)
+            if not is_default and self.partitions is None:
+                raise QueryError(
+                    f"{self.place}: expected partitions beside {name}, got {value!r} alone; say "
+                    "how many"
+                )
+        if not isinstance(self.partition_by, (str, Field)) or not str(self.partition_by):
+            raise QueryError(
+                f"{self.place}: expected partition_by as a path, got {self.partition_by!r}"
+            )
+        for name in ("ordered", "counted"):
+            if not isinstance(getattr(self, name), bool):
+                raise QueryError(
+                    f"{self.place}: expected {name}=True or False, got {getattr(self, name)!r}"
+                )
+        if self.connect is not None and not callable(self.connect):
+            raise QueryError(
+                f"{self.place}: expected connect as a function that returns a client, got a value "
+                f"of type {type(self.connect).__name__}"
+            )
 
     def _check(self, name: str, known: tuple[str, ...]) -> None:
         value = getattr(self, name)
