@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,77 @@ async def test_nothing_is_left_of_a_failure(call: Runtime, tmp_path: Path) -> No
         await call(arrow).to_parquet(Egg, path, sort="_id", batch_rows=4)
 
     assert "old" == path.read_text()
+    assert [path] == [*tmp_path.iterdir()]
+
+
+async def test_files_are_written_by_threads(
+    call: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Awaited, nothing of a file is done on the event loop."""
+    threads: set[int] = set()
+    writer = pq.ParquetWriter
+
+    class Seen(writer):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            threads.add(threading.get_ident())
+            super().__init__(*args, **options)
+
+        def write_batch(self, *args: Any, **options: Any) -> None:
+            threads.add(threading.get_ident())
+            super().write_batch(*args, **options)
+
+        def close(self) -> None:
+            threads.add(threading.get_ident())
+            super().close()
+
+    monkeypatch.setattr(pq, "ParquetWriter", Seen)
+    stored()
+    await call(arrow).to_parquet(Egg, tmp_path, part_rows=5, batch_rows=3)
+
+    assert call.is_async == (threading.get_ident() not in threads)
+    assert threads
+
+
+async def test_cancelled_writing(db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is cancelled while a thread writes leaves no half file, and an older one whole."""
+    stored()
+    path = tmp_path / "eggs.parquet"
+    path.write_text("old")
+    began, held = threading.Event(), threading.Event()
+    written: list[int] = []
+    write = pq.ParquetWriter.write_batch
+
+    def slowly(self: Any, batch: Any) -> None:
+        began.set()
+        held.wait(60)
+        write(self, batch)
+        written.append(batch.num_rows)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_batch", slowly)
+    task = asyncio.ensure_future(arrow.aio.to_parquet(Egg, path, batch_rows=4))
+    while not began.is_set():
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert 2 == len([*tmp_path.iterdir()])
+    held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [4] == written
+    assert "old" == path.read_text()
+    assert [path] == [*tmp_path.iterdir()]
+
+
+async def test_two_calls_for_one_file(db: str, tmp_path: Path) -> None:
+    """Each writes a file of its own; the last one to end is there."""
+    documents = stored()
+    path = tmp_path / "eggs.parquet"
+    await asyncio.gather(
+        *(arrow.aio.to_parquet(Egg, path, sort="_id", batch_rows=n) for n in (3, 4))
+    )
+
+    assert documents == pq.read_table(path).to_pylist()
     assert [path] == [*tmp_path.iterdir()]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from ...errors import QueryError
 from ..port import awaited, blocking, complete
 from .asking import Asked, told
+from .files import Files
 from .reading import Reading
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ __all__ = ["ParquetAwaited", "Written", "to_parquet"]
 _CALL, _LAST = b"loom.call", b"loom.last"
 #: The file that tells that no part is missing.
 _DONE = "_done"
+#: Of temporary files: two calls may write to one path.
+_numbers = count()
 
 
 class Written(NamedTuple):
@@ -80,7 +84,7 @@ def to_parquet(
 
 
 class ParquetAwaited:
-    """The same, awaited. The files are written on the event loop."""
+    """The same, awaited: the files are written by threads, off the event loop."""
 
     @told
     async def to_parquet(
@@ -101,113 +105,139 @@ class ParquetAwaited:
 async def _to_parquet(
     reading: Reading, path: Path, part_rows: int | None, compression: str
 ) -> Written:
+    files = Files(reading.is_async)
     if part_rows is None:
         batches = reading.batches()
         try:
-            file = _File(path, reading.schema, compression)
-            with file:
+            async with _File(files, path, reading.schema, compression) as file:
                 async for batch in batches:
-                    file.add(batch)
-                file.finish({})
+                    await file.add(batch)
+                await file.finish({})
         finally:
             await batches.aclose()
         return Written(file.rows, (path,), reading.mismatches)
     if not isinstance(part_rows, int) or isinstance(part_rows, bool) or part_rows < 1:
         raise QueryError(f"to_parquet: expected part_rows of at least 1, got {part_rows!r}")
     reading.put_in_order("to_parquet(part_rows=...)")
-    return await _parts(reading, path, part_rows, compression)
+    return await _parts(files, reading, path, part_rows, compression)
 
 
-async def _parts(reading: Reading, path: Path, part_rows: int, compression: str) -> Written:
-    path.mkdir(parents=True, exist_ok=True)
+async def _parts(
+    files: Files, reading: Reading, path: Path, part_rows: int, compression: str
+) -> Written:
     call = hashlib.sha256(reading.identity()).hexdigest().encode()
-    files, rows = _there(path, call)
-    if (path / _DONE).exists():
-        return Written(rows, (*files,), {})
-    if files:
-        last = pq.read_metadata(files[-1]).metadata[_LAST]
-        reading.resume_behind(bson.decode(bytes.fromhex(last.decode()))["_id"])
+    parts, rows, last, is_done = await files.do(_there, path, call)
+    if is_done:
+        return Written(rows, (*parts,), {})
+    if last is not None:
+        reading.resume_behind(bson.decode(last)["_id"])
     batches = reading.batches()
     try:
         while True:
-            name = path / f"part-{len(files):06}.parquet"
-            with _File(name, reading.schema, compression) as file:
+            name = path / f"part-{len(parts):06}.parquet"
+            async with _File(files, name, reading.schema, compression) as file:
                 is_last = await _fill(file, batches, part_rows)
-                if file.rows or (is_last and not files):
+                if file.rows or (is_last and not parts):
                     place = bson.encode({"_id": reading.place}, codec_options=reading.codecs)
-                    file.finish({_CALL: call, _LAST: place.hex().encode()})
-                    files.append(name)
+                    await file.finish({_CALL: call, _LAST: place.hex().encode()})
+                    parts.append(name)
                     rows += file.rows
             if is_last:
                 break
     finally:
         await batches.aclose()
-    _put(path / _DONE, lambda temporary: temporary.write_text(f"{rows}\n", encoding="utf-8"))
-    return Written(rows, (*files,), reading.mismatches)
+    await files.do(_put, path / _DONE, f"{rows}\n")
+    return Written(rows, (*parts,), reading.mismatches)
 
 
 async def _fill(file: _File, batches: AsyncGenerator[Any, None], rows: int) -> bool:
     """Write batches until there are enough rows; return True when there are no more."""
     async for batch in batches:
-        file.add(batch)
+        await file.add(batch)
         if file.rows >= rows:
             return False
     return True
 
 
-def _there(path: Path, call: bytes) -> tuple[list[Path], int]:
-    """Return the complete parts in a directory, and how many rows they have."""
+def _there(path: Path, call: bytes) -> tuple[list[Path], int, bytes | None, bool]:
+    """Return what is in a directory.
+
+    Returns:
+        The complete parts, how many rows they have, where the last one ends, and whether no part
+        is missing.
+    """
+    path.mkdir(parents=True, exist_ok=True)
     files = sorted(path.glob("part-*.parquet"))
     rows = 0
+    last = None
     for number, file in enumerate(files):
         metadata = pq.read_metadata(file)
-        of = (metadata.metadata or {}).get(_CALL)
-        if of != call or file.name != f"part-{number:06}.parquet":
+        told = metadata.metadata or {}
+        if told.get(_CALL) != call or file.name != f"part-{number:06}.parquet":
             raise QueryError(
                 f"to_parquet: expected a directory for this call, got {file}, which is a part of "
                 "another one (class, filter, columns or options differ); write elsewhere, or "
                 "remove it"
             )
         rows += metadata.num_rows
-    return files, rows
+        last = bytes.fromhex(told[_LAST].decode())
+    return files, rows, last, (path / _DONE).exists()
 
 
 class _File:
     """A Parquet file that appears when it is complete."""
 
-    def __init__(self, path: Path, schema: Any, compression: str) -> None:
+    def __init__(self, files: Files, path: Path, schema: Any, compression: str) -> None:
+        self._files = files
         self._path = path
+        self._how = (schema, compression)
         self._temporary = _temporary(path)
-        self._writer = pq.ParquetWriter(self._temporary, schema, compression=compression)
+        self._writer: Any = None
         self.rows = 0
 
-    def add(self, batch: Any) -> None:
+    async def add(self, batch: Any) -> None:
         """Write a batch."""
-        self._writer.write_batch(batch)
+        await self._files.do(self._writer.write_batch, batch)
         self.rows += batch.num_rows
 
-    def finish(self, metadata: dict[bytes, bytes]) -> None:
+    async def finish(self, metadata: dict[bytes, bytes]) -> None:
         """Put the file in its place."""
+        await self._files.do(self._finish, metadata)
+
+    def _open(self) -> None:
+        schema, compression = self._how
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression=compression)
+
+    def _finish(self, metadata: dict[bytes, bytes]) -> None:
         self._writer.add_key_value_metadata(metadata)
         self._writer.close()
         _into_place(self._temporary, self._path)
 
-    def __enter__(self) -> _File:
+    def _discard(self) -> None:
+        if self._writer is not None:
+            with suppress(pa.ArrowException, OSError):
+                self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+    async def __aenter__(self) -> _File:
+        try:
+            await self._files.do(self._open)
+        except BaseException:
+            await self._files.do(self._discard)
+            raise
         return self
 
-    def __exit__(self, *error: object) -> None:
-        with suppress(pa.ArrowException, OSError):
-            self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+    async def __aexit__(self, *error: object) -> None:
+        await self._files.do(self._discard)
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.tmp")
 
 
-def _put(path: Path, write: Callable[[Path], object]) -> None:
+def _put(path: Path, text: str) -> None:
     temporary = _temporary(path)
-    write(temporary)
+    temporary.write_text(text, encoding="utf-8")
     _into_place(temporary, path)
 
 
