@@ -65,7 +65,8 @@ ORDER = """
     loom.frames.id_ranges
     loom.frames.document loom.frames.nodes
     loom.frames.links
-    loom.frames.declared_links loom.frames.trees
+    loom.frames.circles loom.frames.declared_links
+    loom.frames.trees
     loom.frames.referrers
     loom.frames.pointers
     loom.frames.projections loom.frames.subframes
@@ -118,16 +119,17 @@ ORDER = """
     loom.frames.time.densities loom.frames.time.regressions
     loom.frames.time.sliding_densities
     loom.frames.time.trends
-    loom.frames.time.window_pictures
+    loom.frames.time.pictures
     loom.frames.time.aggregates loom.frames.time.resampled
     loom.frames.time.resampling
     loom.frames.time.server_resampling
     loom.frames.time.moment_columns loom.frames.time.spans
     loom.frames.time.gathering loom.frames.time.series
     loom.frames.time.views
-    loom.frames.time.window_resampling loom.frames.time.window_tables
+    loom.frames.time.window_pictures loom.frames.time.window_resampling
+    loom.frames.time.window_tables
     loom.frames.time.versions
-    loom.frames.time.cones loom.frames.time.sliding_windows loom.frames.time.window_loads
+    loom.frames.time.cones loom.frames.time.gaps loom.frames.time.sliding_windows loom.frames.time.window_loads
     loom.frames.time.window
     loom.frames.time.insight
     loom.frames.time

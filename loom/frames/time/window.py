@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import NotFound, QueryError
 from ..document import wrap
+from .calendar_frames import CalendarFrame
 from .cones import Cone, Cones, cones_of, folds_of
+from .gaps import Gaps, gaps_of
 from .gathering import columns_of_moments
 from .moment_columns import np
 from .series import Series
@@ -17,6 +19,7 @@ from .spans import Size, ceiling_of, floor_of
 from .timeframe import TimeFrame
 from .versions import Versions, check_versions, known_rows, of_rows
 from .window_loads import Loads
+from .window_pictures import Pictures
 from .window_resampling import Resampling
 from .zones import TimeZone
 
@@ -29,7 +32,7 @@ __all__ = ["MomentWindow"]
 _BLOCK = 1_000
 
 
-class MomentWindow(Loads, Resampling):
+class MomentWindow(Loads, Resampling, Pictures):
     """Moments of one symbol, in the order of time, kept as columns.
 
     It is a sequence of moments, which are made when they are asked for. Slices, `between` and
@@ -197,6 +200,41 @@ class MomentWindow(Loads, Resampling):
         check_versions(versions, place)
         now = floor_of(instant, place)
         return of_rows(self, known_rows(self._columns, self._start, self._stop, now, versions))
+
+    def gaps(
+        self,
+        expected: str | timedelta | type[CalendarFrame] | Iterable[TimeFrame],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        tolerance: str | timedelta | None = None,
+        **options: Any,
+    ) -> Gaps:
+        """Return where there are no moments though some were expected.
+
+        Args:
+            expected: how often there is a moment, `"1h"` or a timedelta; or in which frames there
+                should be one: `DailyFrame`, whose days are those of the window's zone; or the
+                frames of a calendar of one's own.
+            start: an aware datetime, from which on moments are expected; by default that of the
+                first.
+            end: an aware datetime, before which they are; by default that of the last.
+            tolerance: how much later than expected a moment may come and be no gap.
+            options: `week_start` or `year_start` of weeks and years.
+
+        Raises:
+            QueryError: `expected` is none of these.
+            TimeFrameError: a datetime without a zone.
+
+        >>> from datetime import timezone
+        >>> from loom.frames.time import DailyFrame, Moment
+        >>> days = [datetime(2024, 3, n, 12, tzinfo=timezone.utc) for n in (1, 2, 5)]
+        >>> window = MomentWindow(Moment(symbol="ACME", time=day) for day in days)
+        >>> found = window.gaps(DailyFrame)
+        >>> found.count, [day.get_pretty_value() for day in found.missing]
+        (2, ['03/03/2024', '03/04/2024'])
+        """
+        return gaps_of(self, expected, start, end, tolerance, options)
 
     # What slides
 

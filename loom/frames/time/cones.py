@@ -1,0 +1,241 @@
+"""Cones of time: what was known before an instant, and what came from it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar, overload
+
+from .moment_columns import Array, np
+from .spans import Size, Span, span_of
+from .versions import Versions, check_versions, known_rows, last_versions, of_rows
+from .views import View
+
+__all__ = ["Cone", "Cones", "cones_of", "folds_of"]
+
+V = TypeVar("V", bound=View)
+
+
+class Cone(NamedTuple, Generic[V]):
+    """Two windows: what was known before an instant, and what came from it on."""
+
+    past: V
+    future: V
+
+
+class _Shape(NamedTuple):
+    """How far all cones of a window reach."""
+
+    past: Span
+    future: Span
+    gap: Span
+    versions: Versions
+
+    @classmethod
+    def of(cls, past: Size, future: Size, gap: Size, versions: Versions, place: str) -> _Shape:
+        """Return what a call asks for."""
+        check_versions(versions, place)
+        return cls(
+            span_of(past, f"{place}, past_size"),
+            span_of(future, f"{place}, future_size"),
+            span_of(gap, f"{place}, gap", least=0),
+            versions,
+        )
+
+
+class _Reach(Generic[V]):
+    """How far into a window the cones of all its times reach, in rows of its columns."""
+
+    def __init__(self, window: V, shape: _Shape) -> None:
+        self.window = window
+        self.shape = shape
+        columns, self.low, self.high = window._columns, window._start, window._stop
+        self.columns = columns
+        self.times = columns.times[self.low : self.high]
+        #: the times at which there are moments; each is where the future of a cone begins
+        self.events: Array = np.unique(self.times)
+        count = len(self.events)
+        gap = shape.gap.amount
+        #: when the past ends, and what is not known yet is not in it
+        self.nows = self.events - gap
+        #: whether that is not before the first moment
+        self.has_now = np.ones(count, bool)
+        if shape.gap.is_count:
+            places = np.arange(count) - gap
+            self.has_now = places >= 0
+            self.nows = self.events[np.maximum(places, 0)]
+        self.past_stops = self.low + np.searchsorted(self.times, self.nows)
+        self.past_stops[~self.has_now] = self.low
+        if shape.past.is_count:
+            self.past_starts = np.maximum(self.past_stops - shape.past.amount, self.low)
+        else:
+            floors = self.nows - shape.past.amount
+            self.past_starts = self.low + np.searchsorted(self.times, floors)
+            self.past_starts[~self.has_now] = self.low
+        #: the rows that were never corrected, or are the last corrections
+        self.finals = last_versions(columns, np.arange(self.low, self.high), shape.versions)
+        final_times = columns.times[self.finals]
+        self.future_starts = np.searchsorted(final_times, self.events)
+        if shape.future.is_count:
+            stops = self.future_starts + shape.future.amount
+            self.is_whole_future = stops <= len(self.finals)
+            self.future_stops = np.minimum(stops, len(self.finals))
+        else:
+            ceilings = self.events + shape.future.amount
+            self.future_stops = np.searchsorted(final_times, ceilings)
+            # What comes after the last moment is not known.
+            self.is_whole_future = ceilings <= self.times[-1:]
+
+    def past(self, place: int, low: int) -> Array:
+        """Return the rows of a past, those before `low` left out."""
+        start, stop = max(int(self.past_starts[place]), low), int(self.past_stops[place])
+        if self.columns.known is None:
+            return np.arange(start, stop)
+        now, versions = int(self.nows[place]), self.shape.versions
+        if not self.shape.past.is_count:
+            return known_rows(self.columns, start, stop, now, versions)
+        # What was not known yet, or was corrected, does not count: look further back.
+        wanted = reach = self.shape.past.amount
+        while True:
+            start = max(stop - reach, low)
+            start = low + int(
+                np.searchsorted(self.columns.times[low:stop], self.columns.times[start])
+            )
+            rows = known_rows(self.columns, start, stop, now, versions)
+            if len(rows) >= wanted or start <= low:
+                return rows[-wanted:]
+            reach *= 2
+
+    def is_whole_past(self, place: int, low: int, floor: int) -> bool:
+        """Tell whether a past is all that was asked for, from a row and a time on."""
+        if not self.has_now[place]:
+            return False
+        if not self.shape.past.is_count:
+            return bool(self.nows[place] - self.shape.past.amount >= floor)
+        if self.columns.known is None:
+            return bool(self.past_stops[place] - low >= self.shape.past.amount)
+        return len(self.past(place, low)) == self.shape.past.amount
+
+    def whole(self) -> Array:
+        """Return at which times the cones are whole."""
+        if self.shape.past.is_count and self.columns.known is not None:
+            places = np.flatnonzero(self.is_whole_future)
+            return places[[self.is_whole_past(int(place), self.low, 0) for place in places]]
+        if self.shape.past.is_count:
+            is_whole = self.past_stops - self.low >= self.shape.past.amount
+        else:
+            is_whole = self.nows - self.shape.past.amount >= self.times[:1]
+        return np.flatnonzero(is_whole & self.has_now & self.is_whole_future)
+
+    def cone(self, place: int, low: int) -> Cone[V]:
+        """Return the cone of a time, whose past begins no earlier than a row."""
+        first, last = int(self.future_starts[place]), int(self.future_stops[place])
+        if self.columns.known is not None:
+            past = of_rows(self.window, self.past(place, low))
+            return Cone(past, of_rows(self.window, self.finals[first:last]))
+        view = self.window._view
+        start = max(int(self.past_starts[place]), low)
+        past = view(start, int(self.past_stops[place]))
+        return Cone(past, view(self.low + first, self.low + last))
+
+
+class Cones(Sequence[Cone[V]], Generic[V]):
+    """The cones of a window, one for each time that its moments have; made when asked for."""
+
+    __slots__ = ("_places", "_reach")
+
+    def __init__(self, reach: _Reach[V], places: Array) -> None:
+        self._reach = reach
+        self._places = places
+
+    @property
+    def times(self) -> Array:
+        """When the future of each begins, as `datetime64[ms]` in UTC."""
+        return self._reach.events[self._places].view("datetime64[ms]")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, key: int) -> Cone[V]: ...
+    @overload
+    def __getitem__(self, key: slice) -> Cones[V]: ...
+    def __getitem__(self, key: int | slice) -> Cone[V] | Cones[V]:
+        if isinstance(key, slice):
+            return Cones(self._reach, self._places[key])
+        return self._reach.cone(int(self._places[key]), self._reach.low)
+
+    def __iter__(self) -> Iterator[Cone[V]]:
+        low = self._reach.low
+        return (self._reach.cone(int(place), low) for place in self._places)
+
+    def __repr__(self) -> str:
+        return f"Cones({len(self):,} in {self._reach.window!r})"
+
+
+def cones_of(
+    window: V,
+    past: Size,
+    future: Size,
+    gap: Size,
+    step: Size,
+    strict: bool,
+    versions: Versions,
+) -> Cones[V]:
+    """Return the cones of a window.
+
+    Raises:
+        QueryError: what was given are no sizes.
+    """
+    place = f"{type(window).__name__}.sliding_time_cone"
+    reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
+    stride = span_of(step, f"{place}, step")
+    if not stride.is_count:
+        starts = reach.events[:1]
+        floors = (
+            np.arange(starts[0], reach.events[-1] + 1, stride.amount) if len(starts) else starts
+        )
+        places = np.unique(np.searchsorted(reach.events, floors))
+    else:
+        places = np.arange(0, len(reach.events), stride.amount)
+    return Cones(reach, np.intersect1d(places, reach.whole()) if strict else places)
+
+
+def folds_of(
+    window: V, past: Size, future: Size, gap: Size, embargo: Size, versions: Versions
+) -> list[Cone[V]]:
+    """Return whole cones that have no time in common, each as early as it can be.
+
+    Raises:
+        QueryError: what was given are no sizes.
+    """
+    place = f"{type(window).__name__}.folds"
+    reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
+    pause = span_of(embargo, f"{place}, embargo", least=0)
+    found: list[Cone[V]] = []
+    events = reach.events
+    low, floor = reach.low, int(events[0]) if len(events) else 0
+    for number in range(len(events)):
+        # The past reaches back to the end of the fold before at most.
+        if events[number] < floor or not reach.is_whole_future[number]:
+            continue
+        if not reach.has_now[number] or reach.nows[number] < floor:
+            continue
+        if not reach.is_whole_past(number, low, floor):
+            continue
+        found.append(reach.cone(number, low))
+        if reach.shape.future.is_count:
+            last = found[-1].future
+            after = int(last._columns.times[last._stop - 1]) + 1
+        else:
+            after = int(events[number]) + reach.shape.future.amount
+        if pause.is_count:
+            behind = int(np.searchsorted(events, after)) + pause.amount
+            if behind >= len(events):
+                break
+            floor = max(after, int(events[behind])) if pause.amount else after
+        else:
+            floor = after + pause.amount
+        low = reach.low + int(np.searchsorted(reach.times, floor))
+        if low >= reach.high:
+            break
+    return found

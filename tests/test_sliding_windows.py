@@ -1,0 +1,126 @@
+"""Windows that slide over another one, by numbers of moments and by durations."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numpy", reason="the extra time is not installed")
+
+import numpy as np
+
+from loom import QueryError
+from loom.frames.time import MomentWindow
+
+from .test_window import HOUR, START, Price, amounts, price, window
+
+
+@given(st.integers(0, 30), st.integers(1, 8), st.integers(1, 5), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_windows_of_moments(count: int, size: int, step: int, cut: int) -> None:
+    """Windows of so many moments are the whole slices that begin a step apart; also of a slice."""
+    whole = MomentWindow(map(price, range(count + cut)), Price)[cut:]
+    numbers = [n * 10.0 for n in range(cut, count + cut)]
+    expected = [numbers[i : i + size] for i in range(0, count - size + 1, step)]
+    found = whole.sliding_window(size, step)
+
+    assert expected == [amounts(part) for part in found]
+    assert expected == [amounts(found[place]) for place in range(len(found))]
+    assert len(expected) == len(found)
+
+
+@given(
+    st.lists(st.integers(0, 30), max_size=20),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_windows_of_durations(hours: list[int], size: int, step: int, by_duration: bool) -> None:
+    """They begin at moments or a step apart, and end no later than at the last moment."""
+    found = MomentWindow(map(price, hours), Price).sliding_window(
+        size * HOUR, step * HOUR if by_duration else step
+    )
+    floors: list[int] = sorted({*hours})[::step]
+    if by_duration and hours:
+        floors = [*range(min(hours), max(hours), step)]
+    expected = [
+        [hour * 10.0 for hour in sorted(hours) if floor <= hour < floor + size]
+        for floor in floors
+        if floor + size <= max(hours)
+    ]
+
+    assert expected == [amounts(part) for part in found]
+
+
+def test_windows_are_views() -> None:
+    """Nothing is copied: every window has the arrays of the whole."""
+    whole = window(100)
+    for found in (whole.sliding_window(30), whole.sliding_window("30h", "1h")):
+        assert all(np.shares_memory(whole.times, part.times) for part in found)
+        assert all(part._columns is whole._columns for part in found)
+
+
+def test_windows_are_a_sequence() -> None:
+    """They have a length, places from both ends, slices and an end."""
+    found = window(10).sliding_window(3)
+
+    assert 8 == len(found)
+    assert [70.0, 80.0, 90.0] == amounts(found[-1])
+    assert [[20.0, 30.0, 40.0], [40.0, 50.0, 60.0]] == [amounts(part) for part in found[2:5:2]]
+    assert "SlidingWindows(8 over MomentWindow(Price ACME: 10 moments" in repr(found)
+    with pytest.raises(IndexError):
+        found[8]
+
+
+def test_windows_larger_than_the_whole() -> None:
+    """There are none, and an empty window has none."""
+    assert [] == [*window(3).sliding_window(4)] == [*window(3).sliding_window("90d")]
+    assert [] == [*window(3)[:0].sliding_window(1)] == [*window(3)[:0].sliding_window("1h")]
+
+
+def test_many_windows() -> None:
+    """More windows than are taken out of their arrays at a time come once each."""
+    found = window(9_000).sliding_window("2h")
+
+    assert 8_998 == len(found) == len([*found])
+    assert 0 == sum(len(part) != 2 for part in found)
+
+
+@pytest.mark.parametrize("size", ["36h", "1.5d", "129600s", timedelta(hours=36), "2160min"])
+def test_durations_in_words(size: str | timedelta) -> None:
+    """A duration has many forms."""
+    assert 36 == len(window(60).sliding_window(size)[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "step"),
+    [
+        (0, 1),
+        (-1, 1),
+        (True, 1),
+        (1.5, 1),
+        (None, 1),
+        ("15m", 1),  # minutes, or months?
+        ("h", 1),
+        ("0h", 1),
+        (timedelta(microseconds=1), 1),
+        ("0.5ms", 1),
+        (3, 0),
+        (3, "1h"),
+    ],
+)
+def test_what_is_no_size_is_refused(size: object, step: object) -> None:
+    """The error names the call and what is expected."""
+    with pytest.raises(QueryError, match="MomentWindow.sliding_window.*: expected a "):
+        window().sliding_window(size, step)  # type: ignore[arg-type]
+
+
+def test_days_have_24_hours() -> None:
+    """A duration is elapsed time, whatever clocks do."""
+    found = window(60)[5:].sliding_window("1d")[0]
+
+    assert (START + 5 * HOUR, START + 28 * HOUR) == (found.first.time, found.latest.time)
