@@ -11,7 +11,13 @@ from typing import Any
 from ..errors import DefinitionError, nearest
 from .marks import declared as declared_marks
 
-__all__ = ["check_paths", "checked_indexes", "declared_indexes", "indexes_from"]
+__all__ = [
+    "check_paths",
+    "checked_indexes",
+    "declared_indexes",
+    "indexes_from",
+    "refuse_for_timeseries",
+]
 
 
 def checked_indexes(cls: Any, value: Any) -> tuple[Any, ...]:
@@ -34,7 +40,26 @@ def checked_indexes(cls: Any, value: Any) -> tuple[Any, ...]:
     for index in own:
         _check(cls, place, index)
     _joined(place, [*indexes_from(cls, cls.__mro__[1:]), *own])
+    if getattr(cls, "_timeseries", None) is not None:
+        refuse_for_timeseries(cls, own)
     return own
+
+
+def refuse_for_timeseries(cls: Any, indexes: Iterable[Any]) -> None:
+    """Refuse indexes that a time-series collection cannot have.
+
+    Raises:
+        DefinitionError: one is unique, or of text, or of flat places.
+    """
+    for index in indexes:
+        spec = index.to_dict()
+        kinds = [kind for kind in spec["key"].values() if kind in ("text", "2d")]
+        if spec.get("unique") or kinds:
+            what = "a unique one" if spec.get("unique") else f"one of the kind {kinds[0]!r}"
+            raise DefinitionError(
+                f"{cls.__name__}._indexes: expected indexes that a time-series collection can "
+                f"have, got {what}: {index!r}; leave it out"
+            )
 
 
 def declared_indexes(cls: Any) -> tuple[Any, ...]:

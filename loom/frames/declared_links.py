@@ -41,6 +41,11 @@ def links_of(cls: Any) -> tuple[Link, ...]:
                     f"{cls.__name__}.{link.path}: expected on_delete='restrict' or none, for these "
                     f"documents are only added, got {link.act!r}, which would change them"
                 )
+            if cls._timeseries is not None and link.act in ("default", "nullify", "pull"):
+                raise DefinitionError(
+                    f"{cls.__name__}.{link.path}: expected on_delete='cascade', 'restrict' or none, "
+                    f"for single documents of a time series are not changed, got {link.act!r}"
+                )
         if all(map(is_final, holders)):
             _final[cls] = known
     return known

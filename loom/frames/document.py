@@ -62,7 +62,7 @@ class DocumentMeta(type):
             namespace["_collection"] = name
         explicit_dict = "__dict__" in namespace["__slots__"]
         made = super().__new__(cls, name, bases, namespace, **options)
-        for setting in namespace.keys() & {"_derived", "_indexes"}:
+        for setting in sorted(namespace.keys() & {"_derived", "_indexes", "_timeseries"}):
             setattr(made, setting, namespace[setting])
         if has_kinds or namespace.get("_kind_field") or namespace.get("_kind"):
             from .kinds import enrol  # when it is used
@@ -100,6 +100,10 @@ class DocumentMeta(type):
                 from .derivations import checked_derived  # when it is used
 
                 value = checked_derived(cls, value)
+            elif name == "_timeseries" and value is not None:
+                from .timeseries import checked_timeseries  # when it is used
+
+                value = checked_timeseries(cls, value)
             super().__setattr__(name, value)
         epoch.advance()
 

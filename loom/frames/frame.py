@@ -68,6 +68,8 @@ class Frame(Writing):
       built by itself.
     - `_derived`: a dict of fields that are made of others, `{"email_rev": ("email", reverse)}`, and
       kept in step by every write; see `loom.frames.derived`.
+    - `_timeseries`: what `create_collection` makes a time-series collection of, in MongoDB's names:
+      `{"timeField": "time", "metaField": "symbol", "granularity": "minutes"}`.
     - `_page_secret`: text or bytes that sign the tokens of pages; by default the `page_secret` of
       `loom.connect`.
     - `_tz_aware`: whether datetimes are read as aware ones, when it is not the client's choice.
@@ -102,6 +104,7 @@ class Frame(Writing):
     _append_only: ClassVar[bool] = False
     _indexes: ClassVar[Sequence[Index]] = ()
     _derived: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    _timeseries: ClassVar[Mapping[str, Any] | None] = None
 
     _id: Any
 

@@ -27,7 +27,10 @@ T = TypeVar("T")
 
 
 #: What adds documents. (What a bulk write does, its operation has checked.)
-_ADDING = frozenset({"bulk_write", "insert", "insert_many", "insert_one", "save"})
+_ADDING = frozenset(
+    ("bulk_write", "create_collection", "insert", "insert_dataframe", "insert_many")
+    + ("insert_one", "insert_table", "save")
+)
 
 
 class Joining:
@@ -176,10 +179,18 @@ class Joining:
         if found is not None and options.get("session") is found.session:
             found.check_stream()
 
-    def check_writable(self, cls: Any, operation: str) -> None:
+    def check_writable(
+        self, cls: Any, operation: str, sent: Mapping[str, Any] | None = None
+    ) -> None:
         """Check that writing is not switched off, and that documents may be changed.
 
+        Args:
+            cls: the class.
+            operation: its name, or that of a method of the driver.
+            sent: the options of that method.
+
         Raises:
+            TransactionError: the documents are a time series, and it is in a transaction.
             ReadOnly: inside `loom.read_only()`, or the connection is for reading only, or the
                 operation would change what is only added.
         """
@@ -189,6 +200,10 @@ class Joining:
                 "documents are only added, got a change or delete; save a frame with what is "
                 "right now"
             )
+        if cls._timeseries is not None:
+            from .timeseries import check_write  # when a class has one
+
+            check_write(cls, operation, self.session(cls, sent or {}), sent is not None)
         if switches.read_only_blocks:
             place = "loom.read_only()"
         elif Connection.are_marked and getattr(self.within(connection_of, cls), "read_only", False):

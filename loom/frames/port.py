@@ -280,7 +280,7 @@ class Port(Joining):
             ReadOnly: writing is switched off; nothing was sent.
             TransactionError: the call cannot be part of the transaction that is running.
         """
-        self.check_writable(cls, method)
+        self.check_writable(cls, method, options)
         if cls._kinds is not None:
             args = cls._kinds.narrowed_call(cls, method, args)
         collection = self.collection(cls)

@@ -42,12 +42,25 @@ async def update_where(
     matching = Matching(port, cls, "update_where", filter, way, options)
     if way.dry_run:
         return await matching.count()
+    if cls._timeseries is not None:
+        _check_series(matching, sent)
     await matching.bring_up()
     if not matching.is_heard("update", "updated"):
         if listeners("update", cls):
             (sent,) = await _extended(matching, sent, 1, [])
+            if cls._timeseries is not None:
+                _check_series(matching, sent)
         return await matching.at_once("update_many", with_version(cls, sent))
     return await matching.in_batches(lambda ids: _update(matching, sent, ids))
+
+
+def _check_series(matching: Matching, sent: Any) -> None:
+    """Refuse what no time-series collection takes."""
+    from ..timeseries import check_update  # when a class has one
+
+    cls = matching.cls
+    query, counted = matching.port.narrowed(cls, matching.query), with_version(cls, sent)
+    check_update(cls, query, counted, paths_in(counted), matching.is_heard("update", "updated"))
 
 
 async def delete_where(port: Port, cls: Any, filter: Any, way: Way, options: Options) -> int:

@@ -134,6 +134,7 @@ def _found_out(cls: Any) -> tuple[Any, Any, bool]:
         is_unheard = is_writable and cls._version is None and not are_updates_heard(cls)
         is_alone = cls._kinds is None and cls._schema_version is None
         is_unheard = is_unheard and is_alone and not cls._append_only
+        is_unheard = is_unheard and cls._timeseries is None
         # A dict that is a class's setting can be changed without notice.
         plan = plan_for(cls) if cls._default_projection is None else None
         if not is_alone or is_collated(cls) or marked(cls).texts:

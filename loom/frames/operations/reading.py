@@ -39,6 +39,15 @@ def shared_options(options: Options) -> Options:
     return {k: v for k, v in options.items() if k in ("session", "comment") and v is not None}
 
 
+#: Options of `update_one` that `insert_one` does not take.
+_ONLY_UPDATE = frozenset({"array_filters", "collation", "hint", "let", "sort"})
+
+
+def without_update_options(options: Options) -> Options:
+    """Return the options that an insert takes as well."""
+    return {k: v for k, v in options.items() if k not in _ONLY_UPDATE}
+
+
 def id_filter(id: Any) -> dict[str, Any]:
     """Return the filter for one `_id`, which no value of it can turn into an operator."""
     if isinstance(id, (ObjectId, str, int)):

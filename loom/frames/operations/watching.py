@@ -59,6 +59,10 @@ class Watching:
     ) -> None:
         self._cls = cls
         self._place = place = f"{cls.__name__}.watch"
+        if cls._timeseries is not None:
+            from ..timeseries import refuse_watch  # when a class has one
+
+            refuse_watch(cls)
         self._port = port = port.bound()
         check_watch(place, options, port.collection(cls).watch)
         self._plan = plan_for(cls, projection)

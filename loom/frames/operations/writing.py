@@ -37,7 +37,7 @@ from .guards import (
     perhaps_inserted,
     tell_unknown,
 )
-from .reading import Options, id_filter, shared_options
+from .reading import Options, id_filter, shared_options, without_update_options
 
 
 async def before_event(
@@ -161,14 +161,8 @@ async def save(
         frame._document.pop("_id", None)
         await insert(port, frame, without_update_options(options))
         return
-    if is_doubtful(frame):
-        try:
-            await insert(port, frame, without_update_options(options))
-            return
-        except Duplicate as error:
-            if not _is_of_id(error):
-                raise
-            resolve(frame)  # it was stored
+    if is_doubtful(frame) and await _was_inserted(port, frame, options):
+        return
     if fields:
         await update(port, frame, fields, where, options)
         return
@@ -176,6 +170,7 @@ async def save(
     if not paths:
         await Guard(port, frame).brought_up(port, "save", options)
         return
+    port.check_writable(cls, "update")
     if listeners("update", cls):
         snapshot = snapshot_of(port, frame)
         payload = {"fields": tuple(sorted(paths)), "session": port.session(cls, options)}
@@ -190,14 +185,26 @@ async def _was_appended(port: Port, frame: Any, options: Options) -> bool:
     """Finish a save whose outcome was not known; tell whether nothing is left to be saved."""
     if not is_doubtful(frame):
         return False
-    try:
-        await insert(port, frame, without_update_options(options))
+    if await _was_inserted(port, frame, options):
         return True
-    except Duplicate as error:
-        if not _is_of_id(error):
-            raise
-        resolve(frame)  # it was stored
     return not unsaved(frame, port.collection(type(frame)).codec_options)
+
+
+async def _was_inserted(port: Port, frame: Any, options: Options) -> bool:
+    """Insert a frame that may be stored; return False if it was."""
+    cls, shared = type(frame), shared_options(options)
+    # A time series takes an `_id` twice.
+    if cls._timeseries is None or not await port.find_one(
+        cls, id_filter(frame._document["_id"]), {"_id": True}, shared
+    ):
+        try:
+            await insert(port, frame, without_update_options(options))
+            return True
+        except Duplicate as error:
+            if not _is_of_id(error):
+                raise
+    resolve(frame)
+    return False
 
 
 async def _append(
@@ -322,15 +329,6 @@ def unset_change(
     change = _joined(port, frame, fields, changed)
     change["$unset"] = {**change.get("$unset", {}), **removals(fields)}
     return change
-
-
-#: Options of `update_one` that `insert_one` does not take.
-_ONLY_UPDATE = frozenset({"array_filters", "collation", "hint", "let", "sort"})
-
-
-def without_update_options(options: Options) -> Options:
-    """Return the options that an insert takes as well."""
-    return {k: v for k, v in options.items() if k not in _ONLY_UPDATE}
 
 
 async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:

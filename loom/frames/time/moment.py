@@ -13,12 +13,12 @@ from ...datetimes import python_datetime
 from ...errors import DefinitionError, EncodeError, nearest
 from .. import events
 from ..aio import AwaitedClass
-from ..annotations import resolved_annotations
 from ..frame import Frame
 from ..ledger import LedgerFrame
-from ..marks import TimeInserted, marks_in
+from ..marks import TimeInserted
 from ..port import awaited, blocking, complete
 from ..projections import Projection
+from ..timeseries import may_hold_a_time
 from ..views import Aio
 from . import known
 from .known import Of
@@ -110,9 +110,7 @@ def _check_fields(cls: Any) -> None:
                 f"{place}: expected the name of a declared field, got {name!r}"
                 f"{nearest(str(name), definition.names)}"
             )
-        found = marks_in(resolved_annotations(definition).get(name, Any))
-        is_time = found.shape == "one" and _may_be_a_time(found.target)
-        if content != "symbol" and not is_time:
+        if content != "symbol" and not may_hold_a_time(cls, name):
             raise DefinitionError(
                 f"{place}: expected a field of datetimes, got {name!r} of another type; annotate "
                 f"it with datetime{' or TimeInserted' if content == 'known_at' else ''}"
@@ -121,10 +119,6 @@ def _check_fields(cls: Any) -> None:
 
 def _place_of_ours(cls: type) -> int:
     return cls.mro().index(TimedFrame)
-
-
-def _may_be_a_time(target: Any) -> bool:
-    return not isinstance(target, type) or issubclass(target, datetime)
 
 
 class TimedFrame(Frame):
