@@ -10,9 +10,9 @@ from ...errors import QueryError, missing_extra, nearest
 from ..values import Frozen
 from .arrays import Array, np
 from .calendar_frames import CalendarFrame
+from .pictures import draw_lines, draw_prices, html_table, show_zone, shown_rows
 from .ranges import milliseconds
 from .results import axes_for, number_text
-from .window_pictures import draw_prices, html_table, shown_rows
 from .zones import name_of
 
 if TYPE_CHECKING:
@@ -228,23 +228,21 @@ class Resampled(Frozen):
         names = [*self.columns] if columns is None else columns
         if not names or not len(self):
             raise QueryError("Resampled.plot: expected frames with columns, got none")
-        floors = [frame.floor for frame in self.frames]
-        drawn: set[str] = set()
-        for name in names:
-            field = name.rpartition("_")[0]
+        lines = {name: floats(self[name]) for name in names}
+        fields: list[str] = []
+        for field in dict.fromkeys(name.rpartition("_")[0] for name in names):
             parts = [f"{field}_{one}" for one in _OHLC]
-            if name in parts and all(part in names for part in parts):
-                if name == parts[0]:
-                    ceilings = [frame.ceiling for frame in self.frames]
-                    draw_prices(axes, floors, ceilings, [floats(self[p]) for p in parts], field)
-                    drawn.add(field)
-                continue
-            axes.plot(floors, floats(self[name]), label=name, marker="." * (len(self) < 50))
-            drawn.add(name)
-        if len(drawn) > 1:
+            if all(part in lines for part in parts):
+                ends = [frame._start for frame in self.frames], [f._end for f in self.frames]
+                draw_prices(axes, *ends, [lines.pop(part) for part in parts])
+                fields.append(field)
+        if lines:
+            draw_lines(axes, self.times, lines, None)
+        if lines and len(lines) + len(fields) > 1:
             axes.legend()
         else:
-            axes.set_ylabel(*drawn)
+            axes.set_ylabel(", ".join([*fields, *lines]))
+        show_zone(axes, self.frames[0].tzone)
         return axes
 
     # As a value

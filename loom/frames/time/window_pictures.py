@@ -1,70 +1,98 @@
-"""Pictures and small tables of what is in order of time."""
+"""Windows as pictures, and as small tables in notebooks."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from .arrays import Array, np
+from ...errors import QueryError
+from .moment_columns import Array, datetime_of, np
+from .pictures import draw_lines, html_table, show_zone, shown_rows
+from .results import axes_for, number_text
+from .spans import milliseconds_of
+from .views import View
+from .zones import name_of
 
-__all__ = ["draw_prices", "html_table", "shown_rows"]
+__all__ = ["Pictures"]
 
-#: How many rows a small table has at each end.
-_ROWS = 5
-
-
-def shown_rows(count: int) -> list[int | None]:
-    """Return which rows a small table shows: the first and the last, None for those between.
-
-    >>> shown_rows(12)
-    [0, 1, 2, 3, 4, None, 7, 8, 9, 10, 11]
-    """
-    if count <= 2 * _ROWS + 1:
-        return [*range(count)]
-    return [*range(_ROWS), None, *range(count - _ROWS, count)]
+#: How long a value in a table may be.
+_WIDTH = 60
 
 
-def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str] | None]) -> str:
-    """Return a table for notebooks; everything is escaped, a row that is None is dots."""
-    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{html.escape(value)}</td>"
-            for value in row or ("\N{VERTICAL ELLIPSIS}",) * len(head)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f"<table><caption>{html.escape(caption)}</caption>"
-        f"<thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-    )
+class Pictures(View):
+    """What a window looks like."""
+
+    __slots__ = ()
+
+    def plot(self, *fields: str, gap: str | timedelta | None = None, axes: Any = None) -> Any:
+        """Draw fields over their times, in the zone of the window; return matplotlib's axes.
+
+        A line stops where a value is missing.
+
+        Args:
+            fields: names of numeric fields; without any, all of them.
+            gap: a duration such as `"36h"`; moments that are farther apart are not joined.
+            axes: where to draw; new ones when None.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+            FieldError: no such field.
+            QueryError: no moments, or a field that is not numeric.
+        """
+        place = f"{type(self).__name__}.plot"
+        widest = None if gap is None else milliseconds_of(gap, f"{place}, gap")
+        axes = axes_for(axes)
+        names = fields or tuple(n for n in self.fields if _is_numeric(self.values(n)))
+        for name in names:
+            if not _is_numeric(self.values(name)):
+                raise QueryError(
+                    f"{place}: expected numbers, got {name} of {self.values(name).dtype}"
+                )
+        if not len(self) or not names:
+            raise QueryError(f"{place}: expected moments with numbers, got {self!r}")
+        lines = {name: _floats(self.values(name)) for name in names}
+        draw_lines(axes, self.times, lines, widest)
+        if len(lines) > 1:
+            axes.legend()
+        else:
+            axes.set_ylabel(*lines)
+        axes.set_title("" if self.symbol is None else str(self.symbol))
+        show_zone(axes, self.tzone)
+        return axes
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: the first and the last moments."""
+        roles = self._columns.roles
+        others = [name for name in self.fields if name not in (roles.time, roles.symbol)]
+        columns = {name: self.values(name) for name in others}
+        rows = [
+            None
+            if row is None
+            else [self._shown(self.times[row]), *(self._shown(c[row]) for c in columns.values())]
+            for row in shown_rows(len(self))
+        ]
+        caption = f"{self!r}, {name_of(self.tzone)}"
+        return html_table(caption, [roles.time, *columns], rows)
+
+    def _shown(self, value: Any) -> str:
+        """Return one value for people, a time in the zone of the window."""
+        if value is None or value is np.ma.masked:
+            return ""
+        if isinstance(value, np.datetime64):
+            value = datetime_of(int(value.astype("datetime64[ms]").astype(np.int64)))
+        if isinstance(value, datetime) and value.utcoffset() is not None:
+            return value.astimezone(self.tzone).isoformat(" ")
+        if isinstance(value, float):
+            return number_text(value)
+        text = str(value)
+        return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
 
 
-def draw_prices(
-    axes: Any,
-    floors: Sequence[datetime],
-    ceilings: Sequence[datetime],
-    prices: Sequence[Array],
-    label: str,
-) -> None:
-    """Draw a bar from low to high for each frame, with a tick for open and one for close.
+def _is_numeric(values: Array) -> bool:
+    return values.dtype.kind in "fiu"
 
-    Args:
-        axes: of matplotlib.
-        floors, ceilings: of the frames.
-        prices: open, high, low, close; NaN where there are none.
-        label: for the axis.
-    """
-    opened, high, low, closed = prices
-    there: list[int] = np.flatnonzero(~np.isnan(opened)).tolist()
-    rising = closed[there] >= opened[there]
-    colours = np.where(rising, "tab:green", "tab:red").tolist()
-    middles = [floors[i] + (ceilings[i] - floors[i]) / 2 for i in there]
-    axes.vlines(middles, low[there], high[there], colors=colours, linewidth=1)
-    axes.hlines(opened[there], [floors[i] for i in there], middles, colors=colours, linewidth=1.5)
-    axes.hlines(closed[there], middles, [ceilings[i] for i in there], colors=colours, linewidth=1.5)
-    axes.set_ylabel(label)
+
+def _floats(values: Array) -> Array:
+    """Return numbers as floats, NaN where one is missing or infinite."""
+    made = np.ma.filled(values.astype(np.float64), np.nan)
+    return np.where(np.isfinite(made), made, np.nan)

@@ -155,7 +155,9 @@ async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled
         reason = _reason(window, query, plan, columns)
         if not reason:
             assert query is not None  # or there would be a reason
-            kinds = {field: _KINDS[column.dtype.kind] for field, column in columns.items()}
+            kinds: dict[str, Kind] = {
+                field: _KINDS[column.dtype.kind] for field, column in columns.items()
+            }
             with using(**query.using):
                 return await _of_query(port, query, window._columns.roles, kinds, plan)
         if on == "server":
