@@ -43,13 +43,13 @@ class Pictures(View):
         widest = None if gap is None else milliseconds_of(gap, f"{place}, gap")
         axes = axes_for(axes)
         names = fields or tuple(n for n in self.fields if _is_numeric(self.values(n)))
+        if not len(self) or not names:
+            raise QueryError(f"{place}: expected moments with numbers, got {self!r}")
         for name in names:
             if not _is_numeric(self.values(name)):
                 raise QueryError(
                     f"{place}: expected numbers, got {name} of {self.values(name).dtype}"
                 )
-        if not len(self) or not names:
-            raise QueryError(f"{place}: expected moments with numbers, got {self!r}")
         lines = {name: _floats(self.values(name)) for name in names}
         draw_lines(axes, self.times, lines, widest)
         if len(lines) > 1:
