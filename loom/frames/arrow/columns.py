@@ -103,6 +103,10 @@ class Schema:
                 return inside(column.type, path[len(column.path) + 1 :].split("."))
         return None
 
+    def fetched(self) -> list[str]:
+        """Return the paths that are fetched for the columns."""
+        return [column.path for column in self._columns]
+
     def to_arrow(self) -> Any:
         """Return the schema as Arrow's."""
         return pa.schema([(column.name, column.type) for column in self._columns])

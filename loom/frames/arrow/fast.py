@@ -30,7 +30,7 @@ from pymongoarrow.schema import Schema as Asked
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from .columns import Column
-from .types import contains, is_object_id, replaced
+from .types import AnyId, contains, is_object_id, replaced
 
 pc: Any = pyarrow.compute  # made when it is imported
 
@@ -164,6 +164,7 @@ def _is_supported(column: Column) -> bool:
         column.type,
         lambda t: (
             pa.types.is_map(t)
+            or isinstance(t, AnyId)
             or pa.types.is_decimal128(t)
             or pa.types.is_null(t)
             # PyMongoArrow tells fields apart by these signs.

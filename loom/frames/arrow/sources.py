@@ -13,8 +13,9 @@ from ..operations.reading import Options, compiled_filter, query_options
 from ..port import Port
 from ..projections import plan_for
 from .asking import Asked
-from .columns import Column, Schema
-from .schema import columns_for, schema_of
+from .columns import Schema
+from .reference_plans import columns_of
+from .schema import schema_of
 
 __all__ = ["Command", "chain_of", "command_of"]
 
@@ -67,7 +68,7 @@ def command_of(port: Port, asked: Asked) -> Command:
             f"{'no schema' if asked.schema is None else f'the filter {asked.filter!r}'}; what "
             "comes out of a pipeline has no annotations, and a filter is its $match"
         )
-    return _aggregate(port, asked, columns_for(asked.cls, asked.projection, asked.schema))
+    return _aggregate(port, asked, columns_of(asked.cls, asked.projection, asked.schema))
 
 
 def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
@@ -95,7 +96,7 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
             f"{asked.place}: expected a schema for what is no document of the class, got none; "
             "write schema={'total': int}"
         )
-    return _aggregate(port, asked, columns_for(asked.cls, projection, asked.schema))
+    return _aggregate(port, asked, columns_of(asked.cls, projection, asked.schema))
 
 
 def _find(port: Port, asked: Asked, columns: Schema, filter: Any, options: Options) -> Command:
@@ -106,7 +107,7 @@ def _find(port: Port, asked: Asked, columns: Schema, filter: Any, options: Optio
 
 
 def _aggregate(port: Port, asked: Asked, columns: Schema) -> Command:
-    wanted = {"$project": driver_of([*columns])}
+    wanted = {"$project": driver_of(columns)}
     command = aggregate_for(port, chain_of(asked), dict(asked.options), wanted)
     return Command(columns, {}, command.stages, {"batchSize": asked.batch_rows, **command.options})
 
@@ -118,7 +119,7 @@ def _columns(asked: Asked, projection: Any) -> Schema:
         driver = {"_id": True, **(plan_for(cls, None).driver or {})}  # as the server has it
         names = ("_id", *cls._definition.ordered)
         return schema_of(cls, {name: None for name in names if not is_fetched(driver, name)})
-    return columns_for(cls, projection, asked.schema)
+    return columns_of(cls, projection, asked.schema)
 
 
 def _check_form(asked: Asked) -> None:
@@ -130,20 +131,23 @@ def _check_form(asked: Asked) -> None:
         )
 
 
-def driver_of(columns: list[Column]) -> dict[str, bool]:
+def driver_of(columns: Schema) -> dict[str, bool]:
     """Return the projection that fetches some columns, and the `_id`, which errors name.
 
-    >>> driver_of([Column("gold", None, "lair.gold"), Column("name", None, "name")])
+    >>> import pyarrow as pa
+    >>> from loom.frames.arrow import Column
+    >>> gold, name = Column("gold", pa.int64(), "lair.gold"), Column("name", pa.string(), "name")
+    >>> driver_of(Schema("Dragon", [gold, name]))
     {'_id': True, 'lair.gold': True, 'name': True}
     """
-    paths = {column.path for column in columns}
+    paths = columns.fetched()
     wanted = {"_id": True}
-    for column in columns:
-        parts = column.path.split(".")
+    for path in paths:
+        parts = path.split(".")
         # The server refuses a path beside one that it begins with.
         if (
             not any(".".join(parts[:i]) in paths for i in range(1, len(parts)))
             and parts[0] != "_id"
         ):
-            wanted[column.path] = True
+            wanted[path] = True
     return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -12,18 +13,40 @@ from ...errors import SchemaError
 
 __all__ = [
     "OBJECT_ID",
+    "AnyId",
     "checked",
     "contains",
     "from_plain",
     "is_object_id",
+    "leaf_of",
     "named",
     "rebuilt",
     "replaced",
     "stored",
     "to_plain",
+    "with_leaf",
 ]
 
 OBJECT_ID = ObjectIdType()
+
+
+class AnyId(pa.ExtensionType):  # type: ignore[misc]  # PyArrow has no types
+    """Ids of any type, as BSON: for references, never given."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.binary(), "loom.id")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> AnyId:
+        return cls()
+
+
+with suppress(pa.ArrowKeyError):  # known already, where this module is loaded again
+    # Without it, batches that come from another process would hold plain bytes.
+    pa.register_extension_type(AnyId())
 
 #: By the name under which they are shown and saved.
 _SIMPLE: dict[str, Any] = {
@@ -81,6 +104,8 @@ def to_plain(place: str, type: Any) -> Plain:
     name = next((name for name, simple in _SIMPLE.items() if simple == type), None)
     if name is not None:
         return name
+    if isinstance(type, AnyId):
+        return "id"
     if isinstance(type, BinaryType):
         return {"binary": type.subtype}
     if pa.types.is_timestamp(type) and type.unit == "ms":
@@ -177,6 +202,30 @@ def replaced(type: Any, change: Callable[[Any], Any]) -> Any:
     if pa.types.is_struct(type):
         return pa.struct([(field.name, replaced(field.type, change)) for field in type])
     return change(type)
+
+
+def leaf_of(type: Any) -> Any:
+    """Return the type inside lists and maps.
+
+    >>> leaf_of(pa.list_(pa.list_(pa.int64())))
+    DataType(int64)
+    """
+    while pa.types.is_list(type) or pa.types.is_map(type):
+        type = type.value_type if pa.types.is_list(type) else type.item_type
+    return type
+
+
+def with_leaf(type: Any, leaf: Any) -> Any:
+    """Return the same lists and maps with another type inside.
+
+    >>> with_leaf(pa.list_(pa.int64()), pa.string())
+    ListType(list<item: string>)
+    """
+    if pa.types.is_list(type):
+        return pa.list_(with_leaf(type.value_type, leaf))
+    if pa.types.is_map(type):
+        return pa.map_(pa.string(), with_leaf(type.item_type, leaf))
+    return leaf
 
 
 def stored(type: Any) -> Any:
