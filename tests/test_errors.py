@@ -28,6 +28,7 @@ TREE = {
     "FieldError": TypeError,
     "DeriveError": ValueError,
     "EncodeError": TypeError,
+    "CollectionConflict": RuntimeError,
     "IndexConflict": RuntimeError,
     "MissingExtra": ImportError,
     "BulkError": BulkWriteError,
@@ -38,6 +39,7 @@ TREE = {
     "SchemaError": TypeError,
     "SchemaVersionError": RuntimeError,
     "Restricted": ValueError,
+    "RowsError": BulkWriteError,
     "TimeFrameError": ValueError,
     "TransactionError": RuntimeError,
 }
@@ -67,7 +69,9 @@ def test_the_tree_is_drawn_at_the_top() -> None:
         assert not builtin or builtin == TREE[name].__name__
 
 
-@pytest.mark.parametrize("name", [n for n in TREE if n not in ("BulkError", "Duplicate")])
+@pytest.mark.parametrize(
+    "name", [n for n in TREE if n not in ("BulkError", "Duplicate", "RowsError")]
+)
 def test_simple_errors_survive_copies(name: str) -> None:
     """Errors cross process borders with their message."""
     error = getattr(errors, name)("Dragon.name: expected this, got that")
@@ -212,3 +216,16 @@ def test_nearest_suggests_or_stays_silent() -> None:
     """A similar name is suggested, a strange one is not."""
     assert "; did you mean 'name'?" == errors.nearest("nmae", ["name", "age"])
     assert "" == errors.nearest("xyz", ["name", "age"])
+
+
+def test_rows_error_keeps_its_rows() -> None:
+    """A RowsError names the first row that failed, keeps its result, and survives copies."""
+    error = errors.RowsError("Dragon.insert_table", "3 rows: 1 inserted", [(2, "why")], {"a": 1})
+    copied = pickle.loads(pickle.dumps(error))
+
+    assert "Dragon.insert_table: 3 rows: 1 inserted; row 2: why; see result.errors" == str(error)
+    assert (str(error), error.result, [(2, "why")]) == (
+        str(copied),
+        copied.result,
+        copied.frames_failed,
+    )

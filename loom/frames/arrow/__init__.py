@@ -34,9 +34,11 @@ from .exact import OnMismatch
 from .ids import Ids
 from .inferring import infer
 from .loading import aio, batches, dataframe, numpy, polars, table
+from .outcome import RowsWritten
 from .parquet import Written, to_parquet
 from .results import AsyncBatches, Batches
 from .schema import schema_of
+from .writing import insert_dataframe, insert_table, replace, upsert_table
 
 __all__ = [
     "AsyncBatches",
@@ -45,6 +47,7 @@ __all__ = [
     "Ids",
     "Inferred",
     "OnMismatch",
+    "RowsWritten",
     "Schema",
     "SeenType",
     "Written",
@@ -52,11 +55,15 @@ __all__ = [
     "batches",
     "dataframe",
     "infer",
+    "insert_dataframe",
+    "insert_table",
     "numpy",
     "polars",
+    "replace",
     "schema_of",
     "table",
     "to_parquet",
+    "upsert_table",
 ]
 
 del pyarrow, pymongoarrow, warnings, missing_extra

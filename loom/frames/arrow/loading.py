@@ -10,6 +10,7 @@ from .inferring import Inferring
 from .parquet import ParquetAwaited
 from .reading import Reading
 from .results import AsyncBatches, Batches, load_dataframe, load_numpy, load_polars
+from .writing import WritingAwaited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def numpy(
     return complete(load_numpy(_blocking(source, filter, how)))
 
 
-class Awaited(Inferring, ParquetAwaited):
+class Awaited(Inferring, ParquetAwaited, WritingAwaited):
     """The same functions, awaited: `await arrow.aio.table(Dragon)`.
 
     `batches` gives an asynchronous stream: `async for batch in arrow.aio.batches(Dragon)`.

@@ -32,6 +32,7 @@ __all__ = [
     "paths_of",
     "schema_of",
     "struct_of",
+    "type_at",
 ]
 
 #: Instants, as MongoDB stores them.
@@ -297,3 +298,12 @@ def path_type(cls: Any, name: str, path: str) -> Any:
             f"give its type: schema={{{name!r}: ...}}"
         )
     return found
+
+
+def type_at(cls: Any, path: str) -> Any:
+    """Return what the annotations of a class say of a path, None when they mean no single type."""
+    root, *rest = path.split(".")
+    try:
+        return inside(field_type(cls, root, {}), rest)
+    except SchemaError:
+        return None

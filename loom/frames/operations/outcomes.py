@@ -16,9 +16,10 @@ from ..sent import Sent
 from .guards import leaves_open
 from .reading import Options
 
-__all__ = ["Outcome", "bulk_error", "reasons_of", "send"]
+__all__ = ["NOT_TRIED", "Outcome", "bulk_error", "reasons_of", "send"]
 
-_NOT_TRIED = "not tried after an earlier failure"
+#: Why what stands behind a failure was not done.
+NOT_TRIED = "not tried after an earlier failure"
 
 
 class Outcome:
@@ -30,15 +31,17 @@ class Outcome:
         matched: how many the server found or upserted a document for.
         error: what the driver raised, None when nothing.
         details: what the server said of failures, as PyMongo's errors hold it.
+        told: the server's counts, as PyMongo's results hold them.
     """
 
-    __slots__ = ("details", "error", "failed", "matched", "total", "unknown")
+    __slots__ = ("details", "error", "failed", "matched", "told", "total", "unknown")
 
     def __init__(self, total: int, matched: int, error: BaseException | None = None) -> None:
         self.total = total
         self.matched = matched
         self.error = error
         self.details: Mapping[str, Any] = {}
+        self.told: Mapping[str, Any] = {}
         self.failed: dict[int, str] = {}
         self.unknown: dict[int, str] = {}
 
@@ -112,7 +115,7 @@ def reasons_of(error: BulkWriteError, total: int, ordered: bool) -> dict[int, st
     reasons = _write_errors(error.details or {}, 0)
     if ordered and reasons:
         first = min(reasons)
-        reasons |= dict.fromkeys(range(first + 1, total), _NOT_TRIED)
+        reasons |= dict.fromkeys(range(first + 1, total), NOT_TRIED)
     return reasons
 
 
@@ -152,25 +155,31 @@ async def send(
             if type(failure.get("op")) is Sent:
                 codecs = port.collection(cls).codec_options
                 failure["op"] = bson.decode(failure["op"], codecs)
-        outcome.details = details
+        outcome.details = outcome.told = details
         outcome.failed = reasons_of(error, total, options.get("ordered", True))
         # A failed write concern can end a batch, too, with parts of it not sent.
         stop = batch.parts[-1].stop if batch.parts else total
         outcome.failed |= dict.fromkeys(
-            (i for i in range(stop, total) if i not in outcome.failed), _NOT_TRIED
+            (i for i in range(stop, total) if i not in outcome.failed), NOT_TRIED
         )
         return outcome
     except BaseException as error:
         if not batch.parts:
             raise
         return _broken_off(batch, error)
-    return Outcome(total, result.bulk_api_result[count] if result.acknowledged else total)
+    if not result.acknowledged:
+        return Outcome(total, total)
+    outcome = Outcome(total, result.bulk_api_result[count])
+    outcome.told = result.bulk_api_result
+    return outcome
 
 
 def _broken_off(batch: Batch, error: BaseException) -> Outcome:
     outcome = Outcome(len(batch), 0, error)
     cause = f"{type(error).__name__}: {error}"
     errors: list[Any] = []
+    upserted: list[Any] = []
+    modified = 0
     for part in batch.parts:
         of_part = range(part.start, part.stop)
         if part.reply is None:
@@ -180,14 +189,19 @@ def _broken_off(batch: Batch, error: BaseException) -> Outcome:
         errors += (
             {**e, "index": part.start + e["index"]} for e in part.reply.get("writeErrors", ())
         )
+        upserted += (
+            {**one, "index": part.start + one["index"]} for one in part.reply.get("upserted") or ()
+        )
+        modified += part.reply.get("nModified", 0)
         outcome.failed |= _write_errors(part.reply, part.start)
         tried = [i for i in of_part if i not in outcome.failed]
         found = part.reply.get("n", 0)
         if found < len(tried):
             why = f"{found} of {len(tried)} were found before the failure: {cause}"
             outcome.unknown.update(dict.fromkeys(tried, why))
-    outcome.failed |= dict.fromkeys(range(batch.parts[-1].stop, len(batch)), _NOT_TRIED)
+    outcome.failed |= dict.fromkeys(range(batch.parts[-1].stop, len(batch)), NOT_TRIED)
     outcome.details = {"writeErrors": errors, "writeConcernErrors": []}
+    outcome.told = {"nModified": modified, "upserted": upserted}
     return outcome
 
 

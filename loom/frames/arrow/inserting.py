@@ -1,0 +1,125 @@
+"""Rows as new documents."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from pymongo import InsertOne
+
+from ..events import listeners
+from ..forms import is_marked
+from ..ids import new_ids
+from ..inserts import inserts_of
+from ..operations.outcomes import Outcome, send
+from ..operations.writing import after_event, before_event
+from ..pauses import paused
+from ..requests import Batch
+from .storing import Job
+from .targets import Target, assembled
+
+__all__ = ["Insert", "framed"]
+
+Document = dict[str, Any]
+
+
+class Insert(Job):
+    """Stores rows as new documents."""
+
+    def prepare(self, targets: list[Target]) -> None:
+        """Note the paths."""
+        self.paths = [target.path for target in targets]
+
+    @property
+    def makes_frames(self) -> bool:
+        """Whether something listens, or documents say something of themselves."""
+        cls = self.cls
+        with self.quiet() if not self.way.events else nullcontext():
+            return bool(
+                listeners("insert", cls)
+                or listeners("inserted", cls)
+                or is_marked(cls)
+                or cls._version is not None
+            )
+
+    async def send(self, columns: list[list[Any]], rows: int, start: int) -> None:
+        """Insert the rows."""
+        with self.quiet() if not self.way.events else nullcontext():
+            if self.makes_frames:
+                await self._send_frames(columns, rows, start)
+            else:
+                await self._send_documents(columns, rows, start)
+
+    async def _send_documents(self, columns: list[list[Any]], rows: int, start: int) -> None:
+        paths = self.paths
+        if paths[0] == "_id":
+            ids, made = _completed(columns[0])
+            columns = [ids, *columns[1:]]
+        else:
+            ids = made = new_ids(rows)
+            paths, columns = ["_id", *paths], [ids, *columns]
+        with paused(rows):
+            documents = assembled(paths, columns, rows, omits=self.way.omits)
+        outcome = await self._sent(documents)
+        self._count(outcome, start, ids, made)
+
+    async def _sent(self, documents: list[Document]) -> Outcome:
+        port, cls = self.port, self.cls
+        batch = Batch(InsertOne, [documents], {}, lambda: port.check(cls, documents))
+        outcome = await send(port, cls, batch, lambda: documents, dict(self.options))
+        self.is_acknowledged = bool(outcome.told) or outcome.error is not None
+        return outcome
+
+    def _count(self, outcome: Outcome, start: int, ids: list[Any], made: list[Any] | None) -> None:
+        self.note(outcome, start, ids)
+        if self.is_acknowledged:
+            self.inserted += len(outcome.done())
+        if not self.way.return_ids:
+            return
+        left = {*outcome.failed, *outcome.unknown}
+        made = [None] * len(ids) if made is None else made
+        self.ids.add([None if at in left else id for at, id in enumerate(made)] if left else made)
+
+    async def _send_frames(self, columns: list[list[Any]], rows: int, start: int) -> None:
+        port, cls = self.port, self.cls
+        documents = assembled(self.paths, columns, rows, omits=self.way.omits)
+        if self.paths[0] == "_id":
+            for document in documents:
+                if document.get("_id") is None:
+                    document.pop("_id", None)
+        is_new = ["_id" not in document for document in documents]
+        frames = framed(cls, documents)
+        session = self.session
+        await before_event(port, "insert", cls, frames, session=session)
+        found = inserts_of(
+            frames, port.naive(cls), port.collection(cls).codec_options, encodes=False
+        )
+        outcome = await self._sent(found.documents)
+        made = [id if new else None for id, new in zip(found.ids, is_new, strict=True)]
+        for frame, id in zip(outcome.of(frames), outcome.of(found.ids), strict=True):
+            frame._document["_id"] = id
+        self._count(outcome, start, found.ids, made)
+        done = len(outcome.done())
+        if done:
+            try:
+                await after_event(port, "inserted", cls, outcome.of(frames), session=session)
+            except Exception:
+                self.sent += rows
+                raise
+
+
+def framed(cls: Any, documents: list[Document]) -> list[Any]:
+    """Return frames around documents, of their kinds."""
+    kinds = cls._kinds
+    if kinds is None:
+        return [cls(document) for document in documents]
+    return [kinds.class_of(cls, document)(document) for document in documents]
+
+
+def _completed(ids: list[Any]) -> tuple[list[Any], list[Any] | None]:
+    """Return ids with new ones for None, and the new ones by row; None when there are none."""
+    if type(None) not in {*map(type, ids)}:
+        return ids, None
+    new = new_ids(len(ids))
+    made = [fresh if id is None else None for id, fresh in zip(ids, new, strict=True)]
+    return [fresh if id is None else id for id, fresh in zip(ids, new, strict=True)], made
