@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import SchemaError
-from .parts import Input, Part
+from .pieces import Input, Part
 
 __all__ = ["of_arrays", "of_pandas", "of_records"]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...errors import SchemaError
 from .dataframes import of_arrays, of_pandas, of_records
-from .parts import Input, Part
+from .pieces import Input, Part
 
 __all__ = ["input_of", "only_dataframe"]
 

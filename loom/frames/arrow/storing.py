@@ -24,7 +24,7 @@ from ..texts import normalise
 from .fitting import Rules
 from .inputs import input_of
 from .outcome import Failures, Ids, RowsWritten
-from .parts import Input, Part
+from .pieces import Input, Part
 from .progress import tally_for
 from .targets import Target, check, targets_for, values_of
 from .ways import Way

@@ -17,7 +17,7 @@ from .columns import Schema
 from .containers import documents_of
 from .fitting import Rules, cell_for, is_hex
 from .objects import Things
-from .parts import Input, Part
+from .pieces import Input, Part
 from .schema import as_type, type_at
 
 __all__ = ["Target", "assembled", "check", "targets_for", "values_of"]
