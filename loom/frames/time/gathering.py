@@ -23,6 +23,7 @@ from .moment_columns import (
     np,
     objects,
     one_symbol,
+    order_of,
 )
 from .zones import UTC, TimeZone, instant, zone_of
 
@@ -84,7 +85,7 @@ def columns_of_moments(
         del fields["_id"]
     names = tuple(n for n in found if n in fields or n in (roles.time, roles.symbol))
     trivial = known is None or bool((known == times).all())
-    return Columns(
+    columns = Columns(
         cls,
         roles,
         symbol,
@@ -93,7 +94,9 @@ def columns_of_moments(
         None if trivial else frozen(known),
         fields,
         names,
-    ).sorted()
+    )
+    order = order_of(columns.times, columns.known)
+    return columns if order is None else columns.chosen(order)
 
 
 def symbol_of(symbols: Iterable[Any], field: str, place: str) -> Any:

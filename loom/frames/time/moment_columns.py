@@ -28,6 +28,7 @@ __all__ = [
     "np",
     "objects",
     "one_symbol",
+    "order_of",
 ]
 
 Array: TypeAlias = Any
@@ -203,19 +204,6 @@ class Columns(NamedTuple):
     names: tuple[str, ...]
     query: Query | None = None
 
-    def sorted(self) -> Columns:
-        """Return the columns in the order of time, of one time in the order of becoming known."""
-        times, known = self.times, self.known
-        later = times[1:] > times[:-1]
-        if known is None:
-            ordered = later | (times[1:] == times[:-1])
-        else:
-            ordered = later | ((times[1:] == times[:-1]) & (known[1:] >= known[:-1]))
-        if ordered.all():
-            return self
-        keys = (times,) if known is None else (known, times)
-        return self.chosen(np.lexsort(keys))._replace(query=self.query)
-
     def chosen(self, rows: Any) -> Columns:
         """Return some rows: a slice gives views, an array of numbers a copy."""
         return self._replace(
@@ -263,6 +251,17 @@ def _fill(
             for name in outer:
                 document = document.setdefault(name, {})
             document[last] = value
+
+
+def order_of(times: Array, known: Array | None) -> Array | None:
+    """Return the rows by time, of one time by when they became known; None if they are so."""
+    later, same = times[1:] > times[:-1], times[1:] == times[:-1]
+    if known is not None:
+        same &= known[1:] >= known[:-1]
+    if (later | same).all():
+        return None
+    found: Array = np.lexsort((times,) if known is None else (known, times))
+    return found
 
 
 def one_symbol(counts: Mapping[Any, int], field: str | None, place: str) -> Any:

@@ -103,7 +103,11 @@ class View:
         if not isinstance(other, View):
             return NotImplemented
         one, two = self._columns, other._columns
-        if (one.cls, one.symbol, len(self)) != (two.cls, two.symbol, len(other)):
+        if one.cls is not two.cls or len(self) != len(other):
+            return False
+        if not self:
+            return True
+        if one.symbol != two.symbol:
             return False
         if {*one.names} != {*two.names} or not (self.times == other.times).all():
             return False

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import NotFound, QueryError
-from ..document import wrap
+from ..port import blocking, complete
+from ..projections import plan_for
+from ..references import build
 from .calendar_frames import CalendarFrame
 from .cones import Cone, Cones, cones_of, folds_of
 from .gaps import Gaps, gaps_of
@@ -114,7 +116,10 @@ class MomentWindow(Loads, Resampling, Pictures):
 
     def _moments(self, start: int, stop: int) -> list[Any]:
         columns = self._columns
-        return wrap(columns.cls, columns.documents(self._start + start, self._start + stop))
+        documents = columns.documents(self._start + start, self._start + stop)
+        # What is embedded is mapped, and what is there in part remembers it, as after a load.
+        plan = plan_for(columns.cls, dict.fromkeys(columns.names, True))
+        return complete(build(blocking(), plan, documents, {}))
 
     def __iter__(self) -> Iterator[Any]:
         count = len(self)

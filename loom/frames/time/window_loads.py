@@ -130,7 +130,7 @@ class Loads(View):
         """
         place = f"{cls.__name__}.from_dataframe"
         tables = _tables()[1]
-        table = tables.table_of_dataframe(frame, place)
+        table = tables.table_of_dataframe(of, frame, place)
         return cls._of(tables.columns_of_table(of, table, tzone, place))
 
     def to_table(self) -> Any:

@@ -18,6 +18,7 @@ from .moment_columns import (
     frozen,
     np,
     one_symbol,
+    order_of,
 )
 from .zones import UTC, TimeZone, name_of, zone_of
 
@@ -76,26 +77,38 @@ def columns_of_table(
             f"{place}: expected a column {roles.time!r}, got {', '.join(names) or 'none'}"
             f"{nearest(roles.time, names)}; rename_columns(...) gives columns the names of fields"
         )
-    column = _instants(table.column(roles.time), naive, f"{place}, {roles.time}")
-    check_times(column.null_count, len(column), roles.time, place)
-    times = _ticks(column)
     symbol = None
     if roles.symbol is not None and roles.symbol in names:
         symbol = _symbol(table.column(roles.symbol), roles.symbol, place)
-    known = None
+    column = _instants(table.column(roles.time), naive, f"{place}, {roles.time}")
+    check_times(column.null_count, len(column), roles.time, place)
+    times, known = _ticks(column), None
     if roles.known is not None and roles.known in names:
         column = _instants(table.column(roles.known), naive, f"{place}, {roles.known}")
         known = _ticks(column)
         if column.null_count:
             known = np.where(np.asarray(column.is_null()), times, known)
-        known = None if (known == times).all() else frozen(known)
+        known = None if (known == times).all() else known
+    order = order_of(times, known)
+    if order is not None:
+        times = times[order]
+        known = None if known is None else known[order]
     fields = {
-        name: _column(table.column(name), naive, f"{place}, {name}")
+        name: _column(table.column(name), order, naive, f"{place}, {name}")
         for name in names
         if name not in (roles.time, roles.symbol)
     }
-    shown = UTC if zone is None else zone
-    return Columns(cls, roles, symbol, shown, frozen(times), known, fields, names, query).sorted()
+    return Columns(
+        cls,
+        roles,
+        symbol,
+        UTC if zone is None else zone,
+        frozen(times),
+        None if known is None else frozen(known),
+        fields,
+        names,
+        query,
+    )
 
 
 def _symbol(column: Any, name: str, place: str) -> Any:
@@ -141,15 +154,25 @@ def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
 
 
 def _ticks(column: Any) -> Array:
-    whole = column.cast(pa.int64())
-    return np.asarray((whole.fill_null(0) if whole.null_count else whole).to_numpy())
+    whole = _whole(column).cast(pa.int64())
+    found: Array = (whole.fill_null(0) if whole.null_count else whole).to_numpy()
+    return found
 
 
-def _column(column: Any, naive: tzinfo | None, place: str) -> Column:
-    type, types = column.type, pa.types
-    if types.is_dictionary(type):
-        column = column.cast(type.value_type)
-        type = column.type
+def _whole(column: Any) -> Any:
+    """Return the one array of a column, whose memory NumPy can share."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _column(column: Any, order: Array | None, naive: tzinfo | None, place: str) -> Column:
+    types = pa.types
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    type, column = column.type, _whole(column)
+    if order is not None:
+        column = column.take(pa.array(order))
     null = np.asarray(column.is_null()) if column.null_count else None
     if types.is_timestamp(type):
         column = _instants(column, naive, place)
@@ -159,7 +182,7 @@ def _column(column: Any, naive: tzinfo | None, place: str) -> Column:
         if null is not None:
             gone = np.nan if types.is_floating(type) else False if types.is_boolean(type) else 0
             filled = column.fill_null(pa.scalar(gone, type))
-        return Column(np.asarray(filled.to_numpy()), null, arrow=column)
+        return Column(filled.to_numpy(zero_copy_only=False), null, arrow=column)
     return Column(None, null, arrow=column)
 
 
@@ -197,7 +220,8 @@ def _is_instant(type: Any) -> bool:
 
 
 def _zone_name(zone: tzinfo) -> str:
-    return name_of(zone)[:6]  # of fixed offsets without seconds, which Arrow does not have
+    name = name_of(zone)
+    return name[:6] if name[:1] in "+-" else name  # without the seconds of an offset
 
 
 def _made(values: list[Any], cls: Any, name: str, place: str) -> Any:
@@ -218,7 +242,7 @@ def _made(values: list[Any], cls: Any, name: str, place: str) -> Any:
         raise SchemaError(f"{place}: expected values that Arrow has a type for: {error}") from error
 
 
-def table_of_dataframe(frame: Any, place: str) -> Any:
+def table_of_dataframe(cls: Any, frame: Any, place: str) -> Any:
     """Return a DataFrame of pandas or Polars as a table; an index with a name is a column."""
     if type(frame).__module__.partition(".")[0] != "pandas":
         return frame
@@ -233,10 +257,17 @@ def table_of_dataframe(frame: Any, place: str) -> Any:
         if not isinstance(name, str):
             raise SchemaError(f"{place}: expected columns with names of fields, got {name!r}")
         column = frame[name]
-        # NaN stays NaN: Arrow would make null of it.
-        is_plain = isinstance(column.dtype, np.dtype) and column.dtype.kind == "f"
-        given = column.to_numpy() if is_plain else column
-        arrays[name] = pa.array(given, from_pandas=not is_plain)
+        if isinstance(column.dtype, pandas.DatetimeTZDtype):
+            naive = pa.array(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+            arrays[name] = naive.cast(pa.timestamp(naive.type.unit, "UTC"))
+        elif isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+            arrays[name] = pa.array(column.to_numpy(), from_pandas=False)  # NaN stays NaN
+        else:
+            try:
+                arrays[name] = pa.array(column, from_pandas=True)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):  # ObjectIds
+                values = [None if value is pandas.NA else value for value in column.tolist()]
+                arrays[name] = _made(values, cls, name, f"{place}, {name}")
     return pa.table(arrays)
 
 

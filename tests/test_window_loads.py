@@ -1,0 +1,484 @@
+"""Windows out of queries, tables and DataFrames, and back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from bson import ObjectId
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+import loom
+from loom import Q, QueryError, SchemaError, SubFrame
+from loom.frames import arrow
+from loom.frames.time import Moment, MomentWindow, Spread, TimedFrame
+
+from .conftest import Commands, Runtime
+from .test_window import HOUR, START, Price, Reading, price
+
+UTC = timezone.utc
+
+
+class Quote(Moment):
+    """What is loaded: values of many kinds."""
+
+    amount: float
+    volume: int | None
+    note: str | None
+    at: datetime | None
+    broker: ObjectId | None
+    tags: list[str] | None
+
+
+class Inside(SubFrame):
+    """A part of a moment."""
+
+    celsius: float
+    humid: float
+
+
+class Weather(TimedFrame):
+    """A moment with documents inside, and names of its own."""
+
+    _time_field = "ts"
+    _symbol_field = "origin"
+
+    ts: datetime
+    origin: str
+    inside: Inside
+
+
+def stored(count: int = 10, **values: Any) -> list[Quote]:
+    """Store moments, the last one first, and return them in the order of time."""
+    quotes = [
+        Quote(
+            symbol="ACME",
+            time=START + n * HOUR,
+            known_at=START + n * HOUR,
+            amount=n * 10.0,
+            volume=n if n % 3 else None,
+            note=f"n{n}",
+            at=START if n % 2 else None,
+            broker=ObjectId() if n % 4 else None,
+            tags=["a", "b"][: n % 3],
+        )
+        for n in range(count)
+    ]
+    for quote in quotes:
+        quote._document |= values
+    Quote.insert_many(quotes[::-1])
+    return quotes
+
+
+async def load(call: Runtime, *args: Any, **options: Any) -> MomentWindow:
+    """Return a window that was loaded, blocking or awaited."""
+    if call.is_async:
+        return await MomentWindow.aio.load(*args, **options)
+    return MomentWindow.load(*args, **options)
+
+
+async def test_a_load_has_what_many_has(call: Runtime) -> None:
+    """The moments are those that `many` gives, in the order of time."""
+    stored()
+    found = await load(call, Quote, Q.symbol == "ACME")
+    many = await call(Quote).many(Q.symbol == "ACME", sort="time")
+
+    assert [quote._document for quote in many] == [quote._document for quote in found]
+    assert many == [*found]
+    assert ("ACME", 10) == (found.symbol, len(found))
+    assert found == MomentWindow(many)
+
+
+async def test_columns_of_a_load(call: Runtime) -> None:
+    """Numbers and times are arrays of their kind, nulls are masked."""
+    stored(4)
+    found = await load(call, Quote)
+
+    assert ["<f8", "<i8", "|O", "<M8[ms]"] == [
+        found.values(name).dtype.str for name in ("amount", "volume", "note", "at")
+    ]
+    assert [None, 1, 2, None] == found.values("volume").tolist()
+    assert [["a"], ["a"]] == [found[1].tags, found[1:][0].tags]
+    assert 15.0 == Spread.of(found["amount"]).mean
+
+
+async def test_one_command(call: Runtime, commands: Commands) -> None:
+    """A load is one query; views and moments ask for nothing."""
+    stored()
+    commands.clear()
+    found = await load(call, Quote, Q.symbol == "ACME")
+    [*found[2:5], found.latest, *found.between(START)]
+
+    assert ["find"] == commands.names
+
+
+async def test_a_projection_loads_less(call: Runtime, commands: Commands) -> None:
+    """The fields that a window needs are loaded in any case."""
+    stored(3)
+    commands.clear()
+    found = await load(call, Quote, projection=["amount"])
+
+    assert ("symbol", "time", "known_at", "amount") == found.fields
+    assert {"_id", "symbol", "time", "known_at", "amount"} == {*commands.bodies[0]["projection"]}
+    assert {"symbol": "ACME", "time": START, "known_at": START, "amount": 0.0} == found[0]._document
+    with pytest.raises(QueryError, match="load: expected projection as names of fields"):
+        await load(call, Quote, projection="amount")
+
+
+async def test_paths_are_put_in_their_places(call: Runtime) -> None:
+    """A dotted path is a column, and inside a document in the moments."""
+    Weather(ts=START, origin="JFK", inside=Inside(celsius=20.5, humid=0.4)).insert()
+    found = await load(call, Weather, projection=["inside.celsius"])
+
+    assert [20.5] == found.values("inside.celsius").tolist()
+    assert 20.5 == found[0].inside.celsius
+    assert isinstance(found[0].inside, Inside)
+    whole = await load(call, Weather)
+    assert [{"celsius": 20.5, "humid": 0.4}] == whole.values("inside").tolist()
+    assert 0.4 == whole[0].inside.humid
+
+
+async def test_several_symbols_are_counted(call: Runtime) -> None:
+    """Nothing is left out of a load."""
+    stored(3)
+    Quote.insert_many([Quote(symbol="BETA", time=START, known_at=START)])
+
+    with pytest.raises(QueryError, match=r"load: expected one symbol, got 2: ACME 3, BETA 1; make"):
+        await load(call, Quote)
+    assert 1 == len(await load(call, Quote, Q.symbol == "BETA"))
+
+
+async def test_moments_without_a_time_are_counted(call: Runtime) -> None:
+    """Documents that others stored may have none."""
+    stored(2)
+    Quote.get_collection().insert_one({"symbol": "ACME"})
+
+    with pytest.raises(QueryError, match="expected a time for each moment, got 1 of 3 without"):
+        await load(call, Quote)
+
+
+async def test_late_knowledge(call: Runtime) -> None:
+    """What a moment says of when it became known counts; what says nothing was known at once."""
+    for late in (0, 5, None):
+        document = {"symbol": "ACME", "time": START, "amount": float(late or 0)}
+        if late is not None:
+            document["known_at"] = START + late * HOUR
+        Quote.get_collection().insert_one(document)
+    found = await load(call, Quote)
+
+    assert [0, 0, 5] == [
+        int((k - np.datetime64(START.replace(tzinfo=None))) / HOUR) for k in found.known
+    ]
+    assert 2 == len(found.as_of(START))
+    assert [5.0] == found.as_of(START + 5 * HOUR).values("amount").tolist()
+
+
+async def test_values_that_do_not_fit_are_refused(call: Runtime) -> None:
+    """As columns refuse them."""
+    stored(1, volume=2.5)
+    with pytest.raises(SchemaError, match=r"Quote\.volume"):
+        await load(call, Quote)
+
+
+async def test_an_empty_load(call: Runtime) -> None:
+    """It is a window without moments, which has its columns."""
+    found = await load(call, Quote, Q.symbol == "ACME")
+
+    assert (0, None, []) == (len(found), found.symbol, [*found])
+    assert 0 == len(found.values("amount"))
+    assert [] == [*found.sliding_window(3)] == [*found.sliding_time_cone(3, 3)]
+
+
+async def test_other_classes_are_refused(call: Runtime) -> None:
+    """Before anything is asked."""
+    with pytest.raises(QueryError, match="load: expected a class of moments, got"):
+        await load(call, loom.Frame)
+
+
+# What was asked
+
+
+async def test_a_window_remembers_its_query(call: Runtime, db: str) -> None:
+    """Class, filter, options and database, so that the server can be asked again."""
+    stored()
+    condition = Q.amount >= 20
+    found = await load(call, Quote, condition, limit=20)
+    query: Any = found.query
+
+    assert (Quote, {"amount": {"$gte": 20}}, {"limit": 20}) == query[:3]
+    assert 8 == len(Quote.many(query.filter, **query.options))
+    with loom.using(db="elsewhere"):
+        other: Any = (await load(call, Quote)).query
+    assert "elsewhere" == other.using["db"]
+    with loom.using(**query.using):
+        assert db == Quote.get_db().name
+    assert MomentWindow([price(0)]).query is None
+
+
+async def test_the_query_of_a_slice(call: Runtime) -> None:
+    """It has the slice's range of time, unless it cannot be told by time, or limits count."""
+    stored()
+    Quote.get_collection().insert_one({"symbol": "ACME", "time": START + 3 * HOUR, "amount": 1.0})
+    for options in ({}, {"filter": Q.symbol == "ACME"}):
+        whole = await load(call, Quote, **options)
+        for start, stop in ((0, 3), (2, 5), (5, 11), (7, 7), (3, 5), (0, 0), (11, 11)):
+            part: MomentWindow = whole[start:stop]
+            query = part.query
+            if query is None:
+                assert start == stop
+            else:
+                assert part == MomentWindow(Quote.many(query.filter), Quote)
+        assert whole[2:4].query is None  # parts two of one time
+        assert whole[::2].query is None
+        assert whole[:] == whole
+        assert whole[:].query == whole.query
+    limited = await load(call, Quote, sort="time", limit=5)
+    assert limited.query is not None
+    assert limited[1:3].query is None
+
+
+# Tables
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_tables_round_trip(db: str, zone: str) -> None:
+    """A table has the moments with aware times in the zone, and makes an equal window."""
+    stored()
+    for found in (
+        MomentWindow.load(Quote, tzone=zone),
+        MomentWindow(Quote.many(), tzone=zone),
+    ):
+        table = found.to_table()
+
+        assert pa.timestamp("ms", zone) == table.schema.field("time").type
+        assert found == MomentWindow.from_table(Quote, table)
+        assert found[2:5] == MomentWindow.from_table(Quote, found[2:5].to_table(), tzone=zone)
+        assert [moment.time for moment in found] == table["time"].to_pylist()
+        frame = found.to_dataframe()
+        assert zone == str(frame["time"].dtype.pyarrow_dtype.tz)
+        assert [moment.amount for moment in found] == frame["amount"].to_list()
+        assert found == MomentWindow.from_dataframe(Quote, frame)
+        polars = found.to_polars()
+        assert found.values("volume").tolist() == polars["volume"].to_list()
+        assert zone == polars.schema["time"].time_zone  # type: ignore[union-attr]
+
+
+def test_tables_share_memory(db: str) -> None:
+    """A slice of a loaded window is a table without a copy of its columns."""
+    stored()
+    found = MomentWindow.load(Quote)[3:6]
+    column = found.to_table()["amount"].chunk(0)
+
+    assert np.shares_memory(found.values("amount"), column.to_numpy())
+
+
+def rows(**columns: Any) -> Any:
+    """Return a table of a symbol's moments."""
+    count = len(next(iter(columns.values())))
+    times = pa.array([START + n * HOUR for n in range(count)][::-1], pa.timestamp("ms", "UTC"))
+    return pa.table({"symbol": ["ACME"] * count, "time": times} | columns)
+
+
+def test_tables_of_others() -> None:
+    """Any types of columns; further ones are kept, in the order of time."""
+    table = rows(
+        amount=pa.array([1.0, None, float("nan")]),
+        volume=pa.array([1, 2, None], pa.int32()),
+        note=pa.array(["x", "y", "x"]).dictionary_encode(),
+        open=pa.array([True, None, False]),
+        price=pa.array([Decimal("1.5"), None, Decimal("2.5")]),
+        day=pa.array([START.date(), None, START.date()]),
+        seen=pa.array([START, START, None], pa.timestamp("us", "America/New_York")),
+        lists=pa.array([[1], None, []]),
+    )
+    found = MomentWindow.from_table(Price, table)
+    document = found[-1]._document
+
+    assert [None, 2, 1] == found.values("volume").tolist()
+    assert [False, True, False] == found.values("amount").mask.tolist()
+    assert np.isnan(found[0].amount)
+    assert ["x", "y", "x"] == found.values("note").tolist()
+    assert [False, None, True] == found.values("open").tolist()
+    assert {
+        "symbol": "ACME",
+        "time": START + 2 * HOUR,
+        "amount": 1.0,
+        "volume": 1,
+        "note": "x",
+        "open": True,
+        "price": Decimal("1.5"),
+        "day": START.date(),
+        "seen": START,
+        "lists": [1],
+    } == document
+    assert table.slice(2).to_pylist()[0]["lists"] == found.first["lists"] == []
+
+
+def test_views_of_tables() -> None:
+    """Slices with steps, and what is chosen, have the right rows of every column."""
+    table = rows(amount=[4.0, 3.0, 2.0, 1.0, 0.0], note=["e", "d", "c", "b", "a"])
+    found = MomentWindow.from_table(Price, table)
+
+    assert ["a", "c", "e"] == [m.note for m in found[::2]] == found[::2].values("note").tolist()
+    assert ["b", "d"] == found[1:][::2].values("note").tolist()
+    assert ["b", "d"] == found[1:][::2].to_table()["note"].to_pylist()
+
+
+def test_batches_and_readers() -> None:
+    """Whatever gives a stream of Arrow's is taken; chunks are one column."""
+    table = rows(amount=[3.0, 2.0, 1.0])
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+
+    for each in (chunked, chunked.to_reader(), pl.DataFrame(table), table.to_batches()[0]):
+        assert [1.0, 2.0, 3.0] == MomentWindow.from_table(Price, each).values("amount").tolist()
+    with pytest.raises(QueryError, match="from_table: expected a table of Arrow's, got list"):
+        MomentWindow.from_table(Price, [1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, 5)), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_tables_and_frames_make_equal_windows(given: list[tuple[int, int | None]]) -> None:
+    """Sorting, versions and nulls are the same, wherever moments come from."""
+    moments = [
+        price(t, volume=n, known_at=None if k is None else START + k * HOUR)
+        for n, (t, k) in enumerate(given)
+    ]
+    instant = pa.timestamp("ms", "UTC")
+    table = pa.table(
+        {
+            "symbol": pa.array([m.symbol for m in moments], pa.string()),
+            "time": pa.array([m.time for m in moments], instant),
+            "known_at": pa.array([m.known_at for m in moments], instant),
+            "volume": pa.array([m.volume for m in moments], pa.int64()),
+        }
+    )
+    one, two = MomentWindow(moments, Price), MomentWindow.from_table(Price, table)
+
+    assert one.values("volume").tolist() == two.values("volume").tolist()
+    assert one.known.tolist() == two.known.tolist()
+    now = START + 3 * HOUR
+    assert one.as_of(now).values("volume").tolist() == two.as_of(now).values("volume").tolist()
+
+
+def test_times_of_tables() -> None:
+    """Naive ones need a zone, finer ones and dates are refused, each with its column."""
+    naive = pa.table({"time": pa.array([datetime(2024, 3, 10, 12)]), "symbol": ["ACME"]})
+    with pytest.raises(SchemaError, match="from_table, time: expected instants with a zone"):
+        MomentWindow.from_table(Price, naive)
+    found = MomentWindow.from_table(Price, naive, tzone="America/New_York")
+    assert datetime(2024, 3, 10, 16, tzinfo=UTC) == found[0].time
+    assert ZoneInfo("America/New_York") == found.tzone
+
+    fine = pa.table({"time": pa.array([1_500], pa.timestamp("us", "UTC")), "symbol": ["ACME"]})
+    with pytest.raises(SchemaError, match="time: expected whole milliseconds, .*floor_temporal"):
+        MomentWindow.from_table(Price, fine)
+    dates = pa.table({"time": pa.array([START.date()]), "symbol": ["ACME"]})
+    with pytest.raises(SchemaError, match="time: expected instants, got a column of date32"):
+        MomentWindow.from_table(Price, dates)
+    twice = pa.table({"time": pa.array([datetime(2024, 11, 3, 1, 30)]), "symbol": ["ACME"]})
+    with pytest.raises(SchemaError, match="that the clocks of America/New_York show once"):
+        MomentWindow.from_table(Price, twice, tzone="America/New_York")
+
+
+def test_columns_of_tables() -> None:
+    """A table needs a time, one symbol, and each name once."""
+    with pytest.raises(SchemaError, match="expected a column 'time', got symbol, tiem; did you"):
+        MomentWindow.from_table(Price, pa.table({"symbol": ["ACME"], "tiem": [1]}))
+    table = rows(amount=[1.0, 2.0]).set_column(0, "symbol", pa.array(["A", "B"]))
+    with pytest.raises(QueryError, match="expected one symbol, got 2: A 1, B 1"):
+        MomentWindow.from_table(Price, table)
+    with pytest.raises(SchemaError, match="expected each column once"):
+        MomentWindow.from_table(Price, pa.table([["ACME"], [1], [1]], names=["symbol", "a", "a"]))
+    with pytest.raises(QueryError, match="expected a class of moments"):
+        MomentWindow.from_table(None, table)
+    nulls = pa.table({"time": pa.array([START, None], pa.timestamp("ms", "UTC"))})
+    with pytest.raises(QueryError, match="expected a time for each moment, got 1 of 2 without"):
+        MomentWindow.from_table(Price, nulls)
+
+
+def test_documents_as_symbols() -> None:
+    """A symbol may be a struct."""
+    table = rows(amount=[1.0, 2.0])
+    one = table.set_column(0, "symbol", pa.array([{"id": 1}, {"id": 1}]))
+    two = table.set_column(0, "symbol", pa.array([{"id": 1}, {"id": 2}]))
+
+    assert {"id": 1} == MomentWindow.from_table(Price, one).symbol
+    with pytest.raises(QueryError, match="expected one symbol, got 2"):
+        MomentWindow.from_table(Price, two)
+
+
+# DataFrames
+
+
+def test_dataframes_of_pandas() -> None:
+    """NaN stays NaN, NaT and NA are null, and an index with a name is a column."""
+    frame = pd.DataFrame(
+        {
+            "symbol": "ACME",
+            "amount": [1.5, float("nan"), 3.0],
+            "volume": pd.array([1, None, 3], dtype="Int64"),
+            "note": ["x", None, "z"],
+            "at": pd.to_datetime(["2024-03-10T00:00:00Z", None, None], utc=True),
+        },
+        index=pd.date_range("2024-03-10", periods=3, freq="h", tz="UTC", name="time"),
+    )
+    found = MomentWindow.from_dataframe(Price, frame)
+
+    assert ["time", "symbol"] == [*found.fields[:2]]
+    assert np.isnan(found[1].amount)
+    assert [1, None, 3] == found.values("volume").tolist()
+    assert ["x", None, "z"] == found.values("note").tolist()
+    assert [START, None, None] == [moment["at"] for moment in found]
+    assert START + HOUR == found[1].time
+
+
+def test_naive_dataframes() -> None:
+    """Times without a zone need one."""
+    frame = pd.DataFrame({"time": pd.date_range("2024-03-10", periods=2), "symbol": "ACME"})
+    with pytest.raises(SchemaError, match="from_dataframe, time: expected instants with a zone"):
+        MomentWindow.from_dataframe(Price, frame)
+
+    found = MomentWindow.from_dataframe(Price, frame, tzone="UTC")
+    assert timedelta(days=1) == found[1].time - found[0].time
+
+
+def test_what_is_no_dataframe_is_refused() -> None:
+    """Series, numbers as names."""
+    with pytest.raises(QueryError, match="from_dataframe: expected a DataFrame, got Series"):
+        MomentWindow.from_dataframe(Price, pd.Series([1]))
+    with pytest.raises(SchemaError, match="expected columns with names of fields, got 0"):
+        MomentWindow.from_dataframe(Price, pd.DataFrame([[1, 2]]))
+
+
+def test_dataframes_of_polars() -> None:
+    """They are taken as they are."""
+    frame = pl.DataFrame(
+        {"ts": [START + HOUR, START], "celsius": [1.5, None]},
+        schema={"ts": pl.Datetime("ms", "UTC"), "celsius": pl.Float64},
+    )
+    found = MomentWindow.from_dataframe(Reading, frame)
+
+    assert [None, 1.5] == found.values("celsius").tolist()
+    assert frame.sort("ts").equals(found.to_polars())
+
+
+def test_values_without_a_type_are_refused() -> None:
+    """The error of a table names the field."""
+    with pytest.raises(
+        SchemaError, match=r"MomentWindow of Price\.other: expected values that Arr"
+    ):
+        MomentWindow([price(0, other=object)]).to_table()
+    table = MomentWindow([price(0, _id=ObjectId(b"x" * 12)), price(1)]).to_table()
+    assert [ObjectId(b"x" * 12), None] == table["_id"].to_pylist()
+    assert arrow.schema_of(Price).find("_id") == table.schema.field("_id").type
