@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ...clients import text_uri
 from ...connection import connection_of
 from ...encoding import ENCODING_ERRORS, encode, unencodable
-from ...errors import QueryError, TransactionError
+from ...errors import FieldError, QueryError, TransactionError, nearest
 from ..id_ranges import behind
 from ..keysets import beyond
 from ..operations.reading import Options
@@ -22,7 +22,7 @@ from .columns import Schema
 from .decoding import Decoder
 from .exact import decoded
 from .key_ranges import Cut, condition, cuts_of
-from .parts import Call, Loaded, Told
+from .part_reading import Call, Loaded, Told
 from .sources import Command, driver_of
 from .workers import WINDOW, Load
 
@@ -175,6 +175,10 @@ def call_of(port: Port, asked: Asked, command: Command, decoder: partial[Decoder
             f"{place}: expected no sort, because the parts come in the order of {key!r}, got "
             f"{sort!r}; leave it out, or name another key with partition_by"
         )
+    names = ("_id", *cls._definition.ordered)
+    if key.partition(".")[0] not in names and not cls._definition.is_open:
+        root = key.partition(".")[0]
+        raise FieldError(f"{place}: expected a field, got {root!r}{nearest(root, names)}")
     collection = port.collection(cls)
     return Call(
         place=cls.__name__,
@@ -280,6 +284,7 @@ async def _sample(port: Port, cls: Any, call: Call, stages: list[dict[str, Any]]
     """Return values of the key in the server's order, whose collation may be its own."""
     stages = [*stages, {"$sort": {call.key: 1}}, {"$project": {"_id": 0, "key": f"${call.key}"}}]
     shared: Options = {n: call.options[n] for n in ("collation", "comment") if n in call.options}
+    shared["batchSize"] = _SAMPLE + 1  # all in one reply, where its size allows that
     collection = port.collection(cls)
     cursor = await port.call(collection.aggregate_raw_batches, stages, **port.options(cls, shared))
     batches = port.batches(cursor, 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -14,12 +16,16 @@ from ...errors import QueryError
 from ..id_ranges import behind
 from ..operations.reading import Options
 from ..port import Port
+from . import partitions
 from .asking import Asked
 from .decoding import MISMATCHES, Decoder
 from .exact import decoded
+from .layouts import Layout
 from .progress import tally_for
-from .raw import take_bytes
-from .sources import command_of, driver_of
+from .raw import parts_of, take_bytes
+from .reference_joins import Joins
+from .sources import Command, command_of, driver_of
+from .zones import Zoned, zone_name
 
 __all__ = ["Reading", "Step", "raw_aggregate"]
 
@@ -54,25 +60,49 @@ class Reading:
         self._port = port = port.bound()
         self._cls: Any = asked.cls
         self.columns, self._filter, self._stages, self._options = command_of(port, asked)
-        self._decoder = Decoder(self.columns, asked.on_mismatch, asked.ids)
+        layout = self.columns if isinstance(self.columns, Layout) else None
+        loose = layout.loose() if layout is not None else {}
+        how = (asked.on_mismatch, asked.ids, loose)
+        self._decoding = partial(Decoder, self.columns, *how, presence=asked.presence)
+        self._decoder = self._decoding()
         self._steps: list[Step] = []
         #: the schema of what is given
         self.schema: Any = self._decoder.schema
+        zone = zone_name(asked.zone, asked.place)
+        if zone is not None:
+            self.add(Zoned(zone))
+        self._joins: Joins | None = None
+        if layout is not None and layout.places:
+            self._joins = Joins(port, layout, asked, self._options)
+            self.add(self._joins)
         self._tally = tally_for(asked.progress, self._cls.__name__)
         self._collection = port.collection(self._cls)
         self._is_placed = False
+        #: how many batches of a partition may wait, None for any number
+        self._window: int | None = partitions.WINDOW
+        #: what did not fit elsewhere
+        self._told: Counter[str] = Counter()
         #: the `_id` of the last document that was read, where documents are read in its order
         self.place: Any = None
 
     def add(self, step: Step) -> None:
-        """Do something more with every batch; before the first one."""
+        """Do something more with every batch, before the first one; zones are given last."""
         self._steps.append(step)
-        self.schema = step.schema(self.schema)
+        self._steps.sort(key=lambda one: isinstance(one, Zoned))
+        self.schema = self._decoder.schema
+        for one in self._steps:
+            self.schema = one.schema(self.schema)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the call is an awaited one."""
+        return self._port.is_async
 
     @property
     def mismatches(self) -> dict[str, int]:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
-        return self._decoder.mismatches
+        referred = {} if self._joins is None else self._joins.mismatches
+        return {**self._decoder.mismatches, **self._told, **referred}
 
     # Going on behind an _id
 
@@ -94,6 +124,14 @@ class Reading:
             raise QueryError(
                 f"{self._cls.__name__}, {place}: expected documents in the order of _id, got "
                 f"{what}; leave it out, or write one file"
+            )
+        if self.asked.partitions and (
+            not self.asked.ordered or str(self.asked.partition_by) != "_id"
+        ):
+            raise QueryError(
+                f"{self._cls.__name__}, {place}: expected partitions in the order of _id, got "
+                f"partition_by={str(self.asked.partition_by)!r}, ordered={self.asked.ordered}; "
+                "leave them out, or write one file"
             )
         self._options["sort"] = [("_id", 1)]
         self._is_placed = True
@@ -117,14 +155,14 @@ class Reading:
     async def _cursor(self) -> Any:
         cls, port = self._cls, self._port
         if self._stages is None:
-            wanted = driver_of([*self.columns])
+            wanted = driver_of(self.columns)
             query = port.narrowed(cls, self._filter)
             options = port.options(cls, self._options)
             return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
         return await raw_aggregate(port, cls, self._stages, self._options)
 
     async def batches(self) -> AsyncGenerator[Any, None]:
-        """Yield record batches, one for each reply; the cursor is closed at the end.
+        """Yield record batches, one for each reply or part of it; the cursor is closed at the end.
 
         Raises:
             SchemaError: a value does not fit, and the call is to raise.
@@ -133,14 +171,9 @@ class Reading:
         try:
             if tally is not None:
                 tally.total = await self._total()
-            stream = self._port.batches(await self._cursor(), 1)
+            stream = self._in_one() if self.asked.partitions is None else self._in_parts()
             try:
-                async for parts in stream:
-                    raw: Any = parts.pop()
-                    batch = self._decoder.batch(raw)
-                    if self._is_placed:
-                        self.place = last_id(raw)
-                    del raw
+                async for batch in stream:
                     for step in self._steps:
                         batch = await step.batch(batch)
                     if tally is not None:
@@ -158,8 +191,39 @@ class Reading:
             if tally is not None:
                 tally.close()
 
+    async def _in_one(self) -> AsyncGenerator[Any, None]:
+        """Yield batches as they are decoded here."""
+        stream: Any = self._port.batches(await self._cursor(), 1)
+        try:
+            async for parts in stream:
+                for raw in parts_of(parts.pop(), self.asked.max_bytes):
+                    batch = self._decoder.batch(raw)
+                    if self._is_placed:
+                        self.place = last_id(raw)
+                    del raw
+                    yield batch
+                    del batch
+        finally:
+            await stream.aclose()
+
+    async def _in_parts(self) -> AsyncGenerator[Any, None]:
+        """Yield batches as other processes have decoded them."""
+        command = Command(self.columns, self._filter, self._stages, self._options)
+        how = (self._port, self.asked, command, self._decoding, self._window)
+        stream = partitions.stream(*how)
+        try:
+            async for loaded in stream:
+                self._told.update(loaded.mismatches)
+                if self._is_placed:
+                    self.place = decoded(loaded.last)[0]["_id"]
+                yield loaded.batch
+                del loaded
+        finally:
+            await stream.aclose()
+
     async def table(self) -> Any:
         """Return all as one table, which says in its metadata what did not fit."""
+        self._window = None
         found = [batch async for batch in self.batches()]
         table = pa.Table.from_batches(found, self.schema)
         if self.mismatches:

@@ -22,7 +22,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from ...errors import PartitionError
 from ..operations.streaming import is_lost
 from .messages import receive, send
-from .parts import Call, client_of, read
+from .part_reading import Call, client_of, read
 
 __all__ = ["main"]
 

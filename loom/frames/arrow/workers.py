@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from ...errors import PartitionError
 from .messages import receive, send, write
-from .parts import Call, Loaded
+from .part_reading import Call, Loaded
 
 __all__ = ["RETRIES", "WINDOW", "Load"]
 
@@ -34,14 +34,20 @@ __all__ = ["RETRIES", "WINDOW", "Load"]
 RETRIES = 2
 #: How many batches of a part come before the first of them is taken, where memory is bounded.
 WINDOW = 6
+_CODE = "ended with code"
 #: How long processes may take to end by themselves, in seconds.
 _GRACE = 1.0
 
-#: The module search path comes first, as one line: it is where the rest is found.
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from loom.frames.arrow.serving import main; main()"
-)
+#: The module search path comes first, as one line: it is where the rest is found. PyMongoArrow
+#: imports pandas and Polars where they are, which takes half of the start and is not needed there.
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.stdin.buffer.readline())
+sys.modules.update(pandas=None, polars=None)
+from loom.frames.arrow.serving import main
+del sys.modules["pandas"], sys.modules["polars"]
+main()
+"""
 
 
 class _Worker:
@@ -85,7 +91,7 @@ class _Worker:
     def ended(self) -> str:
         """Return how it ended."""
         code = self.process.wait()
-        return f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        return f"ended by signal {-code}" if code < 0 else f"{_CODE} {code}"
 
     def dismiss(self) -> None:
         """Let it end by itself."""
@@ -165,6 +171,7 @@ class Load:
         self._end = weakref.finalize(self, _end, self._workers)
         self.mismatches: Counter[str] = Counter()
         self.is_closed = False
+        self._failed_starts = 0
 
     def start(self) -> None:
         """Start the processes."""
@@ -307,6 +314,8 @@ class Load:
         worker.dismiss()
         worker.finish(monotonic())
         if not worker.is_ready:
+            self._failed_starts += 1
+        if not worker.is_ready and (how.startswith(_CODE) or self._failed_starts > RETRIES):
             raise PartitionError(
                 f"{self._call.place}: expected a process that reads a part, got one that {how} "
                 "before it began; standard error may tell why"
