@@ -14,6 +14,7 @@ from . import aio
 from .connection import Connection, close, connect
 from .errors import (
     BulkError,
+    CollectionConflict,
     Conflict,
     DefinitionError,
     DeriveError,
@@ -55,6 +56,7 @@ __version__ = "3.0.0a1"
 __all__ = [
     "AggregationStages",
     "BulkError",
+    "CollectionConflict",
     "Conflict",
     "Connection",
     "DefinitionError",

@@ -15,6 +15,7 @@ Every one is a `LoomError`, and also the builtin (or PyMongo) error that a reade
       FieldError(TypeError)             no such field
       EncodeError(TypeError)            a value that cannot be stored or shown; names its path
       DeriveError(ValueError)           the function of a derived field raised
+      CollectionConflict(RuntimeError)  a collection is there with other options than declared
       IndexConflict(RuntimeError)       an index is stored otherwise than declared
       SchemaVersionError(RuntimeError)  a document whose form this program cannot write
       ReadOnly(PermissionError)         a write while writing is switched off
@@ -43,6 +44,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 __all__ = [
     "BulkError",
+    "CollectionConflict",
     "Conflict",
     "DefinitionError",
     "DeriveError",
@@ -121,6 +123,21 @@ class Gone(LoomError, LookupError):
 
 class NotFound(LoomError, LookupError):
     """Nothing matched, and the call said `required=True`."""
+
+
+class CollectionConflict(LoomError, RuntimeError):
+    """A collection is there with other options than its class declares; nothing was changed.
+
+    Attributes:
+        differences: the options, each with what is stored and what was declared.
+    """
+
+    def __init__(self, message: str, differences: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.differences = tuple(differences)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.differences)
 
 
 class IndexConflict(LoomError, RuntimeError):

@@ -58,7 +58,7 @@ ORDER = """
     loom.frames.collations loom.frames.index_checks loom.frames.timeseries
     loom.frames.index
     loom.frames.index_specs
-    loom.frames.index_diffs
+    loom.frames.collection_options loom.frames.index_diffs
     loom.frames.definitions
     loom.frames.kinds loom.frames.forms
     loom.frames.fields loom.frames.jsonable loom.frames.missing
@@ -118,11 +118,10 @@ ORDER = """
     loom.frames.time.spreads
     loom.frames.time.densities loom.frames.time.regressions
     loom.frames.time.sliding_densities
-    loom.frames.time.trends
     loom.frames.time.pictures
     loom.frames.time.aggregates loom.frames.time.resampled
     loom.frames.time.resampling
-    loom.frames.time.server_resampling
+    loom.frames.time.server_resampling loom.frames.time.trends
     loom.frames.time.moment_columns loom.frames.time.spans
     loom.frames.time.gathering loom.frames.time.series
     loom.frames.time.views
@@ -160,6 +159,7 @@ LATE = {
 LIMIT = 420
 #: Longer ones, and why.
 LONG = {
+    "errors.py": "all errors, in one tree",
     "events.py": "the events of single classes and of several kinds, in one place",
     "frame_writing.py": "its docstrings are its content",
     "conditions.py": "every operator, with its docstring",

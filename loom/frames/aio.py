@@ -337,6 +337,10 @@ class AwaitedClass(Generic[F]):
             awaited(), self._cls, ref_cls, field, frames, events, integrity.options_of(options)
         )
 
+    async def create_collection(self, *, modify: bool = False, **options: Any) -> bool:
+        """Create the collection unless it is there; see `Frame.create_collection`."""
+        return await operations.create_collection(awaited(), self._cls, modify, options)
+
     def get_client(self) -> Any:
         """Return the AsyncMongoClient that awaited calls of the class use now."""
         return find_client(self._cls, aio=True)

@@ -483,6 +483,33 @@ class Writing(Reading):
         """
         _run(cls, integrity.pull, ref_cls, field, frames, events, options)
 
+    # The collection
+
+    @classmethod
+    def create_collection(cls, *, modify: bool = False, **options: Any) -> bool:
+        """Create the collection of this class; do nothing when it is there as declared.
+
+        Nothing needs it: a first insert makes an ordinary collection. It is for those that have
+        options, such as time series: a class with `_timeseries` must call it before its first
+        insert. Several processes may do so at once.
+
+        Args:
+            modify: change a collection that is there in what `collMod` can change, such as a
+                `validator`, how long documents are kept, a coarser granularity.
+            options: as for PyMongo's `Database.create_collection`: `capped`, `size`, `validator`
+                (which may be a condition, `Q.age >= 0`), `collation`, ...
+
+        Returns:
+            True when it was created or changed.
+
+        Raises:
+            CollectionConflict: it is there, and otherwise; nothing was changed.
+            QueryError: the options do not go with the class, or with each other.
+            ReadOnly: writing is switched off.
+            TransactionError: the call is made in a transaction.
+        """
+        return complete(operations.create_collection(blocking(), cls, modify, options))
+
 
 def _run(
     cls: type[Writing],

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from .index import CASE_INSENSITIVE, Index
 from .index_checks import Keys
 
-__all__ = ["Difference", "differences", "normal", "read_index", "same_keys"]
+__all__ = [
+    "Difference",
+    "differences",
+    "normal",
+    "plain_collation",
+    "read_index",
+    "same_collation",
+    "same_keys",
+]
 
 Spec = Mapping[str, Any]
 
@@ -89,7 +97,7 @@ def normal(spec: Spec) -> dict[str, Any]:
         found["partial"] = _plain_filter(found["partial"])
     if "wildcardProjection" in found:
         found["wildcardProjection"] = _plain_projection(found["wildcardProjection"])
-    collation = _plain_collation(found.pop("collation", None))
+    collation = plain_collation(found.pop("collation", None))
     if collation is not None:
         found["collation"] = collation
     return found
@@ -153,7 +161,7 @@ def _plain_projection(projection: Mapping[str, Any], above: str = "") -> dict[st
     return found
 
 
-def _plain_collation(collation: Any) -> dict[str, Any] | None:
+def plain_collation(collation: Any) -> dict[str, Any] | None:
     """Return a collation without what is usual for every locale; None for comparing bytes."""
     if not collation or collation.get("locale") == "simple":
         return None
@@ -189,10 +197,10 @@ def differences(
     ]
     wanted = ours.get("collation")
     if "collation" not in declared:
-        wanted = _plain_collation(usual_collation)
+        wanted = plain_collation(usual_collation)
         if {"text", "2d"} & {kind for _, kind in ours["keys"]}:
             wanted = None
-    if not _same_collation(wanted, theirs.get("collation"), declared.get("collation") or {}):
+    if not same_collation(wanted, theirs.get("collation"), declared.get("collation") or {}):
         found.append(Difference("collation", theirs.get("collation"), wanted))
     for version in _VERSIONS:
         if version in declared and declared[version] != stored.get(version):
@@ -200,7 +208,7 @@ def differences(
     return tuple(found)
 
 
-def _same_collation(declared: Any, stored: Any, given: Mapping[str, Any]) -> bool:
+def same_collation(declared: Any, stored: Any, given: Mapping[str, Any]) -> bool:
     if declared is None or stored is None:
         return declared is stored
     locale = stored.get("locale", "").partition("@")[0]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
+    from .creating import create_collection
     from .matching import Progress, Way
     from .paging import count_items, numbered, page
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
@@ -43,6 +44,7 @@ __all__ = [
     "change",
     "count",
     "count_items",
+    "create_collection",
     "delete",
     "delete_many",
     "delete_where",
@@ -96,6 +98,7 @@ _LATER = {
     ),
     "by_filter": ("delete_where", "update_where"),
     "changing": ("change", "inc", "take"),
+    "creating": ("create_collection",),
     "matching": ("Progress", "Way"),
     "paging": ("count_items", "numbered", "page"),
     "reading": (
