@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loom.errors import QueryError
+from loom.errors import FieldError, QueryError, TimeFrameError
+from loom.frames.time import DailyFrame, Moment, MomentWindow, WeeklyFrame
 from loom.frames.time.insight import (
     PdfValue,
     Regression,
@@ -109,3 +110,150 @@ def test_bad_input_is_refused() -> None:
         Trending.of([1], [datetime(2013, 1, 1)])
     with pytest.raises(QueryError, match="expected 2 times"):
         trending([1, 2], 1, times=TIMES[:1])
+
+
+# Windows of moments
+
+
+class Price(Moment):
+    """A price, which may be missing."""
+
+    amount: float | None
+    volume: int | None
+
+
+def window() -> MomentWindow:
+    """Return a window of a price each six hours, in New York."""
+    prices = [
+        Price(symbol="ACME", time=time, amount=value, volume=None if value is None else int(value))
+        for time, value in zip(TIMES, VALUES, strict=True)
+    ]
+    return MomentWindow(prices, tzone="America/New_York")
+
+
+def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Tell whether columns are one, NaN being equal to itself."""
+    assert list(one) == list(two)
+    for name, column in one.items():
+        np.testing.assert_array_equal(column, two[name], name)
+    return True
+
+
+@pytest.mark.parametrize("field", ["amount", "volume"])
+def test_a_field_of_a_window(field: str) -> None:
+    """A window with the name of a field is the series of that field, which has times."""
+    series = window()[field]
+
+    assert same(spread(window(), 4, field=field), spread(series, 4))
+    assert same(spread(series, 4), spread(VALUES, 4))
+    assert same(density(window(), 4, 2, field=field), density(VALUES, 4, 2))
+    cut = [time.replace(microsecond=1000) for time in TIMES]
+    assert same(regression(window(), 4, field=field), regression(VALUES, 4, times=cut))
+    assert same(
+        trending(window(), 4, field=field, per="hour"), trending(VALUES, 4, times=cut, per="hour")
+    )
+    assert Spread.of(series) == Spread.of(VALUES)
+    assert Trending.of(series) == Trending.of(VALUES, cut)
+
+
+def test_windows_one_by_one() -> None:
+    """Whatever slides over a window is taken with the name of a field."""
+    slid = window().sliding_window("18h", "6h")
+
+    found = list(Trending.each(slid, field="amount", mass=0.5))
+    assert found == [Trending.of(one["amount"], mass=0.5) for one in slid]
+    assert len(found) > 3
+
+
+def test_windows_without_a_field() -> None:
+    """A window is no row of values, and what has no fields has no field."""
+    for name in (spread, regression, density, trending):
+        with pytest.raises(QueryError, match=r"name one of its fields: window\['price'\]"):
+            name(window(), 4)
+        with pytest.raises(QueryError, match="expected a window with field='amount', got list"):
+            name(VALUES, 4, field="amount")
+        with pytest.raises(FieldError, match="did you mean 'amount'"):
+            name(window(), 4, field="amuont")
+    with pytest.raises(QueryError, match="name one of its fields"):
+        Spread.of(window())
+
+
+def test_masked_values_are_left_out() -> None:
+    """What is masked is missing, also among integers that floats do not hold."""
+    whole = np.ma.MaskedArray([2**60, 5, 2**60 + 2], [False, True, False])
+    assert Spread.of(whole) == Spread.of([2**60, None, 2**60 + 2])
+    assert Spread.of(whole).std == 2**0.5
+    rest = np.ma.MaskedArray([1.0, np.nan, 3.0, 4.0], [True, False, False, False])
+    assert Spread.of(rest) == Spread.of([None, None, 3.0, 4.0])
+    assert Spread.of(np.ma.MaskedArray([1, 2], [True, True])) == Spread.of([None, None])
+    times = np.ma.MaskedArray(np.arange(3).astype("datetime64[D]"), [False, True, False])
+    assert Regression.of([1, 2, 5], times).left_out == 1
+
+
+# Frames of the calendar
+
+
+def test_over_frames() -> None:
+    """Each frame has all three of its own values; those without are there, with no data."""
+    late = [*TIMES, TIMES[-1] + timedelta(days=2)]
+    values = [*VALUES, 8.0]
+    zone = "America/New_York"
+
+    found = list(Trending.over(values, DailyFrame, times=late, tzone=zone, mass=0.5))
+
+    days = [DailyFrame(time, zone) for time in late]
+    for day, trend in found:
+        places = [place for place, one in enumerate(days) if one == day]
+        mine = [values[place] for place in places], [late[place] for place in places]
+        expected = Trending.of(*mine, mass=0.5)
+        assert (trend.spread, trend.density) == (expected.spread, expected.density)
+        assert (trend.regression, trend.first) == (expected.regression, expected.first)
+    assert [day for day, _ in found] == list(DailyFrame.range(late[0], late[-1], zone))
+    assert [trend.n + trend.left_out for _, trend in found] == [1, 4, 4, 0, 1]
+    assert [bool(trend) for _, trend in found] == [True, True, True, False, True]
+
+
+def test_over_frames_of_a_window() -> None:
+    """The zone is that of the window; options are those of kinds and of the parts."""
+    found = list(Trending.over(window(), WeeklyFrame, field="amount", week_start="wednesday"))
+
+    assert [(week.floor.isoformat(), trend.n, trend.left_out) for week, trend in found] == [
+        ("2012-12-26T00:00:00-05:00", 4, 1),
+        ("2013-01-02T00:00:00-05:00", 4, 0),
+    ]
+    assert found[1][1] == Trending.of(window()[5:]["amount"])
+
+
+def test_columns_over_frames() -> None:
+    """Columns have an entry for each frame, NaN where there is no data."""
+    ends = {"start": TIMES[0], "end": TIMES[-1] + timedelta(days=2)}
+    columns = trending(window(), DailyFrame, field="amount", percentiles=[50], **ends)
+    each = list(Trending.over(window(), DailyFrame, field="amount", percentiles=[50], **ends))
+
+    assert columns["floor"].tolist() == [
+        day.floor.astimezone(timezone.utc).replace(tzinfo=None) for day, _ in each
+    ]
+    assert columns["n"].tolist() == [trend.n for _, trend in each] == [1, 3, 4, 0, 0]
+    assert columns["left_out"].tolist() == [trend.left_out for _, trend in each]
+    assert columns["p50"].tolist()[:3] == [trend.spread.median for _, trend in each][:3]
+    assert columns["slope"].tolist()[1] == each[1][1].regression.slope
+    assert columns["peak"].tolist()[2] == each[2][1].density.peak
+    assert np.isnan(columns["mean"][3:]).all()
+    assert np.isnat(columns["origin"][3:]).all()
+    assert list(columns)[1:] == list(trending(VALUES, 4, times=TIMES, percentiles=[50]))
+
+
+def test_frames_need_times() -> None:
+    """Values without times are in no frame, and what cannot be is refused by the call."""
+    with pytest.raises(QueryError, match="a time for each of 9 values, got 9 without"):
+        Trending.over(VALUES, DailyFrame)
+    with pytest.raises(QueryError, match="a time for each of 9 values, got 1 without"):
+        Trending.over(VALUES, DailyFrame, times=[*TIMES[:8], None])
+    with pytest.raises(QueryError, match="expected a kind of frames"):
+        Trending.over(VALUES, int, times=TIMES)  # type: ignore[arg-type]
+    with pytest.raises(TimeFrameError, match="week_start: expected it with WeeklyFrame"):
+        Trending.over(VALUES, DailyFrame, times=TIMES, week_start=1)
+    with pytest.raises(QueryError, match="expected step=1 with frames, got 2"):
+        trending(window(), DailyFrame, 2, field="amount")
+    with pytest.raises(QueryError, match="expected tzone with frames, got windows of 4"):
+        trending(window(), 4, field="amount", tzone="UTC")

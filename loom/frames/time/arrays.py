@@ -22,11 +22,13 @@ __all__ = [
     "Axis",
     "Numbers",
     "Sample",
+    "array_of",
     "axis_of",
     "check_windows",
     "instants_of",
     "np",
     "numbers_of",
+    "of_field",
     "special",
 ]
 
@@ -96,6 +98,21 @@ def exponent_of(values: Array) -> int:
     return exponent if largest and abs(exponent) > _SAFE else 0
 
 
+def of_field(values: Any, field: str | None, place: str) -> Any:
+    """Return what is measured: one field of a window, or values as they are.
+
+    Raises:
+        QueryError: `field` with values that have no fields.
+    """
+    if field is None:
+        return values
+    if not hasattr(values, "fields"):
+        raise QueryError(
+            f"{place}: expected a window with field={field!r}, got {type(values).__name__}"
+        )
+    return values[field]
+
+
 def numbers_of(values: Any, place: str) -> Numbers:
     """Return values in any form as floats.
 
@@ -107,7 +124,13 @@ def numbers_of(values: Any, place: str) -> Numbers:
     Raises:
         QueryError: not one row of numbers.
     """
-    array = _array(values, "values")
+    if callable(getattr(values, "values", None)) and hasattr(values, "fields"):
+        raise QueryError(
+            f"{place}: expected values, got {values!r}; name one of its fields: window['price']"
+        )
+    array = array_of(values, "values")
+    if isinstance(array, np.ma.MaskedArray):
+        return _from_masked(array, place)
     if array.ndim != 1:
         raise QueryError(f"{place}: expected one row of values, got {array.ndim} dimensions")
     if array.dtype.kind in "iu":
@@ -121,11 +144,16 @@ def numbers_of(values: Any, place: str) -> Numbers:
     return Numbers(floats if finite.all() else np.where(finite, floats, np.nan), 0)
 
 
-def _array(given: Any, attribute: str) -> Array:
+def array_of(given: Any, attribute: str = "values") -> Array:
+    """Return what is given in any form as an array; `attribute` is asked for where it is there."""
     inner = getattr(given, attribute, None)
     if inner is not None and not callable(inner):
         given = inner
     if isinstance(given, np.ma.MaskedArray):
+        if given.dtype.kind in "biuf" and given.ndim == 1:
+            return given
+        if given.dtype.kind == "M":
+            return given.filled(np.datetime64("NaT"))
         given = np.where(np.ma.getmaskarray(given), np.array(None), given.data.astype(object))
     if getattr(getattr(given, "dtype", None), "tz", None) is not None:
         return given.to_numpy("datetime64[us]")  # pandas: the instants, in UTC
@@ -141,6 +169,15 @@ def _array(given: Any, attribute: str) -> Array:
 
 def _named(array: Array) -> str:
     return f"{type(array[0]).__name__}s" if len(array) else f"an array of {array.dtype}"
+
+
+def _from_masked(array: Array, place: str) -> Numbers:
+    """Return numbers, NaN where one is masked."""
+    known = ~np.ma.getmaskarray(array)
+    kept = numbers_of(np.ma.getdata(array)[known], place)
+    values = np.full(len(array), np.nan)
+    values[known] = kept.values
+    return Numbers(values, kept.offset)
 
 
 def _from_integers(array: Array) -> Numbers:
@@ -258,7 +295,7 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
     for name, given in (("per", per), ("unit", unit)):
         if given not in UNITS and given is not None:
             raise QueryError(f"{place}: expected {name}= one of {', '.join(UNITS)}, got {given!r}")
-    array = _array(times, "times")
+    array = array_of(times, "times")
     if array.shape != (count,):
         raise QueryError(f"{place}: expected {count} times, one for each value, got {array.shape}")
     if array.dtype.kind == "M" or (unit is None and not count) or _holds_datetimes(array):
@@ -306,7 +343,7 @@ def instants_of(times: Any, place: str) -> Array:
     Raises:
         QueryError: naive datetimes, or something else.
     """
-    array = _array(times, "times")
+    array = array_of(times, "times")
     if array.ndim != 1 or not (array.dtype.kind == "M" or _holds_datetimes(array)):
         if array.shape != (0,):
             raise QueryError(

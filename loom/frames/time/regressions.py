@@ -9,7 +9,17 @@ from fractions import Fraction
 from typing import Any
 
 from ...errors import QueryError
-from .arrays import Array, Axis, axis_of, check_windows, exponent_of, np, numbers_of, special
+from .arrays import (
+    Array,
+    Axis,
+    axis_of,
+    check_windows,
+    exponent_of,
+    np,
+    numbers_of,
+    of_field,
+    special,
+)
 from .results import Result, axes_for, number_text
 from .sliding_sums import Pairs, blocks, pairs
 from .spreads import centre_and_squares
@@ -220,6 +230,7 @@ def regression(
     size: int,
     step: int = 1,
     *,
+    field: str | None = None,
     times: Any = None,
     per: str | None = None,
     unit: str | None = None,
@@ -227,9 +238,10 @@ def regression(
     """Return the regression of every sliding window, as columns.
 
     Args:
-        values, times, per, unit: as for `Regression.of`.
+        values, times, per, unit: as for `Regression.of`; or a window with `field`, which has times.
         size: how many values a window has.
         step: by how many values the next window begins later.
+        field: the name of a field, when `values` is a window of moments.
 
     Returns:
         Arrays with an entry for each whole window; NaN where `Regression.of` has None.
@@ -251,6 +263,7 @@ def regression(
     [1.5, 3.0]
     """
     check_windows(size, step, "regression")
+    values = of_field(values, field, "regression")
     numbers = numbers_of(values, "regression")
     y = numbers.values
     axis = axis_of(times_of(values, times), len(y), per, unit, "regression")

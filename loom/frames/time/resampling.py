@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from .resampled import Resampled
 from .year_frames import FRAMES, QuarterlyFrame, YearlyFrame
 from .zones import UTC, TimeZone, instant, zone_of
 
-__all__ = ["Plan", "edges_of", "plan_of", "resample_columns", "resampled"]
+__all__ = ["Plan", "edges_of", "places_of", "plan_of", "resample_columns", "resampled"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -212,6 +212,25 @@ def resampled(
 
 def _instant(tick: Any, size: int) -> datetime:
     return _EPOCH + int(tick) * size * _MICROSECOND
+
+
+def places_of(plan: Plan, ticks: Array) -> Iterator[tuple[CalendarFrame, slice | Array]]:
+    """Yield the frames of a plan, and which of the moments lie in each.
+
+    Args:
+        plan: what is asked for.
+        ticks: the times in microseconds since 1970, in any order.
+    """
+    order: Array = None
+    if (ticks[1:] < ticks[:-1]).any():
+        order = np.argsort(ticks, kind="stable")
+        ticks = ticks[order]
+    ends = (_instant(ticks[0], 1), _instant(ticks[-1], 1)) if len(ticks) else (None, None)
+    frames = plan.frames(*ends)
+    cuts: Array = np.searchsorted(ticks, edges_of(frames, 1))
+    for number, frame in enumerate(frames):
+        where = slice(cuts[number], cuts[number + 1])
+        yield frame, where if order is None else order[where]
 
 
 def edges_of(frames: tuple[CalendarFrame, ...], size: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of
+from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of, of_field
 from .densities import highest, kernels_of
 from .kernels import roots
 from .sliding_sums import blocks, means
@@ -27,15 +27,17 @@ _ROOT = math.sqrt(2 * math.pi)
 _NAMES = ("bandwidth", "peak", "density", "half_low", "half_high")
 
 
-def density(values: Any, size: int, step: int = 1) -> dict[str, Array]:
+def density(values: Any, size: int, step: int = 1, *, field: str | None = None) -> dict[str, Array]:
     """Return where every sliding window is densest, as columns.
 
     The figures are those of `PdfValue.of`, which also has the intervals of a mass.
 
     Args:
-        values: as for `Spread.of`; a value that is left out keeps its place in the windows.
+        values: as for `Spread.of`, or a window with `field`; a value that is left out keeps its
+            place in the windows.
         size: how many values a window has.
         step: by how many values the next window begins later.
+        field: the name of a field, when `values` is a window of moments.
 
     Returns:
         Arrays with an entry for each whole window; NaN where `PdfValue.of` has None.
@@ -50,7 +52,7 @@ def density(values: Any, size: int, step: int = 1) -> dict[str, Array]:
     [1.5, 3.0, 4.0]
     """
     check_windows(size, step, "density")
-    numbers = numbers_of(values, "density")
+    numbers = numbers_of(of_field(values, field, "density"), "density")
     given = numbers.values
     exponent = exponent_of(given[~np.isnan(given)])
     if exponent:

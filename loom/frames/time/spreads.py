@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...errors import QueryError
-from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of
+from .arrays import Array, Sample, check_windows, exponent_of, np, numbers_of, of_field
 from .percentiles import DEFAULT, levels_of, percentiles, ranked_windows
 from .results import Result, axes_for, number_text
 from .sliding_sums import blocks, means
@@ -180,15 +180,18 @@ def spread(
     size: int,
     step: int = 1,
     *,
+    field: str | None = None,
     percentiles: Iterable[float] = DEFAULT,
     ddof: int = 1,
 ) -> dict[str, Array]:
     """Return the spread of every sliding window, as columns.
 
     Args:
-        values: as for `Spread.of`; a value that is left out keeps its place in the windows.
+        values: as for `Spread.of`, or a window with `field`; a value that is left out keeps its
+            place in the windows.
         size: how many values a window has.
         step: by how many values the next window begins later.
+        field: the name of a field, when `values` is a window of moments.
         percentiles: levels from 0 to 100.
         ddof: what the standard deviations subtract from n.
 
@@ -212,7 +215,7 @@ def spread(
     check_windows(size, step, "spread")
     levels = levels_of(percentiles, "spread")
     _check_ddof(ddof, "spread")
-    numbers = numbers_of(values, "spread")
+    numbers = numbers_of(of_field(values, field, "spread"), "spread")
     given = numbers.values
     exponent = exponent_of(given[~np.isnan(given)])
     scaled = np.ldexp(given, -exponent) if exponent else given
