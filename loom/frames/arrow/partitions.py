@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
 from ...clients import text_uri
 from ...connection import connection_of
 from ...encoding import ENCODING_ERRORS, encode, unencodable
@@ -30,6 +33,7 @@ __all__ = ["WINDOW", "Plan", "call_of", "load_of", "plan_of", "stream"]
 
 T = TypeVar("T")
 
+_RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 #: How many batches a part has, more or less. Small parts are begun anew at little cost, and come in
 #: their order while others are read.
 _BATCHES = 4
@@ -285,14 +289,8 @@ async def _sample(port: Port, cls: Any, call: Call, stages: list[dict[str, Any]]
     stages = [*stages, {"$sort": {call.key: 1}}, {"$project": {"_id": 0, "key": f"${call.key}"}}]
     shared: Options = {n: call.options[n] for n in ("collation", "comment") if n in call.options}
     shared["batchSize"] = _SAMPLE + 1  # all in one reply, where its size allows that
-    collection = port.collection(cls)
-    cursor = await port.call(collection.aggregate_raw_batches, stages, **port.options(cls, shared))
-    batches = port.batches(cursor, 1)
-    found: list[Any] = []
-    try:
-        async for parts in batches:
-            raw: Any = parts.pop()
-            found += [document.get("key") for document in decoded(raw)]
-    finally:
-        await batches.aclose()
+    collection = port.collection(cls).with_options(codec_options=_RAW)
+    cursor = await port.call(collection.aggregate, stages, **port.options(cls, shared))
+    raw = b"".join([document.raw for document in await port.call(cursor.to_list)])
+    found = [document.get("key") for document in decoded(raw)]
     return found if call.key == "_id" else [one for one in found if not isinstance(one, list)]

@@ -1,0 +1,417 @@
+"""Loads in parts: the same rows as in one, whatever becomes of the processes that read them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+from pymongo.monitoring import CommandListener
+
+import loom
+from loom import FieldError, Frame, PartitionError, Q, QueryError, SchemaError, TransactionError
+
+pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+
+import pyarrow.parquet as pq
+
+from loom.frames import arrow
+from loom.frames.arrow import workers
+from loom.frames.arrow.decoding import Decoder
+from loom.frames.arrow.part_reading import Call
+from loom.frames.arrow.workers import Load
+
+from .conftest import Runtime, Server
+from .faults import fault
+
+
+class Egg(Frame):
+    """A document of these tests."""
+
+    number: int
+    colour: str | None
+
+
+class Started(list[Any]):
+    """The processes that were started."""
+
+    def kill(self) -> None:
+        """End those that run, with no chance to say anything."""
+        for process in self:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+
+    def are_gone(self) -> bool:
+        """Tell whether none runs, and all that they wrote to is closed."""
+        return all(one.returncode is not None and one.stdout.closed for one in self)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    """The processes of a test, none of which is left at its end."""
+    found = Started()
+
+    def start(*args: Any, **options: Any) -> Any:
+        found.append(real(*args, **options))
+        return found[-1]
+
+    real = workers.Popen
+    monkeypatch.setattr(workers, "Popen", start)
+    yield found
+    assert found.are_gone()
+
+
+@pytest.fixture
+def eggs(server: Server, db: str) -> list[dict[str, Any]]:
+    """A connection that other processes can make, and documents behind it."""
+    loom.connect(server.uri, db=db)
+    documents = [{"_id": n, "number": n * n, "colour": f"c{n % 7}"} for n in range(1_000)]
+    Egg.get_collection().insert_many([*reversed(documents)])
+    return documents
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Leave no client."""
+    yield
+    loom.close()
+
+
+async def end(call: Runtime) -> None:
+    """Close the client of the event loop, if there is one."""
+    if call.is_async:
+        await loom.aio.close()
+
+
+KEYS = [
+    MinKey(), None, math.nan, -5, 0.5, 7, Decimal128("8.5"), "", "a", "b", {}, {"a": 1}, b"x",
+    Binary(b"x" * 16, 4), ObjectId(b"a" * 12), ObjectId(b"b" * 12), False, True, Timestamp(1, 1),
+    MaxKey(),
+]  # fmt: skip
+
+
+async def test_ids_of_all_types(call: Runtime, started: Started, server: Server, db: str) -> None:
+    """The union of the parts is the collection, in the order of `_id`."""
+    loom.connect(server.uri, db=db)
+    Egg.get_collection().insert_many([{"_id": id, "number": n} for n, id in enumerate(KEYS)])
+    columns = {"projection": ["number"], "batch_rows": 2}
+    whole = await call(arrow).table(Egg, sort="_id", **columns)
+    found = await call(arrow).table(Egg, partitions=2, **columns)
+
+    assert sorted(range(len(KEYS))) == sorted(found["number"].to_pylist())
+    assert whole.equals(found)
+    assert 2 == len(started)
+    await end(call)
+
+
+async def test_keys_that_are_absent(call: Runtime, started: Started, eggs: list[Any]) -> None:
+    """A field makes ranges, too, where it is null or absent as well, and rows come as they do."""
+    Egg.get_collection().insert_many(
+        [{"_id": -n, "number": -n, **({"colour": None} if n % 2 else {})} for n in range(1, 30)]
+    )
+    how: dict[str, Any] = {"partition_by": Q.colour, "batch_rows": 50, "ids": "hex"}
+    told: list[Any] = []
+    found = await call(arrow).dataframe(
+        Egg,
+        Q.number < 250_000,
+        partitions=2,
+        ordered=False,
+        counted=True,
+        schema={"_id": int, "number": int, "colour": str},
+        projection=["_id", "number", "colour"],
+        progress=lambda *numbers: told.append(numbers),
+        **how,
+    )
+
+    assert [*range(-29, 500)] == sorted(found["_id"])
+    assert (529, 529) == told[-1]
+    await end(call)
+
+
+def test_few_documents_and_none(started: Started, server: Server, db: str) -> None:
+    """There are no more parts than documents can fill, and one of nothing."""
+    loom.connect(server.uri, db=db)
+    assert 0 == arrow.table(Egg, partitions=4).num_rows
+    assert 1 == len(started)
+    Egg.get_collection().insert_many([{"number": n} for n in range(2)])
+
+    assert [0, 1] == arrow.table(Egg, partitions=9)["number"].to_pylist()
+    assert len(started) <= 4
+
+
+# Processes that end
+
+
+def test_a_process_that_is_killed_is_replaced(
+    started: Started, eggs: list[dict[str, Any]], tmp_path: Any
+) -> None:
+    """Its part is gone on with behind the last batch; no row is lost, and none comes twice."""
+    deaths = []
+
+    def kill(done: int, total: int | None) -> None:
+        if len(deaths) < 2 and done > 300 * len(deaths):
+            deaths.append(done)
+            started.kill()
+
+    how: dict[str, Any] = {
+        "schema": {"_id": int, "number": int},
+        "batch_rows": 100,
+        "max_bytes": 400,
+    }
+    with arrow.batches(Egg, partitions=2, progress=kill, **how) as batches:
+        rows = [row for batch in batches for row in batch.to_pylist()]
+
+    assert [{"_id": one["_id"], "number": one["number"]} for one in eggs] == rows
+    assert 2 == len(deaths)
+    assert 3 < len(started) <= 6
+
+
+async def test_a_part_that_never_ends_fails_the_load(
+    call: Runtime, started: Started, eggs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies again and again raises; no table is there that lacks rows."""
+    monkeypatch.setattr(workers, "RETRIES", 0)
+    how: dict[str, Any] = {"schema": {"number": int}, "batch_rows": 100, "max_bytes": 400}
+    with pytest.raises(PartitionError, match=r"part \d of \d.*ended by signal 9.*not complete"):
+        await call(arrow).table(
+            Egg, partitions=1, progress=lambda done, total: started.kill(), **how
+        )
+    await end(call)
+
+
+@pytest.mark.parametrize("key", ["_id", "number"])
+def test_a_lost_connection_is_made_again(
+    key: str, started: Started, server: Server, eggs: list[dict[str, Any]]
+) -> None:
+    """A process goes on behind its last batch when its cursor is gone."""
+    with fault(server, "getMore", times=2, closeConnection=True):
+        found = arrow.table(
+            Egg,
+            partitions=1,
+            partition_by=key,
+            batch_rows=50,
+            schema={"number": int},
+            max_bytes=400,
+        )
+
+    assert [one["number"] for one in eggs] == found["number"].to_pylist()
+    assert 1 == len(started)
+
+
+def test_an_error_of_the_driver_is_raised_as_it_is(
+    started: Started, server: Server, eggs: list[Any]
+) -> None:
+    """What cannot be tried again is raised as the driver has it, with its traceback."""
+    with (
+        fault(server, "find", errorCode=13, errorLabels=[]),
+        pytest.raises(OperationFailure) as raised,
+    ):
+        arrow.table(Egg, partitions=1, schema={"number": int})
+
+    assert 13 == raised.value.code
+    assert "in another process" in str(raised.value.__cause__)
+
+
+async def test_a_value_that_does_not_fit(call: Runtime, started: Started, eggs: list[Any]) -> None:
+    """The error is that of a load in one, or the value is counted as there."""
+    Egg.get_collection().update_one({"_id": 700}, {"$set": {"number": "x"}})
+    how: dict[str, Any] = {"schema": {"_id": int, "number": int}, "batch_rows": 50}
+    with pytest.raises(SchemaError) as one:
+        await call(arrow).table(Egg, **how)
+    with pytest.raises(SchemaError) as parts:
+        await call(arrow).table(Egg, partitions=1, **how)
+
+    assert str(one.value) == str(parts.value)
+    assert ("number", 700, "x") == (parts.value.column, parts.value.id, parts.value.got)
+    found = await call(arrow).table(Egg, partitions=1, on_mismatch="string", **how)
+    whole = await call(arrow).table(Egg, on_mismatch="string", sort="_id", **how)
+    assert whole.equals(found, check_metadata=True)
+    await end(call)
+
+
+def test_leaving_early_ends_the_processes(started: Started, eggs: list[Any]) -> None:
+    """Nothing is left of a stream that is closed, or that an error ends."""
+    how: dict[str, Any] = {"schema": {"number": int}, "batch_rows": 50, "partitions": 1}
+    with arrow.batches(Egg, **how) as batches:
+        assert 0 < next(batches).num_rows
+    assert started.are_gone()
+
+    def interrupt(done: int, total: int | None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        arrow.table(Egg, progress=interrupt, **how)
+
+
+async def test_cancelling_ends_the_processes(started: Started, server: Server, db: str) -> None:
+    """A task that is cancelled while it waits leaves no process."""
+    loom.connect(server.uri, db=db)
+    load = asyncio.ensure_future(arrow.aio.table(Egg, partitions=1, schema={"number": int}))
+    while not started:
+        await asyncio.sleep(0.01)
+    load.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await load
+
+    assert started.are_gone()
+    await loom.aio.close()
+
+
+# What is written meanwhile
+
+
+def test_documents_that_come_and_go(started: Started, eggs: list[Any]) -> None:
+    """Those that were there throughout are there; what is counted tells of the others."""
+    how: dict[str, Any] = {
+        "schema": {"_id": int, "number": int},
+        "batch_rows": 50,
+        "max_bytes": 400,
+    }
+    collection = Egg.get_collection()
+    with arrow.batches(Egg, partitions=1, **how) as batches:
+        rows = next(batches).to_pylist()
+        collection.delete_many({"_id": {"$in": [0, 999]}})
+        collection.insert_many([{"_id": n, "number": 0} for n in (-1, 2_000)])
+        rows += [row for batch in batches for row in batch.to_pylist()]
+    assert {*range(1, 999)} <= {row["_id"] for row in rows} <= {*range(-1, 1_000), 2_000}
+
+    with arrow.batches(Egg, partitions=1, counted=True, **how) as batches:
+        next(batches)
+        collection.delete_one({"_id": 1})
+        with pytest.raises(PartitionError, match="documents that the server counts in part 1"):
+            list(batches)
+
+
+def made(**changes: Any) -> Load:
+    """Return a load of one part whose processes are not started."""
+    columns = arrow.schema_of(Egg, {"_id": int})
+    call = Call(
+        "Egg", connect=dict, database="zoo", collection="Egg", settings={}, key="_id",
+        projection={}, options={}, decoder=partial(Decoder, columns), **changes,
+    )  # fmt: skip
+    return Load(call, 1, lambda number, last: b"", 1, ordered=True, window=None)
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        (("end", 0, 5, None), "the 5 rows that were sent in part 1 of 1, got 3"),
+        (("end", 0, 3, 4), "the 4 documents that the server counts in part 1 of 1, got 3"),
+    ],
+)
+def test_a_short_part_is_found(told: tuple[Any, ...], problem: str) -> None:
+    """What a process says it sent, and what the server counts, is compared with what came."""
+    worker: Any = SimpleNamespace(part=0, rows=3)
+    with pytest.raises(PartitionError, match=problem):
+        made()._take(worker, (told, b""))
+    whole = made()
+
+    assert whole._take(worker, (("end", 0, 3, 3), b"")) is None
+    assert whole.next() is None
+
+
+# What cannot be read in parts
+
+
+def fresh() -> MongoClient[Any]:
+    """Return a client, as `connect=` wants it."""
+    return MongoClient(os.environ["EGGS"])
+
+
+def nothing() -> None:
+    """Return no client."""
+
+
+def test_a_ready_client_and_where_calls_go(
+    started: Started, server: Server, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function makes clients elsewhere; database and options are those of the block."""
+    monkeypatch.setenv("EGGS", server.uri)
+    server.client[f"{db}_2"].Egg.insert_one({"_id": 1, "number": 5})
+    how: dict[str, Any] = {"schema": {"number": int}, "partitions": 1}
+    with pytest.raises(QueryError, match="can make, too, got a ready client; connect with"):
+        arrow.table(Egg, **how)
+    with loom.using(db=f"{db}_2"):
+        assert [5] == arrow.table(Egg, connect=fresh, **how)["number"].to_pylist()
+    with pytest.raises(loom.NotConnected, match="expected connect= to return"):
+        arrow.table(Egg, connect=nothing, **how)
+    server.client.drop_database(f"{db}_2")
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ({"partitions": 0}, "expected partitions of at least 1, got 0"),
+        ({"partition_by": "number"}, "expected partitions beside partition_by"),
+        ({"ordered": False}, "expected partitions beside ordered"),
+        ({"partitions": 2, "ordered": 1}, "expected ordered=True or False, got 1"),
+        ({"partitions": 2, "connect": "mongodb://x"}, "expected connect as a function"),
+        ({"partitions": 2, "partition_by": 5}, "expected partition_by as a path, got 5"),
+        ({"partitions": 2, "skip": 5}, "expected no skip"),
+        ({"partitions": 2, "limit": 5}, "expected no limit"),
+        ({"partitions": 2, "sort": "-number"}, "come in the order of '_id', got .*number"),
+        ({"partitions": 2, "connect": lambda: 5}, "expected connect to be known to other"),
+        ({"partitions": 2, "pipeline": []}, "expected documents to be found, got a pipeline"),
+        ({"partitions": 2, "partition_by": "nubmer"}, "'nubmer'; did you mean 'number'"),
+    ],
+)
+def test_what_cannot_be_read_in_parts(
+    how: dict[str, Any], problem: str, server: Server, db: str
+) -> None:
+    """Options that parts cannot have are refused before a process is started."""
+    loom.connect(server.uri, db=db)
+    with pytest.raises((QueryError, FieldError), match=problem):
+        arrow.table(Egg, schema={"number": int}, **how)
+
+
+async def test_sessions_stay_in_one_process(call: Runtime, server: Server, db: str) -> None:
+    """Sessions and transactions are of one client."""
+    if call.is_async:
+        async with loom.aio.transaction():
+            with pytest.raises(TransactionError, match="outside of a transaction"):
+                await call(arrow).table(Egg, partitions=2)
+        return
+    with loom.transaction(), pytest.raises(TransactionError, match="outside of a transaction"):
+        arrow.table(Egg, partitions=2)
+    with server.client.start_session() as session, pytest.raises(QueryError, match="no session"):
+        arrow.table(Egg, partitions=2, session=session)
+
+
+def test_a_connection_that_stays_here(server: Server, db: str) -> None:
+    """Options that other processes cannot be given are named, without secrets."""
+
+    class Local(CommandListener):
+        """Known here only."""
+
+    loom.connect(server.uri, db=db, event_listeners=[Local()])
+    with pytest.raises(QueryError, match="expected loom.connect, event_listeners to be known"):
+        arrow.table(Egg, partitions=2)
+
+
+def test_lists_have_no_place(started: Started, eggs: list[Any]) -> None:
+    """A document with a list at the key is named: several ranges find it."""
+    Egg.get_collection().update_one({"_id": 700}, {"$set": {"colour": ["c1", "c2"]}})
+    with pytest.raises(QueryError, match=r"one value of 'colour'.*got a list.*_id=700"):
+        arrow.table(Egg, partitions=1, partition_by="colour", schema={"number": int})
+
+
+def test_parts_of_files(started: Started, eggs: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Part files are written from partitions as from one reader, and gone on with."""
+    how: dict[str, Any] = {"schema": {"_id": int, "number": int}, "batch_rows": 100}
+    written = arrow.to_parquet(Egg, tmp_path / "eggs", part_rows=400, partitions=1, **how)
+
+    assert (1_000, 3) == (written.rows, len(written.files))
+    rows = [row for file in written.files for row in pq.read_table(file).to_pylist()]
+    assert [one["_id"] for one in eggs] == [row["_id"] for row in rows]
+    with pytest.raises(QueryError, match="expected partitions in the order of _id"):
+        arrow.to_parquet(Egg, tmp_path / "more", part_rows=9, partitions=1, ordered=False, **how)
