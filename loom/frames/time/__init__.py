@@ -21,7 +21,7 @@ from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 
 if TYPE_CHECKING:
     from .insight import PdfValue, Regression, Spread, Trending
-    from .moment import Moment, TimedFrame
+    from .moment import LedgerMoment, Moment, TimedFrame
     from .window import MomentWindow
     from .zones import (
         ALASKA_TIMEZONE,
@@ -46,6 +46,7 @@ __all__ = [
     "CalendarFrame",
     "DailyFrame",
     "HourlyFrame",
+    "LedgerMoment",
     "Moment",
     "MomentWindow",
     "MonthlyFrame",
@@ -69,7 +70,7 @@ __all__ = [
 _LATER = (
     dict.fromkeys(NAMED, "zones")
     | dict.fromkeys(("PdfValue", "Regression", "Spread", "Trending"), "insight")
-    | dict.fromkeys(("Moment", "TimedFrame"), "moment")
+    | dict.fromkeys(("LedgerMoment", "Moment", "TimedFrame"), "moment")
     | {"MomentWindow": "window"}
 )
 
