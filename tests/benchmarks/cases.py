@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import columns, insight, reading, streaming, time_frames, writing
+from . import column_references, columns, insight, reading, streaming, time_frames, windows, writing
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -26,9 +26,11 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "memory": reading.memory,
     "memory-each": streaming.memory_of_each,
     "columns": columns.tables,
+    "column-references": column_references.references,
     "memory-columns": columns.memory,
     "awaited": reading.awaited,
     "time": time_frames.frames,
     "insight": insight.windows,
+    "windows": windows.windows,
     "import": reading.importing,
 }

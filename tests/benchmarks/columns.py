@@ -20,7 +20,7 @@ import loom as lm
 from .bench import Bench, Row, ratio_row
 from .measure import Comparison
 
-__all__ = ["Trip", "memory", "tables"]
+__all__ = ["ROWS", "Trip", "compare_process", "memory", "tables"]
 
 #: Of these, none is a mismatch.
 ROWS = 100_000
@@ -36,7 +36,7 @@ class Trip(lm.Frame):
     price: float
 
 
-def _compare(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> Comparison:
+def compare_process(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> Comparison:
     times: dict[Any, list[float]] = {ours: [], theirs: []}
     for number in range(-1, rounds):
         for action in (ours, theirs) if number % 2 else (theirs, ours):
@@ -74,20 +74,20 @@ def tables(bench: Bench) -> Iterator[Row]:
 
     assert ours().equals(theirs())
     rounds = bench.rounds(15)
-    yield ratio_row(f"table(), 6 columns, {size:,}", _compare(ours, theirs, rounds), 0.50)
+    yield ratio_row(f"table(), 6 columns, {size:,}", compare_process(ours, theirs, rounds), 0.50)
 
     async def awaited() -> Any:
         return await arrow.aio.table(Trip, schema=columns)
 
-    found = _compare(lambda: bench.loop.run_until_complete(awaited()), theirs, rounds)
+    found = compare_process(lambda: bench.loop.run_until_complete(awaited()), theirs, rounds)
     yield ratio_row(f"awaited table(), 6 columns, {size:,}, to blocking", found, 0.60)
 
     def frame() -> Any:
         return arrow.dataframe(Trip, schema=columns)
 
-    found = _compare(frame, lambda: find_pandas_all(raw, {}, schema=schema), rounds)
+    found = compare_process(frame, lambda: find_pandas_all(raw, {}, schema=schema), rounds)
     yield ratio_row(f"dataframe(), 6 columns, {size:,}", found, 0.70)
-    found = _compare(frame, lambda: pd.DataFrame(list(raw.find({}))), max(2, rounds // 3))
+    found = compare_process(frame, lambda: pd.DataFrame(list(raw.find({}))), max(2, rounds // 3))
     yield ratio_row(f"dataframe() against DataFrame(list(find())), {size:,}", found, 0.33)
 
 

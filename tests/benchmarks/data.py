@@ -13,12 +13,14 @@ from typing import Any
 from bson import ObjectId
 
 __all__ = [
+    "CARRIERS",
     "CHILDREN",
     "HOMES",
     "MAKERS",
     "MEDIUM_FIELDS",
     "PARENTS",
     "PERIODS",
+    "PLANES",
     "SMALL_FIELDS",
     "id_of",
     "number_of",
@@ -28,6 +30,9 @@ PARENTS = 1_000
 #: Each parent has five of its own, so that no side gains from fetching one only once.
 CHILDREN = 5 * PARENTS
 HOMES = 500
+#: What flights refer to.
+CARRIERS = 20
+PLANES = 3_000
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
 _KINDS = {
@@ -39,6 +44,10 @@ _KINDS = {
     "riders": 6,
     "trips": 7,
     "runs": 8,
+    "flights": 9,
+    "carriers": 10,
+    "planes": 11,
+    "prices": 12,
 }
 
 
@@ -143,6 +152,42 @@ def _trip(number: int) -> dict[str, Any]:
     }
 
 
+def _price(number: int) -> dict[str, Any]:
+    time = _START + timedelta(minutes=number)
+    return {
+        "_id": id_of("prices", number),
+        "symbol": "ACME",
+        "time": time,
+        "known_at": time,
+        "amount": number * 1.25,
+        "volume": number % 1000,
+    }
+
+
+def _flight(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("flights", number),
+        "start": _START + timedelta(minutes=number),
+        "delay": number % 90 - 10.5,
+        "carrier": id_of("carriers", number * 31 % CARRIERS),
+        "plane": id_of("planes", number * 7_919 % PLANES),
+    }
+
+
+def _carrier(number: int) -> dict[str, Any]:
+    return {"_id": id_of("carriers", number), "name": f"Carrier {number}", "country": "US"}
+
+
+def _plane(number: int) -> dict[str, Any]:
+    return {
+        "_id": id_of("planes", number),
+        "code": f"N{number:05}",
+        "year": 1960 + number % 60,
+        "seats": number % 300,
+        "weight": number * 1.25,
+    }
+
+
 #: By collection: how one document is made of its number.
 MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "small": _small,
@@ -153,6 +198,10 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "trips": _trip,
     "riders": _rider,
     "runs": _run,
+    "flights": _flight,
+    "carriers": _carrier,
+    "planes": _plane,
+    "prices": _price,
 }
 
 #: Kinds of which the server makes so many documents and sends them again and again.

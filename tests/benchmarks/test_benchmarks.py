@@ -20,6 +20,7 @@ COLUMNS = (
     "table(), 6 columns",
     "dataframe(), 6 columns",
     "dataframe() against DataFrame(list(find()))",
+    "table(), 2 references",
     "memory of batches()",
     "memory of table()",
 )

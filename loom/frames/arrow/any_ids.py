@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -19,13 +20,24 @@ class Distinct(NamedTuple):
 
     Attributes:
         codes: for every place, which of the ids; null where there is none.
-        ids: each once.
-        keys: of the ids, as `id_keys` makes them.
+        keys: of the ids, each once, as `id_keys` makes them.
+        ids: as the driver takes them; None for ObjectIds, whose keys are their bytes.
     """
 
     codes: Any
-    ids: list[Any]
     keys: list[Any]
+    ids: list[Any] | None
+
+    def id_at(self, number: int) -> Any:
+        """Return an id as the driver takes it."""
+        return ObjectId(self.keys[number]) if self.ids is None else self.ids[number]
+
+    def lacking(self, *known: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield the keys that are in none of these, each with its id, in their order."""
+        rest = {*self.keys}.difference(*known)
+        for number, key in enumerate(self.keys if rest else ()):
+            if key in rest:
+                yield key, self.id_at(number)
 
 
 def is_known(type: Any) -> bool:
@@ -38,19 +50,19 @@ def is_known(type: Any) -> bool:
 def distinct(array: Any) -> Distinct:
     """Return the ids of an array, of a known type or of any.
 
-    >>> distinct(pa.array(["AA", None, "UA", "AA"])).ids
+    >>> distinct(pa.array(["AA", None, "UA", "AA"])).keys
     ['AA', 'UA']
     """
     plain = array.storage if isinstance(array.type, pa.BaseExtensionType) else array
     encoded = plain.dictionary_encode()
     ids = encoded.dictionary.to_pylist()
+    if is_object_id(array.type):
+        return Distinct(encoded.indices, ids, None)
     if isinstance(array.type, AnyId):
         ids = [document[""] for document in decoded(b"".join(ids))]
-    elif is_object_id(array.type):
-        ids = [*map(ObjectId, ids)]
     elif array.type == pa.uuid():
         ids = [Binary(one, 4) for one in ids]
-    return Distinct(encoded.indices, ids, id_keys(ids))
+    return Distinct(encoded.indices, id_keys(ids), ids)
 
 
 def keys_of(array: Any, type: Any, raw: bytes, path: str) -> list[Any]:

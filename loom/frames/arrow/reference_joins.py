@@ -6,7 +6,6 @@ asked for with one `$in`, as `many` does; what was loaded for an earlier batch i
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from .ids import Ids, given_array, given_type
 from .layouts import Layout, Place, Reference, Target
 from .raw import take_bytes
 from .sources import driver_of
+from .types import rebuilt, stored
 
 pc: Any = pyarrow.compute  # made when it is imported
 
@@ -105,7 +105,7 @@ class Rows:
         #: keys of which no document is there
         self.gone: set[Any] = set()
         #: the rows of earlier batches, then those whose references are not in place yet
-        self._rows = pa.array([], self.type)
+        self._rows = _nulls(0, self.type)
         self.pending: list[Pending] = []
         self._count = 0
 
@@ -117,10 +117,7 @@ class Rows:
 
     def unknown(self, slots: Sequence[Slot]) -> dict[Any, Any]:
         """Return the ids that were not looked for yet, by key."""
-        found: dict[Any, Any] = {}
-        for slot in slots:
-            found.update(zip(slot.found.keys, slot.found.ids, strict=True))
-        return {k: id for k, id in found.items() if k not in self.index and k not in self.gone}
+        return {key: id for _, found in slots for key, id in found.lacking(self.index, self.gone)}
 
     def add(self, raw: bytes) -> Pending:
         """Take in documents that were found."""
@@ -135,12 +132,11 @@ class Rows:
         cls, key = self.target.frame_class, self.target.key
         for reference, found in slots:
             if reference.on_missing == "raise":
-                for number, id in zip(found.keys, found.ids, strict=True):
-                    if number not in self.index:
-                        raise NotFound(
-                            f"{reference.place}: expected the {cls.__name__} with {key}={id!r}, "
-                            "found none; use '$missing': 'keep' to load it all the same"
-                        )
+                for _, id in found.lacking(self.index):
+                    raise NotFound(
+                        f"{reference.place}: expected the {cls.__name__} with {key}={id!r}, found "
+                        "none; use '$missing': 'keep' to load it all the same"
+                    )
 
     def keep(self, slots: Sequence[Slot]) -> None:
         """Make rows for the documents that are not there, of their ids alone, where it is asked.
@@ -152,8 +148,7 @@ class Rows:
         for reference, found in slots:
             if reference.on_missing != "keep":
                 continue
-            pairs = zip(found.keys, found.ids, strict=True)
-            ids = {k: i for k, i in pairs if k not in self.index and k not in self.kept}
+            ids = dict(found.lacking(self.index, self.kept))
             if not ids:
                 continue
             try:
@@ -195,19 +190,20 @@ class Rows:
     def numbers(self, slot: Slot) -> Any:
         """Return the row for every place of a reference, null where nothing is put."""
         reference, found = slot
-        index = self.index
-        if reference.on_missing == "keep":
-            index = ChainMap(self.index, self.kept)  # type: ignore[assignment]
-        rows = [index.get(key, -1) for key in found.keys]
-        mask = np.array(rows, np.int64) < 0
-        if not rows:
+        rows = np.array([self.index.get(key, -1) for key in found.keys], np.int64)
+        mask = rows < 0
+        if reference.on_missing == "keep" and bool(mask.any()):
+            for number in np.flatnonzero(mask).tolist():
+                rows[number] = self.kept[found.keys[number]]
+            mask[:] = False
+        if not len(rows):
             return pa.nulls(len(found.codes), pa.int64())
         return pa.array(rows, pa.int64(), mask=mask).take(found.codes)
 
     def taken(self, numbers: Any) -> Any:
         """Return the rows with some numbers."""
         if not len(self._rows):
-            return pa.array([None] * len(numbers), self.type)
+            return _nulls(len(numbers), self.type)
         return self._rows.take(numbers)
 
     def trim(self) -> None:
@@ -215,6 +211,11 @@ class Rows:
         entries = len(self.index) + len(self.kept) + len(self.gone)
         if self._rows.nbytes + _ENTRY_BYTES * entries > KEPT_BYTES:
             self.clear()
+
+
+def _nulls(count: int, type: Any) -> Any:
+    """Return nulls of any type; of structs with extension types Arrow makes none."""
+    return rebuilt(pa.nulls(count, stored(type)), type, lambda a, t: t.wrap_array(a))
 
 
 class Joins:
