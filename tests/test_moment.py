@@ -582,3 +582,35 @@ def test_marks_of_moments() -> None:
 
     with pytest.raises(EncodeError, match=r"Told\.known_at: expected a datetime, got none"):
         Told(symbol="X", time=NOON).insert()
+
+
+@pytest.mark.parametrize("missing", ["scipy", "numpy"])
+def test_names_that_need_an_extra(missing: str) -> None:
+    """Without it `import *` and `dir` leave them out, and asked for they say what to install."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from loom.frames.time import *\n"
+        "from loom.frames import time\n"
+        "Moment, LedgerMoment, DailyFrame, EASTERN_TIMEZONE, parse\n"
+        "assert 'Spread' not in globals() and 'Spread' not in dir(time)\n"
+        "assert {'Moment', 'HAWAII_TIMEZONE'} <= {*dir(time)}\n"
+        "try: time.Spread\n"
+        "except ImportError as error: print(type(error).__name__)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "MissingExtra" == shown.strip()
+
+
+def test_all_names_of_time() -> None:
+    """With the extra `dir` and `import *` show everything, those not yet imported, too."""
+    pytest.importorskip("scipy", reason="the extra time is not installed")
+    from loom.frames import time
+
+    names: dict[str, Any] = {}
+    exec("from loom.frames.time import *", names)
+
+    assert {*time.__all__} <= {*dir(time)} & names.keys()
+    assert {"Spread", "MomentWindow", "Moment"} <= {*time.__all__}

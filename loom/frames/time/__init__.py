@@ -1,10 +1,11 @@
 """Time: frames of the calendar, and what is measured in them.
 
 The frames need nothing but the standard library. What needs NumPy or SciPy is imported when it is
-first asked for.
+first asked for; without them `import *` and `dir()` leave it out.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .calendar_frames import CalendarFrame, DailyFrame, HourlyFrame, WeeklyFrame
@@ -73,6 +74,16 @@ _LATER = (
     | dict.fromkeys(("LedgerMoment", "Moment", "TimedFrame"), "moment")
     | {"MomentWindow": "window"}
 )
+#: Of these modules, those that need the extra `time`.
+_OF_EXTRA = ("insight", "window")
+
+if find_spec("numpy") is None or find_spec("scipy") is None:
+    # Past type checkers, to which all names are there.
+    globals()["__all__"] = [name for name in __all__ if _LATER.get(name) not in _OF_EXTRA]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
