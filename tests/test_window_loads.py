@@ -20,9 +20,9 @@ import polars as pl
 import pyarrow as pa
 
 import loom
-from loom import Q, QueryError, SchemaError, SubFrame
+from loom import Q, QueryError, SchemaError, SubFrame, TimeFrameError
 from loom.frames import arrow
-from loom.frames.time import Moment, MomentWindow, Spread, TimedFrame
+from loom.frames.time import DailyFrame, Moment, MomentWindow, Spread, TimedFrame
 
 from .conftest import Commands, Runtime
 from .test_window import HOUR, START, Price, Reading, price
@@ -482,3 +482,39 @@ def test_values_without_a_type_are_refused() -> None:
     table = MomentWindow([price(0, _id=ObjectId(b"x" * 12)), price(1)]).to_table()
     assert [ObjectId(b"x" * 12), None] == table["_id"].to_pylist()
     assert arrow.schema_of(Price).find("_id") == table.schema.field("_id").type
+
+
+# From the class
+
+
+async def test_a_class_loads_windows(call: Runtime, commands: Commands) -> None:
+    """A symbol and a stretch of time, or a frame; the query has one range."""
+    stored(48)
+    Quote.insert_many([Quote(symbol="BETA", time=START, known_at=START)])
+    commands.clear()
+    found = await call(Quote).window("ACME", START + 2 * HOUR, START + 4 * HOUR, tzone="Asia/Tokyo")
+
+    assert [20.0, 30.0] == [moment.amount for moment in found]
+    assert ZoneInfo("Asia/Tokyo") == found.tzone
+    span = {"$gte": START + 2 * HOUR, "$lt": START + 4 * HOUR}
+    assert {"symbol": "ACME", "time": span} == commands.bodies[0]["filter"] == found.query.filter
+    day = DailyFrame.create(START + 30 * HOUR)
+    whole = await call(Quote).window("ACME")
+    assert 48 == len(whole)
+    assert whole.between(day) == await call(Quote).window("ACME", day)
+    assert whole[5:] == await call(Quote).window(Q.amount >= 50, end=START + 90 * HOUR)
+    both = await call(Quote).window(Q.time < START + 9 * HOUR, START + 5 * HOUR)
+    assert whole[5:9] == both[:]
+    part = await call(Quote).window("ACME", projection=["amount"])
+    assert ("symbol", "time", "known_at", "amount") == part.fields
+    with pytest.raises(TimeFrameError, match="MomentWindow.load: expected a datetime with a zone"):
+        await call(Quote).window("ACME", datetime(2024, 3, 10))
+
+
+async def test_starts_finer_than_milliseconds(call: Runtime) -> None:
+    """What was stored before a start is not loaded, however little before."""
+    stored(3)
+    fine = timedelta(microseconds=1)
+
+    assert 2 == len(await call(Quote).window("ACME", START + fine))
+    assert 2 == len(await call(Quote).window("ACME", end=START + HOUR + fine))

@@ -21,7 +21,7 @@ from ..queries import Filter, Q, to_filter
 from ..references import build
 from .timeframe import TimeFrame
 
-__all__ = ["Of", "as_of", "latest"]
+__all__ = ["Of", "as_of", "asked", "latest"]
 
 #: Of what is asked: a symbol, or a filter as for `one`.
 Of: TypeAlias = Filter | str | int | UUID | ObjectId | Enum
@@ -77,6 +77,15 @@ async def as_of(
     with port.pause(None):
         documents = await port.aggregate(cls, command.stages, command.options)
         return await build(port, plan, documents, command.options)
+
+
+def asked(cls: Any, operation: str, of: Any) -> dict[str, Any]:
+    """Return the filter for a symbol, or of what matches.
+
+    Raises:
+        QueryError: it is none, or the class has no field for the symbol.
+    """
+    return _query(cls, operation, of, None, None)
 
 
 def _query(

@@ -25,7 +25,12 @@ from .known import Of
 from .timeframe import TimeFrame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Self
+
+    from .window import MomentWindow
+    from .zones import TimeZone
 
 __all__ = ["LedgerMoment", "Moment", "TimedFrame"]
 
@@ -86,6 +91,23 @@ class AwaitedMoments(AwaitedClass[T]):
     ) -> list[T]:
         """Return what was known of each time at an instant; see `Moment.as_of`."""
         return await known.as_of(awaited(), self._cls, filter, known_at, frame, projection, options)
+
+    async def window(
+        self,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
+        *,
+        projection: Iterable[str] | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
+    ) -> MomentWindow:
+        """Return the moments of a symbol as columns; see `Moment.window`."""
+        from .window import MomentWindow  # with the extra
+
+        return await MomentWindow.aio.load(
+            self._cls, filter, start, end, projection=projection, tzone=tzone, **options
+        )
 
 
 class _MomentAio(Aio):
@@ -236,6 +258,41 @@ class TimedFrame(Frame):
             ProjectionError: the projection cannot be understood, or not by an aggregate.
         """
         return complete(known.as_of(blocking(), cls, filter, known_at, frame, projection, options))
+
+    @classmethod
+    def window(
+        cls,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
+        *,
+        projection: Iterable[str] | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
+    ) -> MomentWindow:
+        """Return the moments of a symbol as columns; see `MomentWindow`.
+
+        Needs the extras `arrow` and `time`.
+
+        Args:
+            filter: a symbol, or a filter that matches moments of one symbol.
+            start: an aware datetime, from which on moments are loaded; or a time frame, which has
+                both ends.
+            end: an aware datetime, before which they are.
+            projection: names of fields, to load no more.
+            tzone: the zone in which times are shown, by default UTC.
+            options: as for `loom.frames.arrow.table`.
+
+        Raises:
+            QueryError: several symbols, or moments without a time; the message counts them.
+            SchemaError: a field has no type, or a value does not fit it.
+            TimeFrameError: a datetime without a zone.
+        """
+        from .window import MomentWindow  # with the extra
+
+        return MomentWindow.load(
+            cls, filter, start, end, projection=projection, tzone=tzone, **options
+        )
 
 
 class Moment(TimedFrame):

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import QueryError
+from .timeframe import TimeFrame
 from .zones import UTC, instant
 
-__all__ = ["Size", "Span", "ceiling_of", "floor_of", "milliseconds_of", "span_of"]
+__all__ = ["Size", "Span", "ceiling_of", "ends_of", "floor_of", "milliseconds_of", "span_of"]
 
 #: A number of moments, or a duration: a timedelta, or text such as `"90d"`.
 Size: TypeAlias = int | str | timedelta
@@ -96,3 +97,26 @@ def ceiling_of(moment: Any, place: str) -> int:
         TimeFrameError: it is no aware datetime.
     """
     return -((_EPOCH - instant(moment, None, place)) // _MILLISECOND)
+
+
+def ends_of(start: Any, end: Any, place: str) -> tuple[int | None, int | None]:
+    """Return the ends of a stretch in milliseconds, None for one that is open.
+
+    Args:
+        start: an aware datetime, None, or a time frame, which has both ends.
+        end: an aware datetime, or None.
+        place: for errors.
+
+    Raises:
+        QueryError: a frame and an end, or an end before the start.
+        TimeFrameError: it is no aware datetime.
+    """
+    if isinstance(start, TimeFrame):
+        if end is not None:
+            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
+        start, end = start.floor, start.ceiling
+    low = None if start is None else ceiling_of(start, place)
+    high = None if end is None else ceiling_of(end, place)
+    if low is not None and high is not None and high < low:
+        raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
+    return low, high

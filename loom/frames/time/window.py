@@ -17,7 +17,7 @@ from .gathering import columns_of_moments
 from .moment_columns import np
 from .series import Series
 from .sliding_windows import SlidingWindows, sliding
-from .spans import Size, ceiling_of, floor_of
+from .spans import Size, ends_of, floor_of
 from .timeframe import TimeFrame
 from .versions import Versions, check_versions, known_rows, of_rows
 from .window_loads import Loads
@@ -172,14 +172,7 @@ class MomentWindow(Loads, Resampling, Pictures):
             TimeFrameError: a datetime without a zone, or an end before the start.
         """
         place = f"{type(self).__name__}.between"
-        if isinstance(start, TimeFrame):
-            if end is not None:
-                raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-            return self.between(start.floor, start.ceiling)
-        low = None if start is None else ceiling_of(start, place)
-        high = None if end is None else ceiling_of(end, place)
-        if low is not None and high is not None and high < low:
-            raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
+        low, high = ends_of(start, end, place)
         return self._view(
             self._start if low is None else self._row_at(low),
             self._stop if high is None else self._row_at(high),

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...connection import connection_of, overrides
 from ...errors import QueryError
-from ..conditions import Filter, to_filter
-from .moment_columns import Query, Roles
+from ..conditions import Filter
+from ..port import awaited, blocking, complete
+from .aggregates import Aggregations
+from .calendar_frames import CalendarFrame
+from .known import Of, asked
+from .moment_columns import Query, Roles, datetime_of
+from .resampled import Resampled
+from .resampling import Plan, plan_of
+from .server_resampling import Kind
+from .spans import ends_of
+from .timeframe import TimeFrame
 from .views import View
-from .window_resampling import AwaitedResampling
+from .window_resampling import AwaitedResampling, of_query, reason_to_load, resample_here
 from .zones import UTC, TimeZone
 
 if TYPE_CHECKING:
@@ -21,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["AwaitedLoads", "Loads"]
 
 W = TypeVar("W", bound="Loads")
+
+#: What numbers are of the types of columns that a server can compute with.
+_KINDS: dict[str, Kind] = {"bool": "bool", "double": "float", "int64": "int"}
 
 
 class AwaitedLoads(AwaitedResampling, Generic[W]):
@@ -35,7 +48,9 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
     async def load(
         self,
         of: Any,
-        filter: Filter = None,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
         *,
         projection: Iterable[str] | None = None,
         tzone: TimeZone | None = None,
@@ -43,11 +58,39 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
     ) -> W:
         """Return the window of the moments that match; see `MomentWindow.load`."""
         place = f"{self._cls.__name__}.load"
-        query = _asked(of, filter, projection, options, place)
+        query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = await arrow.aio.table(of, filter, **query.options)
+        table = await arrow.aio.table(of, query.filter, **query.options)
         columns = tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query)
         return self._cls._of(columns)
+
+    async def load_resampled(
+        self,
+        of: Any,
+        filter: Filter,
+        kind: type[CalendarFrame],
+        fields: Aggregations | None = None,
+        /,
+        *,
+        tzone: TimeZone | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        week_start: int | str | None = None,
+        year_start: int | None = None,
+        ddof: int = 1,
+        options: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Resampled:
+        """Return what stored moments amount to; see `MomentWindow.load_resampled`."""
+        plan = plan_of(
+            f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
+            week_start=week_start, year_start=year_start, ddof=ddof,
+        )  # fmt: skip
+        query, kinds, reason = _stored(of, filter, options, plan)
+        if not reason:
+            return await of_query(awaited(), query, kinds, plan)
+        window = await self.load(of, filter, projection=plan.fields, **query.options)
+        return resample_here(window, plan, reason)
 
 
 class _Aio:
@@ -67,7 +110,9 @@ class Loads(View):
     def load(
         cls,
         of: Any,
-        filter: Filter = None,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
         *,
         projection: Iterable[str] | None = None,
         tzone: TimeZone | None = None,
@@ -79,7 +124,10 @@ class Loads(View):
 
         Args:
             of: the class of the moments.
-            filter: as for `many`; what it matches has one symbol.
+            filter: a symbol, or a filter as for `many`; what it matches has one symbol.
+            start: an aware datetime, from which on moments are loaded; or a time frame, which has
+                both ends.
+            end: an aware datetime, before which they are.
             projection: names of fields, to load no more; the time, the symbol and since when it is
                 known are loaded in any case.
             tzone: the zone in which times are shown, by default UTC.
@@ -88,12 +136,60 @@ class Loads(View):
         Raises:
             QueryError: several symbols, or moments without a time; the message counts them.
             SchemaError: a field has no type, or a value does not fit it.
+            TimeFrameError: a datetime without a zone.
         """
         place = f"{cls.__name__}.load"
-        query = _asked(of, filter, projection, options, place)
+        query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = arrow.table(of, filter, **query.options)
+        table = arrow.table(of, query.filter, **query.options)
         return cls._of(tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query))
+
+    @classmethod
+    def load_resampled(
+        cls,
+        of: Any,
+        filter: Filter,
+        kind: type[CalendarFrame],
+        fields: Aggregations | None = None,
+        /,
+        *,
+        tzone: TimeZone | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        week_start: int | str | None = None,
+        year_start: int | None = None,
+        ddof: int = 1,
+        options: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Resampled:
+        """Return what stored moments amount to, frame of the calendar by frame.
+
+        It is `MomentWindow.load(of, filter).resample(...)` without the load: the server computes
+        it. Only for what servers but estimate, percentiles, the fields are loaded. Awaited:
+        `await MomentWindow.aio.load_resampled(...)`. Needs the extra `arrow`.
+
+        Args:
+            of: the class of the moments.
+            filter: as for `load`.
+            kind, fields: as for `resample`, as is `price="ohlc"`.
+            tzone: the zone whose calendar counts; by default UTC.
+            start, end, week_start, year_start, ddof: as for `resample`.
+            options: `session`, `comment`, `hint`, `collation` and others, as for `load`.
+
+        Raises:
+            FieldError: no such field.
+            QueryError: as for `load` and `resample`.
+            SchemaError: a field has no type, or a value does not fit it.
+        """
+        plan = plan_of(
+            f"{cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
+            week_start=week_start, year_start=year_start, ddof=ddof,
+        )  # fmt: skip
+        query, kinds, reason = _stored(of, filter, options, plan)
+        if not reason:
+            return complete(of_query(blocking(), query, kinds, plan))
+        window = cls.load(of, filter, projection=plan.fields, **query.options)
+        return resample_here(window, plan, reason)
 
     @classmethod
     def from_table(cls, of: Any, table: Any, *, tzone: TimeZone | None = None) -> Self:
@@ -152,9 +248,27 @@ class Loads(View):
         return found
 
 
-def _asked(of: Any, filter: Any, projection: Any, options: dict[str, Any], place: str) -> Query:
+def _asked(
+    of: Any,
+    filter: Any,
+    projection: Any,
+    options: dict[str, Any],
+    place: str,
+    start: Any = None,
+    end: Any = None,
+) -> Query:
     """Return what a load asks for, and of which database."""
     roles = Roles.of(of, place)
+    query = asked(of, "window", filter)
+    low, high = ends_of(start, end, place)
+    ends = {
+        operator: datetime_of(end)
+        for operator, end in (("$gte", low), ("$lt", high))
+        if end is not None
+    }
+    if ends:
+        within = {roles.time: ends}
+        query = {"$and": [query, within]} if roles.time in query else {**query, **within}
     if projection is not None:
         if isinstance(projection, (str, Mapping)) or not isinstance(projection, Iterable):
             raise QueryError(f"{place}: expected projection as names of fields, got {projection!r}")
@@ -165,7 +279,21 @@ def _asked(of: Any, filter: Any, projection: Any, options: dict[str, Any], place
     if override is not None:
         using["db"] = override.db
         using["client"] = using["client"] if override.client is None else override.client
-    return Query(of, to_filter(filter), options, using)
+    return Query(of, query, options, using)
+
+
+def _stored(
+    of: Any, filter: Any, options: Mapping[str, Any] | None, plan: Plan
+) -> tuple[Query, dict[str, Kind], str]:
+    """Return the query of moments, what their fields hold, and why they must be loaded, if so."""
+    query = _asked(of, filter, None, dict(options or {}), plan.place)
+    _tables()  # or the extra is missing
+    from ..arrow.schema import columns_for
+
+    columns = columns_for(of, plan.fields, None) if plan.fields else ()
+    types = {column.name: str(column.type) for column in columns}
+    kinds = {field: _KINDS[type] for field, type in types.items() if type in _KINDS}
+    return query, kinds, reason_to_load(query, plan, kinds)
 
 
 def _tables() -> tuple[Any, Any]:
