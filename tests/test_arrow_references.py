@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
-from bson import Decimal128, Int64
+from bson import Decimal128, Int64, ObjectId
+from bson.dbref import DBRef
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from loom import Frame, Missing, NotFound, SubFrame
+import loom
+from loom import Frame, Missing, NotFound, SchemaError, SubFrame
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
 import pyarrow as pa
 
 from loom.frames import arrow
+from loom.frames.arrow import reference_joins
 
 from .conftest import Commands, Runtime, Server
 
@@ -228,3 +233,354 @@ async def test_partitions(call: Runtime, server: Server) -> None:
     parts = await call(arrow).table(Flight, projection=projection, partitions=2, connect=connect)
 
     assert whole.to_pylist() == parts.to_pylist()
+
+
+# How much is asked
+
+
+async def test_fields_that_want_the_same_share_a_query(call: Runtime, commands: Commands) -> None:
+    """Two fields, a list and a second level: one query for each class, projection and level."""
+    makers()
+    planes()
+    stored(
+        Flight,
+        {"_id": 1, "plane": 1, "spare": 2, "planes": [3, 1]},
+        {"_id": 2, "plane": 2, "spare": 9},
+    )
+    commands.clear()
+    plane = {"$ref": Plane, "code": True, "maker": {"$ref": Maker, "name": True}}
+    projection = {"plane": plane, "spare": {**plane, "$missing": "none"}, "planes": plane}
+    table = await call(arrow).table(Flight, sort="_id", projection=projection)
+
+    assert [("find", "Flight"), ("find", "Plane"), ("find", "Maker")] == commands.sent
+    assert [1, 2, 3, 9] == sorted(commands.bodies[1]["filter"]["_id"]["$in"])
+    assert {"_id": True, "code": True, "maker": True} == commands.bodies[1]["projection"]
+    assert [{"_id": 3, "code": "p3", "maker": {"_id": "?", "name": None}}] == table.column(
+        "planes"
+    ).to_pylist()[0][:1]
+
+
+async def test_batches_remember(call: Runtime, commands: Commands) -> None:
+    """An id is looked for once, found or not, however many batches name it."""
+    planes()
+    stored(Flight, *({"_id": n, "plane": (1, 2, 9)[n % 3]} for n in range(10)))
+    stored(Flight, {"_id": 10, "plane": 3})
+    commands.clear()
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    table = await call(arrow).table(Flight, sort="_id", projection=projection, batch_rows=3)
+
+    asked = [b["filter"]["_id"]["$in"] for b in commands.bodies if b.get("find") == "Plane"]
+    assert [[1, 2, 9], [3]] == asked
+    assert ["p1", "p2", None] == [row["code"] for row in table.column("plane").to_pylist()[:3]]
+
+
+async def test_what_is_remembered_is_bounded(
+    call: Runtime, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than that is forgotten after a batch, asked for again, and the same."""
+    monkeypatch.setattr(reference_joins, "KEPT_BYTES", 100)
+    planes()
+    stored(Flight, *({"_id": n, "plane": (1, 9)[n % 2]} for n in range(6)))
+    commands.clear()
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    table = await call(arrow).table(Flight, sort="_id", projection=projection, batch_rows=2)
+
+    assert 3 == commands.sent.count(("find", "Plane"))
+    assert ["p1", None] * 3 == [row["code"] for row in table.column("plane").to_pylist()]
+
+
+async def test_ids_are_sent_in_chunks(call: Runtime, server: Server, db: str) -> None:
+    """A query carries as many ids as the connection says."""
+    stored(Plane, *({"_id": n, "code": f"p{n}"} for n in range(7)))
+    stored(Flight, {"_id": 1, "planes": [*range(7)]})
+    loom.connect(server.client, aio=server.aio, db=db, reference_chunk=3)
+    server.commands.clear()
+    projection = {"planes": {"$ref": Plane, "code": True}}
+    table = await call(arrow).table(Flight, projection=projection)
+
+    assert 3 == server.commands.sent.count(("find", "Plane"))
+    assert [f"p{n}" for n in range(7)] == [r["code"] for r in table["planes"].to_pylist()[0]]
+
+
+async def test_nothing_to_look_for(call: Runtime, commands: Commands) -> None:
+    """Without documents, and without ids in them, nothing is asked and the types are the same."""
+    projection = {"plane": {"$ref": Plane}, "planes": {"$ref": Plane, "code": True}}
+    nothing = await call(arrow).table(Flight, projection=projection)
+    stored(Flight, {"_id": 1, "plane": None, "planes": []}, {"_id": 2})
+    empty = await call(arrow).table(Flight, projection=projection, sort="_id")
+
+    assert ["find", "insert", "find"] == commands.names
+    assert nothing.schema == empty.schema
+    assert [{"plane": None, "planes": []}, {"plane": None, "planes": None}] == empty.to_pylist()
+    names = [field.name for field in empty.schema.field("plane").type]
+    assert ["_id", "code", "year", "maker", "seat", "seats"] == names
+
+
+async def test_queries_belong_to_the_call(
+    call: Runtime, server: Server, commands: Commands
+) -> None:
+    """Session and comment go with the queries for references; sort and limit do not."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 1}, {"_id": 2, "plane": 2})
+    commands.clear()
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    client = server.aio if call.is_async else server.client
+    session: Any = client.start_session()
+    try:
+        options: Any = {"sort": "_id", "limit": 1, "session": session, "comment": "why"}
+        await call(arrow).table(Flight, projection=projection, **options)
+    finally:
+        ended = session.end_session()
+        if call.is_async:
+            await ended
+    flights, found = commands.bodies
+
+    assert flights["lsid"] == found["lsid"]
+    assert "why" == flights["comment"] == found["comment"]
+    assert not {"sort", "limit"} & {*found}
+
+
+async def test_in_a_transaction(call: Runtime, commands: Commands) -> None:
+    """What was written in the transaction is found by the queries for references, too."""
+    stored(Flight, {"_id": 1, "plane": 5})
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    if call.is_async:
+        async with loom.aio.transaction():
+            await Plane(_id=5, code="new").aio.insert()
+            table = await arrow.aio.table(Flight, projection=projection)
+    else:
+        with loom.transaction():
+            Plane(_id=5, code="new").insert()
+            table = arrow.table(Flight, projection=projection)
+
+    assert [{"plane": {"_id": 5, "code": "new"}}] == table.to_pylist()
+
+
+async def test_another_database(call: Runtime, db: str, server: Server) -> None:
+    """A block with another database is that of the references, also when the stream outlives it."""
+    other = f"{db}_other"
+    try:
+        with loom.using(db=other):
+            planes()
+            stored(Flight, {"_id": 1, "plane": 2})
+            projection = {"plane": {"$ref": Plane, "code": True}}
+            stream = call(arrow).batches(Flight, projection=projection)
+            stream = await stream if not call.is_async else stream
+        found = [b async for b in stream] if call.is_async else [*stream]
+    finally:
+        server.client.drop_database(other)
+
+    assert [{"plane": {"_id": 2, "code": "p2"}}] == found[0].to_pylist()
+
+
+# Missing documents
+
+
+@pytest.mark.parametrize(
+    ("missing", "one", "many", "mapped"),
+    [
+        (
+            "keep",
+            {"_id": 9, "code": None},
+            [{"_id": 1, "code": "p1"}, {"_id": 9, "code": None}, None],
+            [("a", {"_id": 9, "code": None}), ("b", {"_id": 1, "code": "p1"}), ("c", None)],
+        ),
+        (
+            "none",
+            None,
+            [{"_id": 1, "code": "p1"}, None, None],
+            [("a", None), ("b", {"_id": 1, "code": "p1"}), ("c", None)],
+        ),
+        (
+            "drop",
+            None,
+            [{"_id": 1, "code": "p1"}, None],
+            [("b", {"_id": 1, "code": "p1"}), ("c", None)],
+        ),
+    ],
+)
+async def test_missing(call: Runtime, missing: str, one: Any, many: Any, mapped: Any) -> None:
+    """A missing document is a struct of its id, null, or left out of lists and maps."""
+    planes()
+    stored(
+        Flight,
+        {"_id": 1, "plane": 9, "planes": [1, 9, None], "by_name": {"a": 9, "b": 1, "c": None}},
+    )
+    follow = {"$ref": Plane, "code": True, "$missing": missing}
+    names = ("plane", "planes", "by_name")
+    table = await call(arrow).table(Flight, projection=dict.fromkeys(names, follow))
+
+    assert [{"plane": one, "planes": many, "by_name": mapped}] == table.to_pylist()
+
+
+async def test_missing_can_raise(call: Runtime) -> None:
+    """The error names the place of the reference, the class and the id."""
+    stored(Flight, {"_id": 1, "planes": [7]})
+    follow = {"$ref": Plane, "code": True, "$missing": "raise"}
+    with pytest.raises(
+        NotFound, match=r"^Flight.planes: expected the Plane with _id=7, found none"
+    ):
+        await call(arrow).table(Flight, projection={"planes": follow})
+
+
+async def test_ids_of_missing_documents_fit(call: Runtime) -> None:
+    """An id that is kept must fit its column; where it need not be kept, it may be anything."""
+    planes()
+    stored(Flight, {"_id": 1, "loose": "x"}, {"_id": 2, "loose": ONE})
+    follow = {"$ref": Plane, "code": True}
+    with pytest.raises(
+        SchemaError, match=r"^Flight.loose: expected ids of the type of Plane._id, int64, got 'x'"
+    ):
+        await call(arrow).table(Flight, projection={"loose": follow}, sort="_id")
+    table = await call(arrow).table(Flight, projection={"loose": {**follow, "$missing": "none"}})
+    nulls = await call(arrow).table(Flight, projection={"loose": follow}, on_mismatch="null")
+
+    assert [None, None] == table["loose"].to_pylist()
+    assert [{"_id": None, "code": None}] * 2 == nulls["loose"].to_pylist()
+    assert {b"loom.mismatches": b'{"Plane._id": 2}'} == nulls.schema.metadata
+
+
+# Ids
+
+
+class Owner(Frame):
+    """What has an ObjectId."""
+
+    name: str
+    code: UUID
+    since: datetime
+
+
+class Pet(Frame):
+    """What refers to owners."""
+
+    _id: int
+    owner: Owner
+    owners: list[Owner]
+    code: UUID
+    stay: Stay
+
+
+class Stay(SubFrame):
+    """A document with an id that is followed, and one that is not."""
+
+    owner: Owner
+    other: ObjectId
+
+
+ONE, TWO = ObjectId("65f000000000000000000001"), ObjectId("65f000000000000000000002")
+CODE = UUID("12345678123456781234567812345678")
+SINCE = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+
+
+def pets() -> None:
+    """Store pets and an owner."""
+    stored(Owner, {"_id": ONE, "name": "Ann", "code": CODE, "since": SINCE})
+    stored(
+        Pet,
+        {
+            "_id": 1, "owner": ONE, "owners": [TWO, ONE], "code": CODE,
+            "stay": {"owner": ONE, "other": TWO},
+        },
+        {"_id": 2, "owner": TWO},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [("extension", lambda id: id), ("binary", lambda id: id.binary), ("hex", str)],
+)
+async def test_ids_as_they_are_asked_for(call: Runtime, ids: Any, shown: Any) -> None:
+    """ObjectIds in structs are given as all others; documents are found in any case."""
+    pets()
+    follow = {"$ref": Owner, "name": True}
+    projection = {
+        "owner": follow,
+        "owners": follow,
+        "stay": {"owner": follow, "other": True},
+    }
+    table = await call(arrow).table(Pet, projection=projection, ids=ids, sort="_id")
+    ann, gone = {"_id": shown(ONE), "name": "Ann"}, {"_id": shown(TWO), "name": None}
+
+    assert [
+        {"owner": ann, "owners": [gone, ann], "stay": {"owner": ann, "other": shown(TWO)}},
+        {"owner": gone, "owners": None, "stay": None},
+    ] == table.to_pylist()
+
+
+async def test_other_keys(call: Runtime) -> None:
+    """`$ref_key` follows another field, here a UUID, and keeps it where a document is missing."""
+    pets()
+    stored(Pet, {"_id": 3, "code": UUID(int=5)})
+    projection = {"code": {"$ref": Owner, "$ref_key": "code", "name": True}}
+    table = await call(arrow).table(Pet, projection=projection, sort="_id")
+    frames = Pet.many(projection=projection, sort="_id")
+
+    assert [
+        {"_id": ONE, "code": CODE, "name": "Ann"},
+        None,
+        {"_id": None, "code": UUID(int=5), "name": None},
+    ] == table["code"].to_pylist()
+    assert frames[0].code._id == ONE
+
+
+async def test_ids_of_several_types(call: Runtime) -> None:
+    """Ids that are equal to MongoDB find the same document; others are told apart."""
+    stored(
+        Loose, {"_id": 1, "name": "one"}, {"_id": "1", "name": "text"}, {"_id": ONE, "name": "o"}
+    )
+    stored(Loose, {"_id": True, "name": "true"}, {"_id": SINCE, "name": "when"})
+    ids = [1, 1.0, Int64(1), Decimal128("1"), "1", ONE, True, False, SINCE, None]
+    stored(Flight, *({"_id": number, "loose": id} for number, id in enumerate(ids)))
+    projection = {"loose": {"$ref": Loose, "name": True, "$missing": "none"}}
+    schema = {"loose._id": pa.null()}
+    table = await call(arrow).table(
+        Flight, projection=projection, schema=schema, on_mismatch="null", sort="_id"
+    )
+
+    expected = ["one"] * 4 + ["text", "o", "true", None, "when", None]
+    assert expected == [row and row["name"] for row in table["loose"].to_pylist()]
+
+
+class Loose(Frame):
+    """Documents with ids of all types."""
+
+    name: str
+
+
+async def test_values_that_are_no_ids(call: Runtime) -> None:
+    """A list where one id is declared, and one id where a list is, do not fit."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": [1], "planes": 1}, {"_id": 2, "plane": 1, "planes": [2]})
+    follow = {"$ref": Plane, "code": True}
+    projection = {"plane": follow, "planes": follow}
+    with pytest.raises(SchemaError, match=r"^Flight.plane: expected id, got \[1\] of type array"):
+        await call(arrow).table(Flight, projection=projection, sort="_id")
+    stored(Flight, {"_id": 0, "plane": DBRef("Plane", 1)})
+    with pytest.raises(SchemaError, match=r"^Flight.plane: expected id, got DBRef"):
+        await call(arrow).table(Flight, projection=projection, sort="_id")
+    Flight.get_collection().delete_one({"_id": 0})
+    table = await call(arrow).table(Flight, projection=projection, sort="_id", on_mismatch="string")
+
+    first, second = table.to_pylist()
+    assert (None, None) == (first["plane"], first["planes"])
+    assert [("plane", '[{"$numberInt": "1"}]'), ("planes", '{"$numberInt": "1"}')] == first[
+        "_mismatches"
+    ]
+    assert [{"_id": 2, "code": "p2", "_mismatches": None}] == second["planes"]
+
+
+async def test_values_of_referenced_documents(call: Runtime) -> None:
+    """What does not fit is named by the class that it is of, and counted once per document."""
+    stored(Plane, {"_id": 1, "code": 5}, {"_id": 2, "code": "p2"})
+    stored(Flight, {"_id": 1, "plane": 1}, {"_id": 2, "plane": 1}, {"_id": 3, "plane": 2})
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    with pytest.raises(SchemaError, match=r"^Plane.code: expected string, got 5 .* with _id=1;"):
+        await call(arrow).table(Flight, projection=projection)
+    nulls = await call(arrow).table(Flight, projection=projection, on_mismatch="null")
+    texts = await call(arrow).table(Flight, projection=projection, on_mismatch="string")
+
+    assert {b"loom.mismatches": b'{"Plane.code": 1}'} == nulls.schema.metadata
+    assert [None, None, "p2"] == [row["code"] for row in nulls["plane"].to_pylist()]
+    assert [("code", '{"$numberInt": "5"}')] == texts["plane"].to_pylist()[0]["_mismatches"]
+    assert ["plane", "_mismatches"] == texts.column_names

@@ -295,8 +295,9 @@ def _uuid(type: Any) -> Fit:
 
 def _any_id(type: Any) -> Fit:
     def fit(value: Any, misfit: Misfit) -> Any:
-        if isinstance(value, (list, Mapping)):
-            return misfit(type, value)  # as for `many`, which takes it for several ids
+        # What `many` takes for several ids, and what names a collection of its own.
+        if isinstance(value, (list, Mapping, DBRef)):
+            return misfit(type, value)
         return bson.encode({"": value}, codec_options=_CODECS)
 
     return fit
