@@ -16,7 +16,7 @@ from bson import Decimal128, Int64, MaxKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loom import FieldError, Q, QueryError, SchemaError, StrUpper
+from loom import FieldError, Frame, Q, QueryError, SchemaError, StrUpper
 from loom.frames import arrow
 from loom.frames.time import DailyFrame, HourlyFrame, Moment, MomentWindow, TimedFrame
 from loom.frames.time.ranges import milliseconds
@@ -39,6 +39,12 @@ class Price(Moment):
     volume: int | None
     open: bool | None
     note: str | None
+
+
+class Plain(Frame):
+    """What is no moment."""
+
+    amount: float
 
 
 class Reading(TimedFrame):
@@ -421,3 +427,60 @@ async def test_moments_without_a_time(call: Runtime, time: Any) -> None:
 
     with pytest.raises(QueryError, match="expected a time for each moment, got"):
         await resample(call, window, DailyFrame, amount="sum")
+
+
+# Without a window
+
+
+async def stored(call: Runtime, *given: Any, **named: Any) -> Resampled:
+    """Return stored moments resampled, blocking or awaited."""
+    if call.is_async:
+        return await MomentWindow.aio.load_resampled(*given, **named)
+    return MomentWindow.load_resampled(*given, **named)
+
+
+async def test_without_a_window(call: Runtime, commands: Commands) -> None:
+    """What is stored is resampled by the server without being loaded."""
+    await call(Price).insert_many(
+        [price(NOON + n * HOUR, amount=n / 4, volume=n, symbol="AB"[n % 2]) for n in range(60)]
+    )
+    asked = {"amount": ["ohlc", "mean"], "volume": "sum"}
+    window = await load(call, filter=Q.symbol == "A", tzone="Asia/Kathmandu")
+    commands.clear()
+
+    found = await stored(
+        call, Price, Q.symbol == "A", DailyFrame, asked, tzone="Asia/Kathmandu",
+        options={"comment": "days"},
+    )  # fmt: skip
+
+    assert found.source == "server"
+    assert commands.names == ["aggregate"] * 3
+    assert {body["comment"] for body in commands.bodies} == {"days"}
+    assert same(found, window.resample(DailyFrame, asked, on="local"), 100)
+    with pytest.raises(QueryError, match="one symbol, got several: 'A', 'B'"):
+        await stored(call, Price, None, DailyFrame, amount="sum")
+
+
+async def test_what_is_loaded_after_all(call: Runtime, commands: Commands) -> None:
+    """Only the fields of percentiles are loaded, and the result says why."""
+    await call(Price).insert_many([price(NOON + n * HOUR, amount=n / 4) for n in range(9)])
+    commands.clear()
+
+    found = await stored(call, Price, None, DailyFrame, amount="median")
+    assert (found.source, found["amount_median"].tolist()) == ("local", [1.0])
+    assert "servers only estimate percentiles" in found.reason
+    assert commands.names == ["find"]
+    assert {*commands.bodies[0]["projection"]} == {"symbol", "time", "known_at", "amount", "_id"}
+    few = await stored(call, Price, None, DailyFrame, amount="count", options={"limit": 4})
+    assert (few.source, few.n.tolist()) == ("local", [4])
+
+
+async def test_what_is_asked_wrongly_of_what_is_stored(call: Runtime) -> None:
+    """Fields that are none, and classes without times, are refused."""
+    with pytest.raises(FieldError, match="did you mean 'amount'"):
+        await stored(call, Price, None, DailyFrame, amuont="sum")
+    with pytest.raises(QueryError, match="expected a class of moments"):
+        await stored(call, Plain, None, DailyFrame)
+    await call(price(NOON, note="x")).insert()
+    with pytest.raises(QueryError, match="expected numbers"):
+        await stored(call, Price, None, DailyFrame, note="sum")

@@ -21,7 +21,7 @@ from .server_resampling import Kind, Moments, on_server, reason_for_local
 from .views import View
 from .zones import TimeZone
 
-__all__ = ["AwaitedResampling", "On", "Resampling"]
+__all__ = ["AwaitedResampling", "On", "Resampling", "of_query", "reason_to_load", "resample_here"]
 
 #: Where to compute.
 On: TypeAlias = Literal["local", "server"]
@@ -145,6 +145,11 @@ def _plan(
     return plan_of(place, kind, fields, named, tzone=tzone, zone=window.tzone, **how)
 
 
+def reason_to_load(query: Query, plan: Plan, kinds: Mapping[str, Kind]) -> str:
+    """Return why the moments of a query have to be loaded, empty if the server can do it."""
+    return _reason(query, plan, [field for field in plan.fields if field not in kinds])
+
+
 async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled:
     if on not in (None, "local", "server"):
         raise QueryError(f"{plan.place}: expected on= 'local' or 'server', got {on!r}")
@@ -152,38 +157,48 @@ async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled
     reason = ""
     query = window.query
     if on != "local":
-        reason = _reason(window, query, plan, columns)
+        others = [f for f, column in columns.items() if column.dtype.kind not in _KINDS]
+        reason = _reason(query, plan, others)
         if not reason:
             assert query is not None  # or there would be a reason
             kinds: dict[str, Kind] = {
                 field: _KINDS[column.dtype.kind] for field, column in columns.items()
             }
             with using(**query.using):
-                return await _of_query(port, query, window._columns.roles, kinds, plan)
+                return await of_query(port, query, kinds, plan)
         if on == "server":
             raise QueryError(f"{plan.place}: expected what a server can do, got {reason}")
-    ticks = window.times.view(np.int64)
-    found = resampled(plan, ticks, columns, size=1000)
-    return found if query is None else found._replace(reason=reason)
+    return resample_here(window, plan, "" if query is None else reason)
 
 
-def _reason(window: View, query: Query | None, plan: Plan, columns: Mapping[str, Any]) -> str:
-    """Return why this cannot be done on the server, empty if it can."""
+def resample_here(window: View, plan: Plan, reason: str) -> Resampled:
+    """Return what the moments of a window amount to, and say why it is computed here."""
+    columns = {field: window.values(field) for field in plan.fields}
+    found = resampled(plan, window.times.view(np.int64), columns, size=1000)
+    return found._replace(reason=reason)
+
+
+def _reason(query: Query | None, plan: Plan, others: list[str]) -> str:
+    """Return why this cannot be done on the server, empty if it can.
+
+    Args:
+        query: what the moments come from.
+        plan: what is asked for.
+        others: fields whose values are no numbers of 64 bits.
+    """
     if query is None:
         return "a window that came from no query, or a part of one that no range of time tells"
     for name in _CHOOSING:
         if query.options.get(name):
             return f"a window that was loaded with {name}="
-    for field, column in columns.items():
-        if column.dtype.kind not in _KINDS:
-            return f"{field}: values that are no numbers of 64 bits"
+    if others:
+        return f"{others[0]}: values that are no numbers of 64 bits"
     return reason_for_local(plan)
 
 
-async def _of_query(
-    port: Port, query: Query, roles: Roles, kinds: Mapping[str, Kind], plan: Plan
-) -> Resampled:
+async def of_query(port: Port, query: Query, kinds: Mapping[str, Kind], plan: Plan) -> Resampled:
     """Return what the moments of a query amount to, computed by the server."""
+    roles = Roles.of(query.cls, plan.place)
     compiled = compiled_filter(port, query.cls, query.filter)
     options = {
         _NAMES.get(name, name): value
