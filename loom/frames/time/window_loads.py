@@ -60,7 +60,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         place = f"{self._cls.__name__}.load"
         query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = await arrow.aio.table(of, query.filter, **query.options)
+        table = await arrow.aio.table(of, query.filter or None, **query.options)
         columns = tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query)
         return self._cls._of(columns)
 
@@ -141,7 +141,7 @@ class Loads(View):
         place = f"{cls.__name__}.load"
         query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = arrow.table(of, query.filter, **query.options)
+        table = arrow.table(of, query.filter or None, **query.options)
         return cls._of(tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query))
 
     @classmethod
