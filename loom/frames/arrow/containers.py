@@ -11,7 +11,18 @@ import pyarrow as pa
 
 from .cells import Cell, Unfit, filled
 
-__all__ = ["FixedLists", "Lists", "Maps", "Structs", "Views", "documents_of", "has_none"]
+__all__ = [
+    "ABSENT",
+    "KEEPS",
+    "OMITS",
+    "SKIPS",
+    "FixedLists",
+    "Lists",
+    "Maps",
+    "Structs",
+    "Views",
+    "documents_of",
+]
 
 Array = Any
 
@@ -24,16 +35,11 @@ class Lists(Cell):
 
     def check(self, array: Array) -> None:
         """Look through the items."""
-        rows = None
-        if array.null_count:  # behind a null there may be anything
-            rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
-            array = array.drop_null()
         items, offsets = _parts(array)
         try:
             self.check_items(items, offsets)
         except Unfit as unfit:
-            row = int(np.searchsorted(offsets, unfit.at, "right")) - 1
-            raise unfit.moved(row if rows is None else int(rows[row])) from None
+            raise unfit.moved(int(np.searchsorted(offsets, unfit.at, "right")) - 1) from None
 
     def check_items(self, items: Array, offsets: Any) -> None:
         """Look through the items of all lists."""
@@ -52,6 +58,14 @@ def _parts(array: Array) -> tuple[Array, Any]:
         return array.values.slice(0, 0), np.zeros(1, np.int64)
     offsets = array.offsets.to_numpy()
     start, stop = int(offsets[0]), int(offsets[-1])
+    if array.null_count:  # behind a null there may be anything
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        sizes = np.where(valid, np.diff(offsets), 0)
+        bounds = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        if bounds[-1] < stop - start:
+            pairs = zip(offsets.tolist(), sizes.tolist(), strict=False)
+            runs = [array.values.slice(at, size) for at, size in pairs if size]
+            return pa.concat_arrays(runs) if runs else array.values.slice(0, 0), bounds
     return array.values.slice(start, stop - start), offsets - start
 
 
@@ -117,24 +131,17 @@ class Structs(Cell):
     def __init__(self, names: Sequence[str], inner: Sequence[Cell], *, omits: bool) -> None:
         self.names = names
         self.inner = inner
-        self.omits = omits
+        self.leaves_out = OMITS if omits else KEEPS
 
     def check(self, array: Array) -> None:
         """Look through the fields."""
-        if array.null_count:  # behind a null there may be anything
-            rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
-            try:
-                self.check(array.drop_null())
-            except Unfit as unfit:
-                raise unfit.moved(int(rows[unfit.at])) from None
-            return
         for cell, values in zip(self.inner, array.flatten(), strict=True):
             cell.check(values)
 
     def values(self, array: Array) -> list[Any]:
         """Return dicts."""
         columns = [c.values(v) for c, v in zip(self.inner, array.flatten(), strict=True)]
-        made: list[Any] = documents_of(self.names, columns, len(array), omits=self.omits)
+        made: list[Any] = documents_of(self.names, columns, len(array), self.leaves_out)
         return filled(made, array)
 
 
@@ -165,13 +172,24 @@ class Maps(Lists):
             dict(zip(names[start:stop], made[start:stop], strict=True))
             for start, stop in pairwise(offsets.tolist())
         ]
-        if self.omits and has_none(made):
+        if self.omits and type(None) in {*map(type, made)}:
             found = [{k: v for k, v in one.items() if v is not None} for one in found]
         return filled(found, array)
 
 
+class Absent:
+    """Stands for the value of a field that a document does not have."""
+
+
+ABSENT = Absent()
+#: The types of values that are left out: of none; of what is absent; of nulls, too.
+KEEPS: frozenset[type] = frozenset()
+SKIPS: frozenset[type] = frozenset({Absent})
+OMITS: frozenset[type] = frozenset({Absent, type(None)})
+
+
 def documents_of(
-    names: Sequence[str], columns: Sequence[list[Any]], rows: int, *, omits: bool
+    names: Sequence[str], columns: Sequence[list[Any]], rows: int, leaves_out: frozenset[type]
 ) -> list[dict[str, Any]]:
     """Return a dict for each row of some columns.
 
@@ -179,16 +197,11 @@ def documents_of(
         names: of the columns.
         columns: their values.
         rows: how many there are.
-        omits: whether Nones are left out.
+        leaves_out: the types of values that are left out.
     """
     if not columns:
         return [{} for _ in range(rows)]
     found = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    if omits and any(map(has_none, columns)):
-        return [{k: v for k, v in one.items() if v is not None} for one in found]
+    if leaves_out and not all(leaves_out.isdisjoint(map(type, column)) for column in columns):
+        return [{k: v for k, v in one.items() if type(v) not in leaves_out} for one in found]
     return found
-
-
-def has_none(values: list[Any]) -> bool:
-    """Tell whether one of some values is None; others are not compared with it."""
-    return type(None) in {*map(type, values)}

@@ -15,8 +15,9 @@ from ..operations.outcomes import Outcome, send
 from ..operations.writing import after_event, before_event
 from ..pauses import paused
 from ..requests import Batch
+from .containers import OMITS
 from .storing import Job
-from .targets import Target, assembled
+from .targets import assembled
 
 __all__ = ["Insert", "framed"]
 
@@ -25,10 +26,6 @@ Document = dict[str, Any]
 
 class Insert(Job):
     """Stores rows as new documents."""
-
-    def prepare(self, targets: list[Target]) -> None:
-        """Note the paths."""
-        self.paths = [target.path for target in targets]
 
     @property
     def makes_frames(self) -> bool:
@@ -59,7 +56,7 @@ class Insert(Job):
             ids = made = new_ids(rows)
             paths, columns = ["_id", *paths], [ids, *columns]
         with paused(rows):
-            documents = assembled(paths, columns, rows, omits=self.way.omits)
+            documents = assembled(paths, columns, rows, self.leaves_out)
         outcome = await self._sent(documents)
         self._count(outcome, start, ids, made)
 
@@ -82,7 +79,7 @@ class Insert(Job):
 
     async def _send_frames(self, columns: list[list[Any]], rows: int, start: int) -> None:
         port, cls = self.port, self.cls
-        documents = assembled(self.paths, columns, rows, omits=self.way.omits)
+        documents = assembled(self.paths, columns, rows, self.leaves_out)
         if self.paths[0] == "_id":
             for document in documents:
                 if document.get("_id") is None:
@@ -117,9 +114,10 @@ def framed(cls: Any, documents: list[Document]) -> list[Any]:
 
 
 def _completed(ids: list[Any]) -> tuple[list[Any], list[Any] | None]:
-    """Return ids with new ones for None, and the new ones by row; None when there are none."""
-    if type(None) not in {*map(type, ids)}:
+    """Return ids with new ones where there is none, and these by row; None when all are there."""
+    if OMITS.isdisjoint(map(type, ids)):
         return ids, None
-    new = new_ids(len(ids))
-    made = [fresh if id is None else None for id, fresh in zip(ids, new, strict=True)]
-    return [fresh if id is None else id for id, fresh in zip(ids, new, strict=True)], made
+    made = [
+        new if type(id) in OMITS else None for id, new in zip(ids, new_ids(len(ids)), strict=True)
+    ]
+    return [id if new is None else new for id, new in zip(ids, made, strict=True)], made

@@ -21,6 +21,7 @@ from ..pauses import paused
 from ..port import Port
 from ..stamping import stamp_inserted, stamp_updated
 from ..texts import normalise
+from .containers import KEEPS, OMITS, SKIPS
 from .fitting import Rules
 from .inputs import input_of
 from .outcome import Failures, Ids, RowsWritten
@@ -62,6 +63,8 @@ class Job:
         ]
         #: the paths of the values of each row
         self.paths: list[str] = []
+        #: the types of values that documents do not have
+        self.leaves_out = OMITS if self.way.omits else KEEPS
         self.sent = self.inserted = self.matched = self.modified = self.upserted = 0
         self.failures = Failures()
         self.ids = Ids()
@@ -73,6 +76,9 @@ class Job:
 
     def prepare(self, targets: list[Target]) -> None:
         """Look at where the columns go, before anything is sent."""
+        self.paths = [target.path for target in targets]
+        if not self.leaves_out and any(target.presence is not None for target in targets):
+            self.leaves_out = SKIPS
 
     @property
     def makes_frames(self) -> bool:

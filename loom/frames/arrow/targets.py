@@ -14,10 +14,11 @@ from ..conditions import Field
 from ..forms import SCHEMA_VERSION
 from .cells import Cell, Unfit
 from .columns import Schema
-from .containers import documents_of
+from .containers import ABSENT, documents_of
 from .fitting import Rules, cell_for, is_hex
 from .objects import Things
 from .pieces import Input, Part
+from .presence import PRESENT
 from .schema import as_type, type_at
 
 __all__ = ["Target", "assembled", "check", "targets_for", "values_of"]
@@ -31,12 +32,15 @@ class Target(NamedTuple):
         path: in the documents.
         position: of the column in the input.
         cell: makes its values.
+        presence: the position of the column that tells whether a document has the field; None
+            when all have it.
     """
 
     name: str
     path: str
     position: int
     cell: Cell
+    presence: int | None = None
 
 
 def targets_for(
@@ -61,13 +65,15 @@ def targets_for(
     place = cls.__name__
     paths = _paths(f"{place}.{operation}", given.names, columns)
     types = _types(place, schema, paths)
+    presence = _presence(cls, given, paths)
     found = []
     for position, name in enumerate(given.names):
         path = paths[name]
         if path is None:
             continue
         _check_path(cls, name, path)
-        found.append(Target(name, path, position, _cell(cls, name, path, given, types, rules)))
+        cell = _cell(cls, name, path, given, types, rules)
+        found.append(Target(name, path, position, cell, presence.get(name)))
     _check_apart(place, found)
     if not found:
         raise SchemaError(f"{place}.{operation}: expected columns to write, got none")
@@ -99,6 +105,19 @@ def _paths(place: str, names: Sequence[str], columns: Any) -> dict[str, str | No
                 "leaves a column out"
             )
         found[name] = path
+    return found
+
+
+def _presence(cls: Any, given: Input, paths: dict[str, str | None]) -> dict[str, int]:
+    """Return the columns that tell of others whether documents have the field, as readers do."""
+    found = {}
+    for position, (name, type) in enumerate(zip(given.names, given.types, strict=True)):
+        of = name.removesuffix(PRESENT)
+        if of != name and of in paths and type == pa.bool_() and paths[name] == name:
+            if name in cls._definition.names:
+                continue
+            found[of] = position
+            paths[name] = None
     return found
 
 
@@ -249,21 +268,31 @@ def check(cls: Any, targets: Iterable[Target], part: Part, start: int) -> None:
 
 def values_of(targets: Iterable[Target], part: Part) -> list[list[Any]]:
     """Return the values of some rows, that were checked, for each target."""
-    return [target.cell.values(part.columns[target.position]) for target in targets]
+    found = []
+    for target in targets:
+        made = target.cell.values(part.columns[target.position])
+        if target.presence is not None:
+            there = part.columns[target.presence].to_pylist()
+            made = [
+                value if is_there else ABSENT for value, is_there in zip(made, there, strict=True)
+            ]
+        found.append(made)
+    return found
 
 
 def assembled(
-    paths: Sequence[str], columns: Sequence[list[Any]], rows: int, *, omits: bool
+    paths: Sequence[str], columns: Sequence[list[Any]], rows: int, leaves_out: frozenset[type]
 ) -> list[dict[str, Any]]:
     """Return documents with values at paths.
 
     A document inside of them of which all is left out is left out, too.
 
-    >>> assembled(["_id", "lair.gold"], [[1, 2], [7, None]], 2, omits=True)
+    >>> from loom.frames.arrow.containers import OMITS
+    >>> assembled(["_id", "lair.gold"], [[1, 2], [7, None]], 2, OMITS)
     [{'_id': 1, 'lair': {'gold': 7}}, {'_id': 2}]
     """
     if not any("." in path for path in paths):
-        return documents_of(paths, columns, rows, omits=omits)
+        return documents_of(paths, columns, rows, leaves_out)
     groups: dict[str, list[int]] = {}
     for position, path in enumerate(paths):
         groups.setdefault(path.partition(".")[0], []).append(position)
@@ -274,6 +303,6 @@ def assembled(
         if rests == [""]:
             made.append(inner[0])
             continue
-        documents: list[Any] = assembled(rests, inner, rows, omits=omits)
-        made.append([one or None for one in documents] if omits else documents)
-    return documents_of([*groups], made, rows, omits=omits)
+        documents: list[Any] = assembled(rests, inner, rows, leaves_out)
+        made.append([one or ABSENT for one in documents] if leaves_out else documents)
+    return documents_of([*groups], made, rows, leaves_out)

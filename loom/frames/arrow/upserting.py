@@ -23,6 +23,7 @@ from ..port import Port
 from ..requests import Batch
 from ..stamping import now
 from ..updates import paths_in, with_version
+from .containers import KEEPS, OMITS
 from .inserting import framed
 from .storing import Job
 from .targets import Target, assembled
@@ -75,7 +76,7 @@ class Matched(Job):
         Raises:
             SchemaError: one is not there.
         """
-        self.paths = [target.path for target in targets]
+        super().prepare(targets)
         names = {target.name: target.path for target in targets}
         for at, name in enumerate(self.on):
             if name not in self.paths:
@@ -88,10 +89,11 @@ class Matched(Job):
 
     def _check_keys(self, keys: list[list[Any]], start: int) -> None:
         for name, values in zip(self.on, keys, strict=True):
-            if type(None) in {*map(type, values)}:
+            if not OMITS.isdisjoint(map(type, values)):
+                row = next(row for row, value in enumerate(values) if type(value) in OMITS)
                 raise SchemaError(
                     f"{self.place}: expected a value in each column of on=, got null for {name!r} "
-                    f"in row {start + values.index(None)}",
+                    f"in row {start + row}",
                     name,
                 )
 
@@ -203,9 +205,11 @@ class Upsert(Matched):
             else [{"$set": {}} for _ in range(rows)]
         )
         keys = [*zip(*(columns[self.paths.index(path)] for path in self.on), strict=True)]
-        if self.way.omits:
+        if self.leaves_out:
             for change in changes:
-                change["$set"] = {k: v for k, v in change["$set"].items() if v is not None}
+                change["$set"] = {
+                    k: v for k, v in change["$set"].items() if type(v) not in self.leaves_out
+                }
         if listeners("update", cls):
             payload = {"fields": (*paths,), "changes": changes, "session": self.session}
             await emit(port, "update", cls, [], payload)
@@ -232,9 +236,7 @@ class Upsert(Matched):
         given = []
         for change, extra in zip(changes, found, strict=True):
             content = {**extra, **change["$set"]}
-            (document,) = assembled(
-                [*content], [[value] for value in content.values()], 1, omits=False
-            )
+            (document,) = assembled([*content], [[value] for value in content.values()], 1, KEEPS)
             given.append(document)
         frames = framed(cls, [{**document} for document in given])
         await emit(self.port, "insert", cls, frames, {"session": self.session})
@@ -302,7 +304,7 @@ class Replace(Matched):
     async def send_apart(self, columns: list[list[Any]], rows: int, start: int) -> None:
         """Replace the documents that the rows name."""
         port, cls = self.port, self.cls
-        documents = assembled(self.paths, columns, rows, omits=self.way.omits)
+        documents = assembled(self.paths, columns, rows, self.leaves_out)
         has_ids = "_id" in self.paths
         if has_ids:
             for document in documents:
