@@ -614,3 +614,16 @@ def test_all_names_of_time() -> None:
 
     assert {*time.__all__} <= {*dir(time)} & names.keys()
     assert {"Spread", "MomentWindow", "Moment"} <= {*time.__all__}
+
+
+async def test_windows_say_the_same(call: Runtime) -> None:
+    """What a window of all versions shows of an instant is what the server says of it."""
+    pytest.importorskip("scipy", reason="the extra time is not installed")
+    from loom.frames.time import MomentWindow
+
+    await filled(call)
+    window = MomentWindow(await call(Price).many(Q.symbol == "X"))
+    for hours in range(7):
+        instant = NOON + hours * HOUR
+
+        assert [*window.as_of(instant)] == await call(Price).as_of("X", instant)
