@@ -97,6 +97,11 @@ def _of_series(place: str, name: Any, series: Any) -> Take:
         isinstance(dtype, pandas.CategoricalDtype) and dtype.categories.dtype == np.dtype(object)
     ):
         return _of_objects(series.astype(object).to_numpy())
+    if type(dtype).__module__.startswith("pymongoarrow."):
+        return _of_objects(series.to_numpy(dtype=object))
+    if isinstance(dtype, pandas.DatetimeTZDtype):
+        instants = _of_numpy(place, name, series.dt.tz_convert(None).to_numpy())
+        return lambda start, stop: instants(start, stop).cast(pa.timestamp(dtype.unit, "UTC"))
     if isinstance(dtype, pandas.ArrowDtype):
         chunked = pa.chunked_array(series.array.__arrow_array__())
         return _of_chunked(chunked)
@@ -172,7 +177,10 @@ def _of_numpy(place: str, name: Any, values: Any) -> Take:
         mask = _masked_rows(values)
         return lambda start, stop: _struct(inner, start, stop, mask)
     if dtype.kind == "O":
-        return _of_objects(np.ma.filled(values, None) if np.ma.isMaskedArray(values) else values)
+        if np.ma.isMaskedArray(values):
+            pairs = zip(values.data, np.ma.getmaskarray(values), strict=True)
+            return _of_objects([None if is_hidden else value for value, is_hidden in pairs])
+        return _of_objects(values)
     if dtype.kind in "cmV" or (dtype.kind == "f" and dtype.itemsize > 8):
         advice = {
             "c": "write its real and its imaginary part, as columns",
