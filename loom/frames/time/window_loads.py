@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...connection import connection_of, overrides
 from ...errors import QueryError
-from ..conditions import Filter
 from ..port import awaited, blocking, complete
 from .aggregates import Aggregations
 from .calendar_frames import CalendarFrame
@@ -67,7 +66,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
     async def load_resampled(
         self,
         of: Any,
-        filter: Filter,
+        filter: Of,
         kind: type[CalendarFrame],
         fields: Aggregations | None = None,
         /,
@@ -83,8 +82,8 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
     ) -> Resampled:
         """Return what stored moments amount to; see `MomentWindow.load_resampled`."""
         plan = plan_of(
-            f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
-            week_start=week_start, year_start=year_start, ddof=ddof,
+            f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start,
+            end=end, week_start=week_start, year_start=year_start, ddof=ddof,
         )  # fmt: skip
         query, kinds, reason = _stored(of, filter, options, plan)
         if not reason:
@@ -148,7 +147,7 @@ class Loads(View):
     def load_resampled(
         cls,
         of: Any,
-        filter: Filter,
+        filter: Of,
         kind: type[CalendarFrame],
         fields: Aggregations | None = None,
         /,
@@ -292,7 +291,9 @@ def _stored(
 
     columns = columns_for(of, plan.fields, None) if plan.fields else ()
     types = {column.name: str(column.type) for column in columns}
-    kinds = {field: _KINDS[type] for field, type in types.items() if type in _KINDS}
+    kinds: dict[str, Kind] = {
+        field: _KINDS[type] for field, type in types.items() if type in _KINDS
+    }
     return query, kinds, reason_to_load(query, plan, kinds)
 
 
