@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 import loom
-from loom import Frame, Missing, NotFound, SchemaError, SubFrame
+from loom import Frame, Missing, NotFound, Q, QueryError, SchemaError, SubFrame
+from loom.errors import FieldError, ProjectionError
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from loom.frames import arrow
 from loom.frames.arrow import reference_joins
@@ -584,3 +587,329 @@ async def test_values_of_referenced_documents(call: Runtime) -> None:
     assert [None, None, "p2"] == [row["code"] for row in nulls["plane"].to_pylist()]
     assert [("code", '{"$numberInt": "5"}')] == texts["plane"].to_pylist()[0]["_mismatches"]
     assert ["plane", "_mismatches"] == texts.column_names
+
+
+# Names and types
+
+
+async def test_paths_and_names(call: Runtime) -> None:
+    """References stand under paths and other names, in documents, lists and maps of them."""
+    makers()
+    stored(
+        Fleet,
+        {
+            "_id": 1,
+            "lead": {"number": 1, "sponsor": "A"},
+            "all": [{"number": 2, "sponsor": "B"}, {"number": 3}],
+            "by_row": {"x": {"number": 4, "sponsor": "E"}, "y": {"number": 5, "sponsor": None}},
+        },
+        {"_id": 2, "by_row": {}, "all": []},
+    )
+    name = {"$ref": Maker, "name": True}
+    projection = {
+        "lead.sponsor": name,
+        "first": {**name, "$path": "lead.sponsor"},
+        "all.sponsor": name,
+        "all": {"sponsor": name, "number": True},
+        "by_row": {"$sub.": Seat, "sponsor": name},
+    }
+    table = await call(arrow).table(Fleet, projection=projection, sort="_id")
+    airbus, boeing = {"_id": "A", "name": "Airbus"}, {"_id": "B", "name": "Boeing"}
+    nobody = {"_id": "E", "name": None}
+
+    assert [
+        {
+            "lead.sponsor": airbus,
+            "first": airbus,
+            "all.sponsor": [boeing, None],
+            "all": [{"sponsor": boeing, "number": 2}, {"sponsor": None, "number": 3}],
+            "by_row": [("x", {"sponsor": nobody}), ("y", {"sponsor": None})],
+        },
+        {"lead.sponsor": None, "first": None, "all.sponsor": [], "all": [], "by_row": []},
+    ] == table.to_pylist()
+
+
+class Fleet(Frame):
+    """Documents in every shape."""
+
+    _id: int
+    lead: Seat
+    all: list[Seat]
+    by_row: dict[str, Seat]
+
+
+async def test_documents_without_references(call: Runtime, commands: Commands) -> None:
+    """A dict without `$ref` names the fields of an embedded document that are loaded."""
+    stored(Fleet, {"_id": 1, "lead": {"number": 1, "sponsor": "A"}, "all": [{"number": 2}]})
+    commands.clear()
+    projection = {"lead": {"number": True}, "all": {"$sub": Seat}}
+    table = await call(arrow).table(Fleet, projection=projection)
+
+    assert [{"lead": {"number": 1}, "all": [{"number": 2, "sponsor": None}]}] == table.to_pylist()
+    assert {"_id": True, "lead.number": True, "all": True} == commands.bodies[0]["projection"]
+
+
+class Old(Frame):
+    """A class as MongoFrames has them, without annotations."""
+
+    _fields = {"one", "many", "named"}
+
+
+async def test_without_annotations(call: Runtime) -> None:
+    """The shape of a reference comes from the schema, or it is a single one; `$ref.` is a map."""
+    planes()
+    stored(Old, {"_id": ONE, "one": 1, "many": [2, None, 1], "named": {"a": 3}})
+    code = {"$ref": Plane, "code": True}
+    projection = {"one": code, "many": code, "named": {"$ref.": Plane, "code": True}}
+    schema = {"many": pa.list_(pa.struct([("code", pa.string())]))}
+    table = await call(arrow).table(Old, projection=projection, schema=schema)
+    first, second, third = ({"_id": n, "code": f"p{n}"} for n in (1, 2, 3))
+
+    assert [
+        {"one": first, "many": [second, None, first], "named": [("a", third)]}
+    ] == table.to_pylist()
+
+
+async def test_types_are_given(call: Runtime) -> None:
+    """A struct says what of a document is loaded and as what; a dotted name gives a single type."""
+    stored(Plane, {"_id": 1, "code": "5", "year": 1999, "maker": "B"})
+    stored(Flight, {"_id": 1, "plane": 1})
+    follow = {"plane": {"$ref": Plane}}
+    struct = pa.struct([("year", pa.int16()), ("_id", pa.int8())])
+    given = await call(arrow).table(Flight, projection=follow, schema={"plane": struct})
+    some = {"plane.year": pa.float64(), "plane.seat": None, "plane.seats": None, "plane": int}
+    dotted = await call(arrow).table(Flight, projection=follow, schema=some)
+    whole = await call(arrow).table(
+        Flight,
+        projection={"plane": {"$ref": Plane, "year": True}},
+        schema=arrow.schema_of(Flight, {"loose": None}),
+    )
+
+    assert [{"_id": 1, "year": 1999}] == given["plane"].to_pylist()
+    assert [pa.int8(), pa.int16()] == [field.type for field in given.schema.field("plane").type]
+    assert [{"_id": 1, "code": "5", "year": 1999.0, "maker": "B"}] == dotted["plane"].to_pylist()
+    assert [{"_id": 1, "year": 1999}] == whole["plane"].to_pylist()
+
+
+async def test_after_a_pipeline(call: Runtime, commands: Commands) -> None:
+    """What comes out of a pipeline has references followed, too; its list is not changed."""
+    planes()
+    stored(Flight, *({"_id": n, "plane": n % 2 + 1, "delay": float(n)} for n in range(4)))
+    commands.clear()
+    pipeline: list[Any] = [
+        {"$group": {"_id": "$plane", "delay": {"$max": "$delay"}}}, {"$sort": {"_id": 1}}
+    ]  # fmt: skip
+    table = await call(arrow).table(
+        Flight,
+        pipeline=pipeline,
+        projection={"plane": {"$ref": Plane, "$path": "_id", "code": True}, "delay": True},
+        schema={"delay": float},
+    )
+
+    assert [
+        {"plane": {"_id": 1, "code": "p1"}, "delay": 2.0},
+        {"plane": {"_id": 2, "code": "p2"}, "delay": 3.0},
+    ] == table.to_pylist()
+    assert ["aggregate", "find"] == [name for name in commands.names if name != "getMore"]
+    assert 2 == len(pipeline)
+
+
+async def test_of_a_directive(call: Runtime) -> None:
+    """A directive's projection follows references in columns as in frames."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 2, "delay": 5.0}, {"_id": 2, "plane": 1, "delay": 1.0})
+    found = Flight.filter(Q.delay > 2.0).project(
+        {"_id": True, "plane": {"$ref": Plane, "code": True, "maker": {"$ref": Maker}}}
+    )
+    directive = (
+        call(Flight).filter(Q.delay > 2.0) if call.is_async else Flight.filter(Q.delay > 2.0)
+    )
+    projected = directive.project({"_id": True, "plane": {"$ref": Plane, "code": True}})
+    table = await projected.load_table() if call.is_async else projected.load_table()
+    beside = arrow.table(found)
+
+    expected = {"_id": 1, "plane": {"_id": 2, "code": "p2"}}
+    assert [expected] == table.to_pylist()
+    assert {"_id": "A", "name": None, "parent": None} == beside["plane"].to_pylist()[0]["maker"]
+
+
+async def test_what_tables_become(call: Runtime, tmp_path: Any) -> None:
+    """DataFrames, arrays and files hold the structs."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 2}, {"_id": 2})
+    projection = {"_id": True, "plane": {"$ref": Plane, "code": True}}
+    options: Any = {"projection": projection, "sort": "_id"}
+    expected = [{"_id": 2, "code": "p2"}, None]
+    pandas = await call(arrow).dataframe(Flight, **options)
+    polars = await call(arrow).polars(Flight, **options)
+    numpy = await call(arrow).numpy(Flight, **options)
+    await call(arrow).to_parquet(Flight, tmp_path / "f.parquet", projection=projection)
+
+    assert ["p2", None] == pandas["plane"].struct.field("code").astype(object).where(
+        pandas["plane"].notna(), None
+    ).tolist()
+    assert expected == polars["plane"].to_list()
+    assert expected == numpy["plane"].tolist()
+    assert expected == pq.read_table(tmp_path / "f.parquet")["plane"].to_pylist()
+
+
+async def test_parts_know_their_references(tmp_path: Any, db: str) -> None:
+    """Files of a call that treats missing documents otherwise are not gone on with."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 9})
+    follow = {"$ref": Plane, "code": True}
+    arrow.to_parquet(Flight, tmp_path / "f", part_rows=5, projection={"plane": follow})
+    other = {"plane": {**follow, "$missing": "none"}}
+    with pytest.raises(QueryError, match="another"):
+        arrow.to_parquet(Flight, tmp_path / "f", part_rows=5, projection=other)
+
+
+async def test_zones_and_presence(call: Runtime) -> None:
+    """Instants in structs are shown in the zone; the mask of a reference says whether it was there."""
+    pets()
+    stored(Pet, {"_id": 3, "owner": None})
+    projection = {"owner": {"$ref": Owner, "since": True, "$missing": "none"}}
+    table = await call(arrow).table(
+        Pet, projection=projection, sort="_id", zone="Europe/Vienna", presence=True
+    )
+
+    assert "Europe/Vienna" == table.schema.field("owner").type.field("since").type.tz
+    assert SINCE == table["owner"].to_pylist()[0]["since"]
+    (mask,) = (name for name in table.column_names if name != "owner")
+    assert [True, True, True] == table[mask].to_pylist()
+
+
+# Classes
+
+
+class Animal(Frame):
+    """The root of two kinds."""
+
+    _kind_field: ClassVar[str] = "kind"
+
+    _id: int
+    name: str
+
+
+class Dog(Animal):
+    """One of them."""
+
+    barks: int
+
+
+class Cat(Animal):
+    """The other one."""
+
+    lives: int
+
+
+class Keeper(Frame):
+    """Who keeps animals."""
+
+    _id: int
+    animal: Animal
+    dog: Dog
+
+
+async def test_kinds(call: Runtime, commands: Commands) -> None:
+    """The fields of all kinds below a class are there; a class below sees its own documents only."""
+    Dog(_id=1, name="Rex", barks=5).insert()
+    Cat(_id=2, name="Tom", lives=7).insert()
+    stored(Keeper, {"_id": 1, "animal": 1, "dog": 1}, {"_id": 2, "animal": 2, "dog": 2})
+    commands.clear()
+    projection = {
+        "animal": {"$ref": Animal},
+        "dog": {"$ref": Dog, "barks": True, "$missing": "none"},
+        "same": {"$ref": Animal, "$path": "animal", "lives": True},
+    }
+    table = await call(arrow).table(Keeper, projection=projection, sort="_id")
+
+    assert [
+        {
+            "animal": {"_id": 1, "name": "Rex", "barks": 5, "lives": None},
+            "dog": {"_id": 1, "barks": 5},
+            "same": {"_id": 1, "lives": None},
+        },
+        {
+            "animal": {"_id": 2, "name": "Tom", "barks": None, "lives": 7},
+            "dog": None,
+            "same": {"_id": 2, "lives": 7},
+        },
+    ] == table.to_pylist()
+    assert "Dog" in str([body["filter"] for body in commands.bodies])
+
+
+class Aged(Frame):
+    """A class with older documents."""
+
+    _schema_version = 2
+
+    name: str
+
+    @staticmethod
+    def _upgrade(document: dict[str, Any], version: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("projection", "error", "said"),
+    [
+        ({"plane": {"$ref": Seat}}, ProjectionError, "Flight.plane: expected a Frame class after"),
+        ({"plane": {"$ref": Plane, "$missing": "no"}}, ProjectionError, "expected .missing"),
+        ({"plane": {"$ref": Plane, "$sub": Seat}}, ProjectionError, "expected one of .ref"),
+        (
+            {"plane": {"$ref": Plane, "$slice": 3}},
+            ProjectionError,
+            "got '.slice'; what is computed",
+        ),
+        (
+            {"plane": {"$from": Plane, "$on": "x"}},
+            ProjectionError,
+            "got .from, which columns do not",
+        ),
+        ({"plane": {}}, ProjectionError, "Flight.plane: expected True, a path or a dict"),
+        ({"plane": {"$ref": Plane, "_id": False}}, ProjectionError, "Flight.plane._id: expected"),
+        (
+            {"plane": {"$ref": Plane, "_id": "code"}},
+            ProjectionError,
+            "Plane._id: expected '_id' as",
+        ),
+        ({"plane": {"$ref": Plane, "code": False}}, SchemaError, "expected columns as"),
+        ({"plane": {"$ref": Plane, "cod": True}}, FieldError, "got 'cod'; did you mean 'code'"),
+        ({"pane": {"$ref": Plane}}, FieldError, "got 'pane'; did you mean 'plane'"),
+        (
+            {"plane": {"$ref": Aged}},
+            QueryError,
+            "Flight.plane: expected a reference to documents of",
+        ),
+        ({"plane": {"number": True}}, SchemaError, "Flight.plane: expected embedded documents"),
+        ({"seat": {"$sub": Plane}}, ProjectionError, "expected a SubFrame class after .sub"),
+        ({"seat": {"number": "n"}}, ProjectionError, "Flight.seat.number: expected the name of a"),
+        ({"seat": {"a.b": True}}, ProjectionError, "Flight.seat.a.b: expected the name of a field"),
+        (
+            {"seat": {"sponsor": {"$ref": Maker, "$path": "x"}}},
+            ProjectionError,
+            "Flight.seat.sponsor: expected no .path",
+        ),
+        ({"seat": {"number": True, "$path": "x"}}, ProjectionError, "got '.path'"),
+        ({"seat": {1: True}}, ProjectionError, "expected the name of a field, got 1"),
+        ({"seat": {"nothing": True}}, FieldError, "Seat: expected a field, got 'nothing'"),
+        ({"plane": {"$ref": Plane, "$path": 5}}, SchemaError, "expected columns as"),
+        ({"plane": {"$ref": Flight}}, SchemaError, "Flight.loose: expected an annotation"),
+    ],
+)
+def test_refused(db: str, projection: Any, error: type[Exception], said: str) -> None:
+    """A projection that cannot be understood, or loaded, says where and what to write."""
+    with pytest.raises(error, match=said):
+        arrow.table(Flight, projection=projection)
+
+
+def test_the_projection_is_not_changed(db: str) -> None:
+    """What the caller passes stays as it is, and means the same the next time."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 1})
+    projection = {"plane": {"$ref": Plane, "maker": {"$ref": Maker, "name": True}}}
+    kept = copy.deepcopy(projection)
+    first, second = (arrow.table(Flight, projection=projection) for _ in range(2))
+
+    assert kept == projection
+    assert first.equals(second)
