@@ -29,6 +29,7 @@ except ImportError as error:
     raise missing_extra("arrow", package) from None
 
 from .columns import Column, Schema
+from .dask_frames import dask
 from .drift import Inferred, SeenType
 from .exact import OnMismatch
 from .ids import Ids
@@ -53,6 +54,7 @@ __all__ = [
     "Written",
     "aio",
     "batches",
+    "dask",
     "dataframe",
     "infer",
     "insert_dataframe",

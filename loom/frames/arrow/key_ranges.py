@@ -47,14 +47,15 @@ def cuts_of(values: Sequence[Any], parts: int) -> list[Cut]:
     >>> [cut.value for cut in cuts_of([1, 2, 3, 4], 2)]
     [(3,)]
     """
-    found: list[Cut] = []
+    if not values:
+        return []
+    # Nothing is likely to be before the first of them.
+    found = [_cut(values[0])]
     for number in range(1, parts):
-        if not values:
-            break
         cut = _cut(values[len(values) * number // parts])
-        if not found or (found[-1] != cut and found[-1].rank <= cut.rank):
+        if found[-1] != cut and found[-1].rank <= cut.rank:
             found.append(cut)
-    return found
+    return found[1:]
 
 
 def _cut(value: Any) -> Cut:

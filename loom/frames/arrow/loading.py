@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..port import awaited, blocking, complete
 from .asking import Asked, told
+from .dask_frames import DaskAwaited
 from .inferring import Inferring
 from .parquet import ParquetAwaited
 from .reading import Reading
@@ -117,7 +118,7 @@ def numpy(
     return complete(load_numpy(_blocking(source, filter, how)))
 
 
-class Awaited(Inferring, ParquetAwaited, WritingAwaited):
+class Awaited(DaskAwaited, Inferring, ParquetAwaited, WritingAwaited):
     """The same functions, awaited: `await arrow.aio.table(Dragon)`.
 
     `batches` gives an asynchronous stream: `async for batch in arrow.aio.batches(Dragon)`.

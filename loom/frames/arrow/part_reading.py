@@ -213,6 +213,6 @@ def _in_columns(columns: Schema, batch: Any, path: str) -> Any:
             if is_object_id(values.type):
                 values = values.storage
             return ObjectId(values[-1].as_py())
-        if column.type == pa.timestamp("ms"):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ms":
             return DatetimeMS(values[-1].value)
     return None

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -29,7 +29,17 @@ from .part_reading import Call, Loaded, Told
 from .sources import Command, driver_of
 from .workers import WINDOW, Load
 
-__all__ = ["WINDOW", "Plan", "call_of", "load_of", "plan_of", "stream"]
+__all__ = [
+    "WINDOW",
+    "Plan",
+    "Whole",
+    "call_of",
+    "check_portable",
+    "load_of",
+    "plan_of",
+    "stream",
+    "with_key",
+]
 
 T = TypeVar("T")
 
@@ -51,6 +61,22 @@ _REFUSED = {
     "min": "a part is a range itself",
     "max": "a part is a range itself",
 }
+
+
+class Whole(NamedTuple):
+    """A load, as it would be made in one.
+
+    Attributes:
+        port: blocking or awaited.
+        asked: what is asked for.
+        command: what is sent for it.
+        decoder: returns a new decoder.
+    """
+
+    port: Port
+    asked: Asked
+    command: Command
+    decoder: partial[Decoder]
 
 
 @dataclass(frozen=True)
@@ -93,33 +119,23 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {"$and": [one, other]} if one and other else one or other
 
 
-async def stream(
-    port: Port,
-    asked: Asked,
-    command: Command,
-    decoder: partial[Decoder],
-    window: int | None = WINDOW,
-) -> AsyncGenerator[Loaded, None]:
+async def stream(whole: Whole, window: int | None = WINDOW) -> AsyncGenerator[Loaded, None]:
     """Yield the batches of a load in parts; no process is left at its end.
 
     Args:
-        port: blocking or awaited.
-        asked: what is asked for.
-        command: what would be sent for it in one.
-        decoder: returns a new decoder.
+        whole: the load.
         window: how many batches of a part may wait, None for any number.
 
     Raises:
         PartitionError: a part was not read, or not all of it.
     """
-    call = call_of(port, asked, command, decoder)
+    port, call = whole.port, call_of(whole)
     if isinstance(call.connect, Told) and callable(call.connect.uri):
         # Asked here: what gives it may know nothing elsewhere.
         told = replace(call.connect, uri=text_uri(call.connect.uri()))
         call = replace(call, connect=told)
     check_portable(call)
-    plan = await plan_of(port, asked, command, call)
-    load = load_of(plan, asked, window)
+    load = load_of(await plan_of(whole, call), whole.asked, window)
     try:
         await _aside(port, load.start)
         while (loaded := await _aside(port, load.next)) is not None:
@@ -149,13 +165,14 @@ async def _aside(port: Port, function: Callable[[], T]) -> T:
 # What the parts share
 
 
-def call_of(port: Port, asked: Asked, command: Command, decoder: partial[Decoder]) -> Call:
+def call_of(whole: Whole) -> Call:
     """Return what the parts of a load share.
 
     Raises:
         QueryError: an option that a part cannot have.
         TransactionError: in a transaction.
     """
+    port, asked, command, decoder = whole
     cls, place = asked.cls, f"{asked.place}, partitions"
     key = str(asked.partition_by)
     options = {name: value for name, value in command.options.items() if value is not None}
@@ -194,7 +211,7 @@ def call_of(port: Port, asked: Asked, command: Command, decoder: partial[Decoder
             "read_concern": collection.read_concern,
         },
         key=key,
-        projection=_with_key(driver_of(command.columns), key),
+        projection=with_key(driver_of(command.columns), key),
         options={**port.options(cls, options), "sort": wanted_order},
         decoder=partial(Decoder, _plain(command.columns), *decoder.args[1:], **decoder.keywords),
         max_bytes=asked.max_bytes,
@@ -207,7 +224,7 @@ def _plain(columns: Schema) -> Schema:
     return Schema(columns.place, columns)
 
 
-def _with_key(projection: dict[str, bool], key: str) -> dict[str, bool]:
+def with_key(projection: dict[str, bool], key: str) -> dict[str, bool]:
     """Return a projection that fetches the key, too."""
     names = key.split(".")
     if names[0] == "_id" or any(".".join(names[: i + 1]) in projection for i in range(len(names))):
@@ -230,16 +247,21 @@ def _connect(port: Port, asked: Asked, place: str) -> Callable[[], Any]:
     return Told(connection._uri, connection._options)
 
 
-def check_portable(call: Call) -> None:
+def check_portable(call: Call, *, by_value: bool = False) -> None:
     """Check that another process can be given a call.
+
+    Args:
+        call: what it reads.
+        by_value: whether functions are taken there as they are, as Dask does.
 
     Raises:
         QueryError: something in it cannot be taken there.
     """
-    shared = [("connect", call.connect), *call.settings.items(), *call.options.items()]
+    shared: list[tuple[str, Any]] = [*call.settings.items(), *call.options.items()]
     if isinstance(call.connect, Told):
-        shared = [(f"loom.connect, {n}", value) for n, value in call.connect.options.items()]
-        shared += [*call.settings.items(), *call.options.items()]
+        shared += [(f"loom.connect, {n}", value) for n, value in call.connect.options.items()]
+    elif not by_value:
+        shared.append(("connect", call.connect))
     for name, value in shared:
         function = getattr(value, "func", value)  # of a partial
         is_there = getattr(function, "__module__", None) != "__main__"
@@ -258,14 +280,22 @@ def check_portable(call: Call) -> None:
 # The ranges
 
 
-async def plan_of(port: Port, asked: Asked, command: Command, call: Call) -> Plan:
-    """Return the parts of a load: ranges of the key that together hold every document once."""
+async def plan_of(whole: Whole, call: Call, most: int | None = None) -> Plan:
+    """Return the parts of a load: ranges of the key that together hold every document once.
+
+    Args:
+        whole: the load.
+        call: what the parts share.
+        most: how many parts there are, or fewer; None for as many as suit the processes.
+    """
+    port, asked, command, _ = whole
     cls = asked.cls
     wanted = asked.partitions or 1
     base = dict(port.narrowed(cls, command.filter))
     shared = {n: call.options[n] for n in ("comment",) if n in call.options}
     documents = await port.estimate(cls, shared)
-    parts = min(max(wanted, documents // (_BATCHES * asked.batch_rows)), max(wanted, _MOST))
+    parts = max(wanted, min(documents // (_BATCHES * asked.batch_rows), _MOST))
+    parts = parts if most is None else min(parts, most)
     size = max(2 * wanted, min(_SAMPLE, max(100 * wanted, _PER_PART * parts)))
     values = await _sample(port, cls, call, [{"$sample": {"size": size}}, *_matching(base)])
     if base and len(values) < min(size, documents) // 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -103,6 +103,16 @@ class Reading:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
         referred = {} if self._joins is None else self._joins.mismatches
         return {**self._decoder.mismatches, **self._told, **referred}
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What is done with every batch once it is decoded."""
+        return self._steps
+
+    def whole(self) -> partitions.Whole:
+        """Return what can be read in parts, all steps left out."""
+        command = Command(self.columns, self._filter, self._stages, self._options)
+        return partitions.Whole(self._port, self.asked, command, self._decoding)
 
     # Going on behind an _id
 
@@ -208,9 +218,7 @@ class Reading:
 
     async def _in_parts(self) -> AsyncGenerator[Any, None]:
         """Yield batches as other processes have decoded them."""
-        command = Command(self.columns, self._filter, self._stages, self._options)
-        how = (self._port, self.asked, command, self._decoding, self._window)
-        stream = partitions.stream(*how)
+        stream = partitions.stream(self.whole(), self._window)
         try:
             async for loaded in stream:
                 self._told.update(loaded.mismatches)
