@@ -627,3 +627,37 @@ async def test_windows_say_the_same(call: Runtime) -> None:
         instant = NOON + hours * HOUR
 
         assert [*window.as_of(instant)] == await call(Price).as_of("X", instant)
+
+
+async def test_moments_from_columns(call: Runtime) -> None:
+    """Tables are stored as moments are: stamped, checked row by row, and upserted."""
+    pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
+    arrow: Any = pytest.importorskip("loom.frames.arrow", reason="the extra arrow is not installed")
+    arrow = arrow.aio if call.is_async else arrow
+
+    async def write(name: str, columns: dict[str, Any], **options: Any) -> None:
+        found = getattr(arrow, name)(Price, pa.table(columns), **options)
+        if call.is_async:
+            await found
+
+    await write("insert_table", {"symbol": ["X", "Y"], "time": [NOON] * 2, "amount": [1.0, 2.0]})
+    stamped = (await call(Price).latest("Y")).known_at
+    assert stamped > NOON
+    await write(
+        "upsert_table",
+        {"symbol": ["Y", "Z"], "time": [NOON] * 2, "amount": [3.0, 4.0]},
+        on=["symbol", "time"],
+    )
+    found = await call(Price).many(sort="symbol")
+    assert [1.0, 3.0, 4.0] == amounts(found)
+    assert [stamped, True] == [found[1].known_at, found[2].known_at >= stamped]
+    for columns in (
+        {"symbol": ["X", None], "time": [NOON] * 2},
+        {"symbol": ["X"], "amount": [1.0]},
+    ):
+        with pytest.raises(EncodeError, match=r"Price\.(symbol|time): expected"):
+            await write("insert_table", columns)
+    with pytest.raises(EncodeError, match=r"Price\.time: expected a datetime"):
+        await write("upsert_table", {"symbol": ["X"], "amount": [1.0]}, on="symbol")
+
+    assert 3 == await call(Price).count({})

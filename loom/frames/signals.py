@@ -12,7 +12,16 @@ import blinker
 
 from .. import epoch
 
-__all__ = ["AFTER", "BEFORE", "EVENTS", "Signal", "assigned_by", "assigning", "signals"]
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "EVENTS",
+    "Signal",
+    "assigned_by",
+    "assigning",
+    "checking",
+    "signals",
+]
 
 #: The events, in pairs: before, after. And the one that follows every after-event.
 EVENTS = ("insert", "inserted", "update", "updated", "delete", "deleted", "committed")
@@ -78,6 +87,9 @@ signals: dict[str, Signal] = {name: Signal(name) for name in EVENTS}
 #: Declared listeners that are called after the other declared ones, and that assign only to the
 #: fields that a function of a class and of the named fields returns.
 assigning: list[tuple[Callable[..., Any], Callable[[Any, Sequence[str]], tuple[str, ...]]]] = []
+
+#: Declared listeners that refuse frames which cannot be stored, and do nothing else.
+checking: list[Callable[..., Any]] = []
 
 
 def assigned_by(receiver: Any) -> Callable[[Any, Sequence[str]], tuple[str, ...]] | None:

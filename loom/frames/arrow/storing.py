@@ -19,6 +19,7 @@ from ..events import add_note, listeners, muted
 from ..operations.outcomes import NOT_TRIED, Outcome
 from ..pauses import paused
 from ..port import Port
+from ..signals import checking
 from ..stamping import stamp_inserted, stamp_updated
 from ..texts import normalise
 from .containers import KEEPS, OMITS, SKIPS
@@ -59,7 +60,7 @@ class Job:
             one.receiver
             for event in ("insert", "inserted", "update", "updated")
             for one in listeners(event, cls)
-            if one.receiver not in _BEHAVIOURS
+            if one.receiver not in (*_BEHAVIOURS, *checking)
         ]
         #: the paths of the values of each row
         self.paths: list[str] = []

@@ -18,6 +18,7 @@ from ..ledger import LedgerFrame
 from ..marks import TimeInserted
 from ..port import awaited, blocking, complete
 from ..projections import Projection
+from ..signals import checking
 from ..timeseries import may_hold_a_time
 from ..views import Aio
 from . import known
@@ -384,3 +385,4 @@ def _declared(cls: type) -> list[tuple[str, Any]]:
 
 
 events.declaring.append(_declared)
+checking.append(check_moments)
