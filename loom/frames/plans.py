@@ -22,7 +22,7 @@ class Reference:
         self.plan = plan
         self.key = key
         self.is_map = is_map
-        self.on_missing = on_missing
+        self.on_missing: OnMissing = on_missing
 
 
 class Reverse:

@@ -7,13 +7,13 @@ A projection of columns names what is loaded, on every level. Where it names not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
 from ...errors import FieldError, ProjectionError, QueryError, SchemaError
 from ..annotations import embedded, resolved_annotations
-from ..plans import OnMissing, Plan
+from ..plans import Plan
 from ..pointers import reference_of
 from ..projections import plan_for
 from .any_ids import is_known
@@ -133,7 +133,7 @@ class _Planner:
         below = given.below(column.name, column.path)
         target = self._target(where, target_class, key, value, below)
         type = leaf if shape is None else with_leaf(shape, leaf)
-        return type, Reference(target, cast(OnMissing, asked.on_missing), where)
+        return type, Reference(target, asked.on_missing, where)
 
     def _target(
         self, where: str, cls: Any, key: str, value: Mapping[str, Any], given: GivenTypes
