@@ -14,7 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import loom
-from loom import EncodeError, Frame, Q, QueryError, ReadOnly, StrUpper, SubFrame, TimeInserted
+from loom import (
+    EncodeError,
+    Frame,
+    Q,
+    QueryError,
+    ReadOnly,
+    StrUpper,
+    SubFrame,
+    TimeInserted,
+    TimeUpdated,
+)
 from loom.frames.indexes import Index
 from loom.frames.ledger import LedgerFrame
 from loom.frames.time import DailyFrame, Moment, TimedFrame, TimeFrame
@@ -572,6 +582,23 @@ async def test_a_correction_that_was_not_stored(call: Runtime) -> None:
         await call(one).save()
 
     assert before == (one._id, one.known_at, one.recorded)
+
+
+async def test_what_is_overwritten_is_known_from_then_on(call: Runtime) -> None:
+    """Where a class says so: what is known of an instant is then nothing, and nothing wrong."""
+
+    class Draft(Moment):
+        known_at: TimeUpdated
+        amount: float
+
+    draft = Draft(symbol="X", time=NOON, known_at=NOON, amount=1.0)
+    await call(draft).insert()
+    assert [1.0] == [one.amount for one in await call(Draft).as_of("X", NOON)]
+    draft.amount = 2.0
+    await call(draft).update("amount")
+
+    assert [] == await call(Draft).as_of("X", NOON)
+    assert [2.0] == [one.amount for one in await call(Draft).as_of("X", draft.known_at)]
 
 
 def test_marks_of_moments() -> None:

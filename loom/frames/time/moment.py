@@ -302,7 +302,8 @@ class Moment(TimedFrame):
     `time` is when it happened. `known_at` is when it became known: the time of the insert, unless
     it is given, because what is brought from elsewhere was known earlier. Both are aware in UTC.
 
-    An `insert` without `time` or `symbol` is refused.
+    An `insert` without `time` or `symbol` is refused. An `update` leaves `known_at` as it is:
+    insert corrections, or declare `known_at: TimeUpdated`.
 
     >>> class Price(Moment):
     ...     amount: float
