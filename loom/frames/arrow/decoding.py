@@ -16,6 +16,7 @@ from .exact import Document, OnMismatch, Policy, decoded, exact_column
 from .fast import Doubt, Fast
 from .ids import Ids, given_array, given_type
 from .presence import Presence
+from .repeats import may_repeat, tree_of
 
 __all__ = ["MISMATCHES", "Decoder"]
 
@@ -55,6 +56,7 @@ class Decoder:
         self.on_mismatch = on_mismatch
         self._fast = Fast(columns)
         self._fast_columns = {column.name for column in self._fast.columns}
+        self._tree = tree_of(self._fast.columns)
         self._is_changed = {
             column.name
             for column in columns
@@ -88,7 +90,7 @@ class Decoder:
             SchemaError: a value does not fit, and the decoder is to raise.
         """
         table = None
-        if self._fast_columns:
+        if self._fast_columns and not may_repeat(raw, self._tree):
             with suppress(Doubt):  # in which column, the exact look finds
                 table = self._fast.decode(raw)
         documents = _Documents(raw)

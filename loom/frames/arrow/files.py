@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
 from typing import Any, TypeVar
 
 __all__ = ["Files"]
@@ -31,9 +30,9 @@ class Files:
         """
         if not self._is_async:
             return work(*args)
-        run = partial(copy_context().run, work, *args)
+        context = copy_context()
         # A future, not a task, which the end of an event loop would cancel before its thread ends.
-        running = asyncio.get_running_loop().run_in_executor(None, run)
+        running = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(work, *args))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError as cancelled:

@@ -8,7 +8,7 @@ from typing import Any
 import bson
 from bson.errors import InvalidBSON
 
-__all__ = ["documents_of", "parts_of", "take_bytes", "taking_bytes"]
+__all__ = ["LENGTHS", "PREFIXED", "documents_of", "parts_of", "take_bytes", "taking_bytes"]
 
 #: Takes the keys out of an array of documents; in C, where PyMongo has its C extension.
 _joined: Any = getattr(bson, "_array_of_documents_to_buffer", None)
@@ -16,12 +16,12 @@ _joined: Any = getattr(bson, "_array_of_documents_to_buffer", None)
 _DOCUMENT, _ARRAY = 3, 4
 _EMPTY_ARRAY = b"\x05\0\0\0\0"
 #: Lengths of values by their BSON type, those with a length of their own left out.
-_LENGTHS = {
+LENGTHS = {
     0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0,
     0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0x7F: 0, 0xFF: 0,
 }  # fmt: skip
 #: Those that begin with a length, and what the length leaves out.
-_PREFIXED = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0D: 4, 0x0E: 4, 0x0F: 0}
+PREFIXED = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0D: 4, 0x0E: 4, 0x0F: 0}
 
 
 class _Switch:
@@ -125,10 +125,10 @@ def _elements(payload: memoryview, start: int) -> Mapping[str, tuple[int, int, i
             stop += 1
         name = bytes(payload[position:stop]).decode()
         position = stop + 1
-        if kind in _LENGTHS:
-            length = _LENGTHS[kind]
-        elif kind in _PREFIXED:
-            length = int.from_bytes(payload[position : position + 4], "little") + _PREFIXED[kind]
+        if kind in LENGTHS:
+            length = LENGTHS[kind]
+        elif kind in PREFIXED:
+            length = int.from_bytes(payload[position : position + 4], "little") + PREFIXED[kind]
         else:
             raise InvalidBSON(f"type {kind} in a reply")
         found[name] = (kind, position, position + length)

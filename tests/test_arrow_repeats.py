@@ -1,0 +1,201 @@
+"""Documents that hold a field twice: the last value counts, as where the driver reads them."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import Any
+
+import bson
+import pytest
+from bson import Regex
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+
+import pyarrow as pa
+
+from loom.frames.arrow.columns import Column, Schema
+from loom.frames.arrow.decoding import Decoder
+from loom.frames.arrow.repeats import may_repeat, tree_of
+
+from .test_arrow_decoding import ALL, FITTING, HOARD, check, documents_of, raw, rows, schema_of
+
+#: A document as pairs, so that a name may come twice.
+Pairs = list[tuple[str, Any]]
+
+
+def encoded(pairs: Pairs) -> bytes:
+    """Return a document of pairs as bytes."""
+    body = b""
+    for name, value in pairs:
+        if isinstance(value, tuple):  # a document or a list, of pairs
+            kind, inner = value
+            body += bytes([kind]) + name.encode() + b"\0" + encoded(inner)
+        else:
+            body += bson.encode({name: value})[4:-1]
+    return struct.pack("<i", len(body) + 5) + body + b"\0"
+
+
+def document(*pairs: tuple[str, Any]) -> tuple[int, Pairs]:
+    """Return an embedded document."""
+    return 3, [*pairs]
+
+
+def listed(*values: Any) -> tuple[int, Pairs]:
+    """Return a list."""
+    return 4, [(str(number), value) for number, value in enumerate(values)]
+
+
+def repeats(*documents: Pairs, schema: Schema = ALL) -> bool:
+    """Tell what is said of some documents."""
+    return may_repeat(b"".join(map(encoded, documents)), tree_of([*schema]))
+
+
+A = ("i", 1)
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [[A, A]],
+        [[A], [A, ("f", 0.5), A], []],
+        [[], [A, ("i", None)], [A]],
+        [[("f", 0.5)], [A, ("f", 0.5), ("i", "x")]],
+        [[("a_name_that_is_long", 1)], [A], [("a_name_that_is_long", 1), A] * 2],
+        [[("lair", document(("gold", 1), ("gold", 2)))], []],
+        [[("lair", document(("gold", 1)))], [("lair", document(("worth", 2.0), ("worth", 1.0)))]],
+        [[("lairs", listed(document(("gold", 1)), document(("gold", 1), ("gold", 2))))]],
+        [[A], [("lairs", listed(None, document(("gold", 1), ("gold", 2))))]],
+        [[("deep", document(("lair", document(("gold", 1), ("x", 1), ("gold", 2)))))]],
+        [[("lair", document(("gold", 1))), ("lair", document(("gold", 1)))]],
+    ],
+)
+def test_repeated_fields(documents: list[Pairs]) -> None:
+    """They are seen wherever columns come from, and the last value is in the column."""
+    assert repeats(*documents)
+    batch = b"".join(map(encoded, documents))
+    check(ALL, batch)
+    for column in ALL:
+        check(Schema("Dragon", [column]), batch)
+
+
+def given_rows(schema: Schema, batch: bytes) -> Any:
+    """Return the rows of a batch."""
+    return Decoder(schema).batch(batch).to_pylist()
+
+
+def test_nothing_moves() -> None:
+    """Without the look, the second value would be that of the document behind."""
+    batch = encoded([("_id", 1), A, ("i", 2)]) + encoded([("_id", 2), ("i", 3)]) + encoded([])
+
+    expected = [{"_id": 1, "i": 2}, {"_id": 2, "i": 3}, {"_id": None, "i": None}]
+    assert expected == given_rows(schema_of("_id", "i"), batch)
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [],
+        [[]],
+        [[], [], []],
+        [[A], [("f", 0.5), A], [A, ("f", 0.5)]],
+        [[("other", document(("x", 1), ("x", 2)))]],  # nothing comes from there
+        [[("lair", document(A, ("gold", 1))), A], [A, ("lair", document(("gold", 2), A))]],
+        [[("lairs", listed(document(("gold", 1)), None, document(("gold", 1))))], [A]],
+        [[("lairs", listed(*[document(("gold", n)) for n in range(12)]))], [("lairs", listed())]],
+        [[("s", "_id\0i\0"), A], [("s", "\x10i\0"), A]],
+        [
+            [(f"field_{n:02}", n) for n in range(40)],
+            [(f"field_{n:02}", n) for n in range(39, 0, -2)],
+        ],
+    ],
+)
+def test_what_is_there_once(documents: list[Pairs]) -> None:
+    """It is not taken for more, in whatever order and beside whatever it stands."""
+    assert not repeats(*documents)
+
+
+values = st.integers(-5, 5) | st.none() | st.sampled_from([0.5, "x", "i\0", True, float("nan")])
+inner = st.lists(st.tuples(st.sampled_from(["gold", "worth", "z"]), values), max_size=3)
+pairs = st.lists(
+    st.tuples(st.sampled_from(["i", "f", "s", "yes", "unknown_name"]), values)
+    | st.tuples(st.sampled_from(["lair", "i"]), inner.map(lambda p: document(*p)))
+    | st.tuples(
+        st.just("lairs"),
+        st.lists(inner.map(lambda p: document(*p)) | values, max_size=3).map(lambda v: listed(*v)),
+    ),
+    max_size=4,
+)
+
+
+def is_twice(found: Pairs, path: str = "") -> bool:
+    """Tell whether a name is there twice where columns come from."""
+    names = [name for name, _ in found]
+    if len(names) != len(set(names)):
+        return True
+    for name, value in found:
+        if isinstance(value, tuple) and name in ("lair", "lairs") and not path:
+            kind, within = value
+            if kind == 3 and name == "lair" and is_twice(within, name):
+                return True
+            if name == "lairs" and any(
+                isinstance(one, tuple) and is_twice(one[1], name) for _, one in within
+            ):
+                return True
+    return False
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=300)
+@given(st.lists(pairs, max_size=6))
+@example([[("i", 5), ("i", None)], [], [("i", 3)]])
+@example([[("i", 5), ("i", 6)], [("lair", document(("gold", 1), ("gold", 1)))], []])
+def test_whatever_repeats_is_given_or_told(documents: list[Pairs]) -> None:
+    """What is in the columns is what the driver reads; what is there twice is seen, no more."""
+    schema = schema_of("i", "f", "s", "yes", "lair", "lairs")
+    check(schema, b"".join(map(encoded, documents)))
+
+    assert any(map(is_twice, documents)) == repeats(*documents, schema=schema)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=100)
+@given(documents_of(FITTING))
+def test_documents_of_drivers_are_never_taken_for_others(documents: list[dict[str, Any]]) -> None:
+    """What drivers write keeps the fast look."""
+    assert not may_repeat(raw(documents), tree_of([*ALL]))
+
+
+def test_large_batches() -> None:
+    """Thousands of documents of many forms, and one that repeats a field somewhere."""
+    chance = random.Random(7)
+    names = [f"number_{n}" for n in range(30)]
+    documents = [
+        [("_id", n), *((name, 0.5) for name in names if chance.random() < 0.7)]
+        for n in range(2_000)
+    ]
+    assert not repeats(*documents)
+    for place in (0, 1_234, 1_999):
+        one = documents[place]
+        assert repeats(*documents[:place], [*one, one[-1]], *documents[place + 1 :])
+
+
+def test_forms_that_only_the_driver_reads() -> None:
+    """Types without a known length, and lists numbered otherwise, get the exact look."""
+    assert repeats([("odd", Regex("a"))])
+    assert repeats([("lairs", (4, [("7", document(("gold", 1)))]))])
+    assert may_repeat(bson.encode({"i": 1})[:-3], {})
+    assert may_repeat(encoded([A, ("s", "x")]).replace(b"\x02\0\0\0x", b"\xff\xff\0\0x"), {})
+
+
+def test_where_columns_come_from() -> None:
+    """Only documents that columns come from are looked into."""
+    columns = [
+        Column("a", pa.int64(), "a"),
+        Column("b", pa.int64(), "x.y.b"),
+        Column("c", pa.list_(pa.struct([("d", HOARD)])), "x.c"),
+        Column("e", pa.list_(pa.int64()), "e"),
+    ]
+
+    assert {"x": {"y": {}, "c": {"d": {}}}} == tree_of(columns)
+    assert rows(schema_of("i"), [{"i": 1}]) == [{"i": 1}]
