@@ -86,7 +86,8 @@ source: a Frame class; or a directive, `Dragon.filter(...).sort(...)`, whose ste
     filter, the order and the like.
 filter: as for `many`.
 projection: names and dotted paths; or a dict, `{"gold": "lair.gold", "name": True}`, which
-    names the columns. None for all columns of the schema.
+    names the columns. A dict with `$ref` in it, `{"carrier": {"$ref": Airline, "name": True}}`,
+    gives structs of what ids stand for. None for all columns of the schema.
 schema: the types; None for those of the annotations, see `schema_of`. A dict by column
     gives those of some, beside a projection, or all.
 pipeline: stages whose results are loaded instead of documents; needs a schema, and no
