@@ -2,8 +2,8 @@
 
 Leaves first: a document goes when nothing that goes with it refers to it any more. Documents are
 placed in rounds, from the roots outwards: in each round those all of whose references are placed;
-the last round goes first. A circle is cut where it is nearest to the root, and with it what leads
-into it from there: around circles the order is not kept.
+the last round goes first. Only documents that refer to one another in a circle have no such order;
+they go from where the way from the roots enters the circle, that one last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from ..encoding import encode
 from ..errors import MissingExtra
+from .circles import place_circles
 from .links import Link
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ CREATE TABLE counted (id BLOB PRIMARY KEY) WITHOUT ROWID;
 _INDEXES = (
     "CREATE INDEX referrers ON edge (target)",
     "CREATE INDEX ready ON node (number) WHERE waiting = 0 AND round IS NULL",
-    "CREATE INDEX unplaced ON node (depth) WHERE round IS NULL",
+    "CREATE INDEX unplaced ON node (number) WHERE round IS NULL",
     "CREATE INDEX placed ON node (round)",
 )
 _ADD_NODE = """
@@ -280,17 +281,15 @@ class Tree:
         round = 0
         while True:
             placed = db.execute(
-                "UPDATE node SET round = ? WHERE waiting = 0 AND round IS NULL", (round,)
+                "UPDATE node INDEXED BY ready SET round = ? WHERE waiting = 0 AND round IS NULL",
+                (round,),
             ).rowcount
             if not placed:
-                (depth,) = db.execute("SELECT min(depth) FROM node WHERE round IS NULL").fetchone()
-                if depth is None:
-                    return
-                db.execute(
-                    "UPDATE node SET round = ? WHERE round IS NULL AND depth = ?", (round, depth)
-                )
+                break
             self._free(round)
             round += 1
+        if db.execute("SELECT 1 FROM node WHERE round IS NULL LIMIT 1").fetchone():
+            place_circles(db, round)
 
     def _free(self, round: int | None) -> None:
         """Count the references to what is not placed, or no longer those to a round."""
