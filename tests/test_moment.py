@@ -195,7 +195,7 @@ async def test_datetimes_of_numpy_and_pandas(call: Runtime) -> None:
     times = [np.datetime64("2024-03-10T12:00:00.000000001"), pd.Timestamp(NOON)]
     await call(Price).insert_many([{"symbol": "X", "time": time} for time in times])
     assert [NOON, NOON] == [found.time for found in await call(Price).many()]
-    for none in (np.datetime64("NaT"), pd.NaT):
+    for none in (np.datetime64("NaT", "ms"), pd.NaT):
         with pytest.raises(EncodeError, match=r"Price\.time: expected a datetime"):
             await call(Price(symbol="X", time=none)).insert()
 
