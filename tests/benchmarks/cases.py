@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import column_references, columns, insight, reading, streaming, time_frames, windows, writing
+from . import (
+    column_references,
+    columns,
+    insight,
+    partitions,
+    reading,
+    streaming,
+    time_frames,
+    windows,
+    writing,
+)
 from .bench import Bench, Row
 
 __all__ = ["CASES"]
@@ -28,6 +38,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "columns": columns.tables,
     "column-references": column_references.references,
     "memory-columns": columns.memory,
+    "partitions": partitions.throughput,
+    "memory-partitions": partitions.memory,
     "awaited": reading.awaited,
     "time": time_frames.frames,
     "insight": insight.windows,
