@@ -1452,6 +1452,43 @@ async def test_text_is_looked_for_in_its_case_behind_other_steps(call: Runtime) 
     assert 2 == await got(replaced.filter(Q.email == "Ann@X").count())
 
 
+async def test_text_in_facets(call: Runtime) -> None:
+    """A facet sees the class's own fields, but for what was put in their place before or in it."""
+    await call(Letter).insert_many(
+        [
+            {"email": "Ann@X", "tags": ["Red"], "note": "N"},
+            {"email": "Bob@X", "tags": ["Blue"], "note": "N"},
+        ]
+    )
+
+    async def counted(directive: Any, *stages: Any, email: str = "Ann@X") -> int:
+        wanted = {"$match": Q.email == email}
+        (found,) = await got(directive.agg({"$facet": {"a": [*stages, wanted]}}).load_many())
+        return len(found["a"])
+
+    upper = {"$set": {"email": {"$toUpper": "$email"}}}
+    letters = start(call, Letter)
+    assert 1 == await counted(letters)
+    assert 1 == await counted(letters, {"$set": {"other": "$email"}})
+    assert 1 == await counted(letters, {"$unwind": "$tags"})
+    assert 1 == await counted(letters.unwind("tags"))
+    assert 1 == await counted(letters.group_by("email"))
+    for directive, stages in (
+        (letters.add_fields(email={"$toUpper": "$email"}), ()),
+        (letters.agg(upper).unwind("tags"), ()),
+        (letters, (upper,)),
+        (letters.unwind("tags"), (upper,)),
+        (letters.group_by(email={"$toUpper": "$email"}), ()),
+    ):
+        assert 1 == await counted(directive, *stages, email="ANN@X")
+        assert 0 == await counted(directive, *stages)
+    replaced = {"$replaceWith": {"email": "Ann@X"}}
+    assert 2 == await counted(letters, replaced)
+    assert 2 == await counted(letters.agg(replaced))
+    with pytest.raises(QueryError, match=r"got \$near, which only a find does"):
+        await counted(letters.unwind("tags"), {"$match": {"note": {"$near": [1, 2]}}})
+
+
 async def test_another_id_makes_rows(call: Runtime) -> None:
     """What got another `_id` is no document of the class that could be written."""
     await call(Letter(_id=1, email="a", note="n")).insert()

@@ -265,15 +265,23 @@ def _compile(
         lead += 1
     first = compiled(_joined([stage["$match"] for stage in whole[:lead]]), Names().knows)
     others = []
-    for stage in [*whole[lead:], *_inner(rest[:1])]:
+    for stage in whole[lead:]:
         for holder, name in ((stage, "$match"), (stage.get("$geoNear"), "query")):
             if isinstance(holder, dict) and name in holder:
                 holder[name] = compiled(holder[name], scopes.get(id(stage), Names()).knows)
                 others.append(holder[name])
-    for stage in rest:
-        if "$match" in stage and id(stage) in scopes:
+    inside: list[Any] = []
+    for position, stage in enumerate(rest):
+        if id(stage) not in scopes:
+            continue
+        if "$match" in stage:
             stage["$match"] = compiled(stage["$match"], scopes[id(stage)].knows)
-    for one in (first, *others, *(stage.get("$match") for stage in rest)):
+        for inner, names, is_whole in _inner(stage, scopes[id(stage)]):
+            if "$match" in inner:
+                inner["$match"] = compiled(inner["$match"], names.knows)
+                # The first facet sees whole documents.
+                (others if is_whole and not position else inside).append(inner["$match"])
+    for one in (first, *others, *inside, *(stage.get("$match") for stage in rest)):
         _check(chain, one)
     if "collation" not in asked:
         found = _collation(chain, whole[lead:], first, others)
@@ -284,17 +292,22 @@ def _compile(
     whole[:lead] = [{"$match": first}] if first else []
 
 
-def _inner(stages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the stages inside a `$facet`, which see whole documents."""
-    for stage in stages:
-        facet = stage.get("$facet")
-        for pipeline in facet.values() if isinstance(facet, dict) else ():
-            for inner in pipeline if isinstance(pipeline, list) else ():
-                if not isinstance(inner, dict):
-                    break
-                if not all(keeps(Step(name, content)) for name, content in inner.items()):
-                    break
-                yield inner
+def _inner(stage: dict[str, Any], names: Names) -> Iterator[tuple[dict[str, Any], Names, bool]]:
+    """Yield the stages inside a `$facet`, if it is one.
+
+    Each with what is known of the fields that it sees, and whether documents are still whole.
+    """
+    facet = stage.get("$facet")
+    for pipeline in facet.values() if isinstance(facet, dict) else ():
+        known, is_whole = names, True
+        for inner in pipeline if isinstance(pipeline, list) else ():
+            if not isinstance(inner, dict) or len(inner) != 1:
+                break  # a server says what is wrong with it
+            ((name, content),) = inner.items()
+            step = Step(name, content)
+            is_whole = is_whole and keeps(step)
+            yield inner, known, is_whole
+            known = known.after(step)
 
 
 def _check(chain: Chain, filter: Any) -> None:

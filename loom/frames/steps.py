@@ -92,7 +92,7 @@ class Names(NamedTuple):
             own = {n for n, value in content.keys.items() if value == f"${n}"}
             return Names(frozenset(n for n in map(_root, own) if self.knows(n)))
         if name == "$unwind":
-            added = [content["includeArrayIndex"]] if "includeArrayIndex" in content else []
+            added = [*_at("includeArrayIndex")(content)]
         elif name == "project":
             named = content if isinstance(content, Mapping) else {}
             added = [n for n, value in named.items() if isinstance(value, str)]
