@@ -79,6 +79,10 @@ ENTRIES = {
     "Pipeline": "loom.frames.arrow.batches",
     "Types": "loom.frames.arrow.batches",
     "loom.frames.arrow.reading.Reading": "loom.frames.arrow.batches",
+    "Size": "loom.frames.time.spans.Size",
+    "Versions": "loom.frames.time.versions.Versions",
+    "V": "loom.frames.time.views.V",
+    "Of": "loom.frames.time.known.Of",
 }
 nitpick_ignore = [
     ("py:class", "Bar"),  # made by each() itself

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, overload
 
 from .moment_columns import Array, np
 from .spans import Size, Span, span_of
 from .versions import Versions, check_versions, known_rows, last_versions, of_rows
-from .views import View
+from .views import V
 
 __all__ = ["Cone", "Cones", "cones_of", "folds_of"]
-
-V = TypeVar("V", bound=View)
 
 
 class Cone(NamedTuple, Generic[V]):

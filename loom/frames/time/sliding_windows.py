@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, overload
 
 from ...errors import QueryError
 from .moment_columns import Array, np
 from .spans import Size, span_of
-from .views import View
+from .views import V
 
 __all__ = ["SlidingWindows", "sliding"]
-
-V = TypeVar("V", bound=View)
 
 _new = object.__new__
 #: How many ends are taken out of their arrays at a time.

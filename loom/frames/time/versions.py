@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from ...errors import QueryError
 from .moment_columns import Array, Columns, np
-from .views import View
+from .views import V
 
 __all__ = ["Versions", "check_versions", "known_rows", "last_versions", "of_rows"]
 
 #: Of moments with one time: those that became known last, or all.
 Versions: TypeAlias = Literal["last", "all"]
-
-V = TypeVar("V", bound=View)
 
 
 def check_versions(given: Any, place: str) -> None:

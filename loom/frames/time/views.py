@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import FieldError, nearest
 from .moment_columns import Array, Columns, Query, datetime_of, np
@@ -11,7 +11,9 @@ from .moment_columns import Array, Columns, Query, datetime_of, np
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["View"]
+__all__ = ["V", "View"]
+
+V = TypeVar("V", bound="View")
 
 _new = object.__new__
 
