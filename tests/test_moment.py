@@ -688,3 +688,20 @@ async def test_moments_from_columns(call: Runtime) -> None:
         await write("upsert_table", {"symbol": ["X"], "amount": [1.0]}, on="symbol")
 
     assert 3 == await call(Price).count({})
+
+
+async def test_the_query_log_tells_of_both(call: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    """One record for each call, under the name of the operation."""
+    from loom import query_log
+
+    caplog.set_level("DEBUG", logger="loom.query")
+    query_log.start()
+    try:
+        await call(Price).as_of("X", NOON)
+        await call(Price).latest("X")
+    finally:
+        query_log.stop()
+
+    assert ["Price.as_of", "Price.one"] == [
+        record.getMessage().split()[0] for record in caplog.records if record.name == "loom.query"
+    ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
     from .rows import rows
     from .streaming import Steps, each, stream
+    from .versions import as_of
     from .watching import Watching
     from .writing import delete, insert, joined_changes, save, unset, update, upsert
 
@@ -38,6 +39,7 @@ __all__ = [
     "Steps",
     "Watching",
     "Way",
+    "as_of",
     "bulk_error",
     "by_id",
     "by_ids",
@@ -114,6 +116,7 @@ _LATER = {
     ),
     "rows": ("rows",),
     "streaming": ("Steps", "each", "stream"),
+    "versions": ("as_of",),
     "watching": ("Watching",),
     "writing": ("delete", "insert", "joined_changes", "save", "unset", "update", "upsert"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
@@ -10,15 +9,13 @@ from uuid import UUID
 
 from bson import ObjectId
 
-from ...errors import ProjectionError, QueryError
+from ...errors import QueryError
 from .. import operations
-from ..directives import Directive
-from ..operations.aggregating import aggregate_for
 from ..operations.reading import Options
+from ..operations.versions import versions_of
 from ..port import Port
-from ..projections import Projection, plan_for
+from ..projections import Projection
 from ..queries import Filter, Q, to_filter
-from ..references import build
 from .timeframe import TimeFrame
 
 __all__ = ["Of", "as_of", "asked", "latest"]
@@ -42,7 +39,7 @@ async def latest(
 ) -> Any:
     """Return the moment with the latest time, in its last version, or None."""
     query = _query(cls, "latest", of, known_at, None)
-    sort = [(cls._time_field, -1), *_versions(cls)]
+    sort = [(cls._time_field, -1), *versions_of(cls)]
     return await operations.one(port, cls, query, projection, required, {"sort": sort, **options})
 
 
@@ -63,20 +60,7 @@ async def as_of(
                 "come, in their order: pass frame= for some of them"
             )
     query = _query(cls, "as_of", of, known_at, frame)
-    plan = plan_for(cls, projection)
-    versions = [
-        {"$sort": {cls._time_field: 1, **dict(_versions(cls))}},
-        {"$group": {"_id": _group(cls), "moment": {"$first": "$$ROOT"}}},
-        {"$replaceRoot": {"newRoot": "$moment"}},
-        {"$sort": _order(cls)},
-    ]
-    if plan.driver:
-        versions.append({"$project": _projected(cls, plan.driver)})
-    chain: Directive[Any] = Directive(cls).filter(query)
-    command = aggregate_for(port, chain, options, *versions)
-    with port.pause(None):
-        documents = await port.aggregate(cls, command.stages, command.options)
-        return await build(port, plan, documents, command.options)
+    return await operations.as_of(port, cls, query, projection, options)
 
 
 def asked(cls: Any, operation: str, of: Any) -> dict[str, Any]:
@@ -129,35 +113,3 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if len({*names}) < len(names) or any(name[:1] == "$" for name in names):
         return {"$and": parts}
     return {name: condition for part in parts for name, condition in part.items()}
-
-
-def _versions(cls: Any) -> list[tuple[str, int]]:
-    """Return the order of what is known of one time: the last first, of one instant by `_id`."""
-    known = cls._known_at_field
-    return [("_id", -1)] if known is None else [(known, -1), ("_id", -1)]
-
-
-def _group(cls: Any) -> Any:
-    """Return what versions of one fact have in common."""
-    if cls._symbol_field is None:
-        return f"${cls._time_field}"
-    # An absent one and a null are the same, as they are to filters.
-    symbol = {"$ifNull": [f"${cls._symbol_field}", None]}
-    return {"time": f"${cls._time_field}", "symbol": symbol}
-
-
-def _order(cls: Any) -> dict[str, int]:
-    symbol = {} if cls._symbol_field is None else {cls._symbol_field: 1}
-    return {cls._time_field: 1, **symbol}
-
-
-def _projected(cls: Any, driver: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a driver projection as `$project` takes it."""
-    for path, value in driver.items():
-        for operator in ("$slice", "$elemMatch", "$meta"):
-            if isinstance(value, Mapping) and operator in value:
-                raise ProjectionError(
-                    f"{cls.__name__}.{path}: expected a projection for an aggregate, got "
-                    f"{operator}, which only a find takes so; fetch the field whole"
-                )
-    return dict(driver)
