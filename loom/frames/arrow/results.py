@@ -15,7 +15,7 @@ from ...errors import SchemaError, missing_extra
 from ..port import complete
 from .decoding import MISMATCHES
 from .reading import Reading
-from .types import is_object_id
+from .types import is_object_id, rebuilt, stored
 
 if TYPE_CHECKING:
     import pandas
@@ -174,7 +174,7 @@ def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:
         raise missing_extra("pandas", "pandas") from None
     _check_times(reading, table)
     if not table.num_rows:
-        table = table.schema.empty_table()  # with a chunk, which that dtype needs
+        table = _empty(table.schema)  # with a chunk, which that dtype needs
 
     def dtype_of(type: Any) -> Any:
         # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
@@ -184,6 +184,19 @@ def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:
     if reading.mismatches:
         frame.attrs[f"loom.{MISMATCHES[1:]}"] = reading.mismatches
     return frame
+
+
+def _empty(schema: Any) -> Any:
+    """Return a table without rows; Arrow's own makes none of extension types inside others."""
+    arrays = [
+        rebuilt(
+            pa.array([], stored(field.type)),
+            field.type,
+            lambda found, type: pa.ExtensionArray.from_storage(type, found),
+        )
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def polars_of(reading: Reading, table: Any) -> polars.DataFrame:
@@ -222,7 +235,10 @@ def _array(column: Any) -> np.ndarray[Any, Any]:
     if not column.null_count:
         return np.asarray(column.to_numpy())
     masked = np.asarray(column.is_null().to_numpy())
-    zero: Any = pa.scalar(False) if types.is_boolean(type) else pa.scalar(0).cast(type)
+    if types.is_boolean(type):
+        zero: Any = pa.scalar(False)
+    else:  # Arrow makes days of 32 bits only, instants of 64
+        zero = pa.scalar(0, pa.int32() if types.is_date32(type) else pa.int64()).cast(type)
     values = np.asarray(pc.fill_null(column, zero).to_numpy())
     array: np.ndarray[Any, Any] = np.ma.MaskedArray(values, masked)
     return array
