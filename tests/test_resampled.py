@@ -297,3 +297,20 @@ def test_plot() -> None:
     with pytest.raises(QueryError, match="expected frames with columns"):
         resample_columns(hours, {}, HourlyFrame).plot()
     pyplot.close("all")
+
+
+def test_lists_of_integers() -> None:
+    """Lists of whole numbers stay whole where 64 bits hold them; other lists are floats."""
+    for values, expected in (
+        ([0, 0, 7, 1, 2], [0, 7, None, 3]),
+        ([None] * 5, [None] * 4),
+        ([2**70, None, None, None, 1], [float(2**70), None, None, 1.0]),
+        ([1, 2.5, 0, 0, 0], [3.5, 0.0, None, 0.0]),
+        (range(5), [1.0, 2.0, None, 7.0]),
+    ):
+        found = resample_columns(
+            TIMES, {"v": values}, DailyFrame, v="sum", tzone="America/New_York"
+        )
+        figures = [one.values["v_sum"] for one in found]
+        assert figures == expected
+        assert [type(one) for one in figures] == [type(one) for one in expected]

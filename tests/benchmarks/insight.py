@@ -1,4 +1,4 @@
-"""Insight: spreads over sliding windows beside pandas, densities beside SciPy.
+"""Insight: spreads over sliding windows, and resampling, beside pandas, densities beside SciPy.
 
 Both sides compute the same figures of the same values. pandas' rolling figures are those of an
 online algorithm; Loom's are exact in every window, see tests/test_insight_spreads.py.
@@ -7,6 +7,8 @@ online algorithm; Loom's are exact in every window, see tests/test_insight_sprea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 from .bench import Bench, Row, ratio_row
@@ -45,6 +47,8 @@ def windows(bench: Bench) -> Iterator[Row]:
         found = compare(ours, rolling, rounds=bench.rounds(5))
         yield ratio_row(f"spread(), {len(values):,} windows of {size:,}", found, limit)
 
+    yield from _of_a_window(bench, random)
+
     for count in (1_000, 10_000):
         values = random.normal(size=count)
         made = PdfValue.of(values)
@@ -61,3 +65,61 @@ def windows(bench: Bench) -> Iterator[Row]:
         calls = max(1, bench.size(100_000) // count)
         found = compare(density, theirs, rounds=bench.rounds(9), calls=calls)
         yield ratio_row(f"PdfValue.of(), {count:,} values, a grid of {len(grid)}", found, 1.5)
+
+
+def _of_a_window(bench: Bench, random: Any) -> Iterator[Row]:
+    """Yield the same of a window of moments, some without a price, and its days in a zone."""
+    if find_spec("pyarrow") is None:
+        return
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from loom.frames.time import DailyFrame, Moment, MomentWindow
+    from loom.frames.time.insight import spread
+
+    class Price(Moment):
+        price: float | None
+        volume: int
+
+    count = bench.size(SIZE)
+    minutes = np.datetime64("2012-06-01", "ms") + np.arange(count) * np.timedelta64(60_000, "ms")
+    prices = random.normal(size=count)
+    masked = random.random(count) < 0.01
+    volumes = random.integers(0, 1_000, count)
+    table = pa.table({
+        "symbol": pa.array(["ACME"]).take(pa.array(np.zeros(count, np.int64))),
+        "time": pa.array(minutes).cast(pa.timestamp("ms", "UTC")),
+        "price": pa.array(prices, mask=masked),
+        "volume": volumes,
+    })  # fmt: skip
+    window = MomentWindow.from_table(Price, table, tzone="America/New_York")
+    zoned = pd.DatetimeIndex(minutes.astype("datetime64[ns]"), tz="UTC").tz_convert(
+        "America/New_York"
+    )
+    frame = pd.DataFrame({"price": np.where(masked, np.nan, prices), "volume": volumes}, zoned)
+
+    def rolling() -> Any:
+        found = frame["price"].rolling(30, min_periods=1)
+        ranked = [found.quantile(level / 100) for level in LEVELS]
+        return [found.count(), found.mean(), found.std(), *ranked]
+
+    def ours() -> Any:
+        return spread(window, 30, field="price", percentiles=LEVELS)
+
+    np.testing.assert_allclose(ours()["mean"], rolling()[1][29:], atol=1e-9)
+    found = compare(ours, rolling, rounds=bench.rounds(5))
+    yield ratio_row(f"spread() of a window with nulls, {count:,} moments", found, 2.0)
+
+    asked: Any = {"price": ["first", "max", "min", "last", "mean", "std"], "volume": "sum"}
+
+    def theirs() -> Any:
+        return frame.resample("D").agg(asked)
+
+    def days() -> Any:
+        return window.resample(DailyFrame, asked)
+
+    np.testing.assert_allclose(days()["price_std"], theirs()["price"]["std"], rtol=1e-9)
+    assert days().frames[0].floor == datetime.fromisoformat(str(theirs().index[0]))
+    found = compare(days, theirs, rounds=bench.rounds(9), calls=1)
+    yield ratio_row(f"resample() to days of a zone, {count:,} moments", found, 1.0)

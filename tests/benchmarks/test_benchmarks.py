@@ -23,6 +23,8 @@ COLUMNS = (
     "table(), 2 references",
     "memory of batches()",
     "memory of table()",
+    "spread() of a window with nulls",
+    "resample() to days of a zone",
 )
 EXPECTED = (
     "many(), 6 fields",

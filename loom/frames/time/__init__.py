@@ -23,6 +23,7 @@ from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 if TYPE_CHECKING:
     from .insight import PdfValue, Regression, Spread, Trending
     from .moment import LedgerMoment, Moment, TimedFrame
+    from .resampled import Resampled
     from .window import MomentWindow
     from .zones import (
         ALASKA_TIMEZONE,
@@ -54,6 +55,7 @@ __all__ = [
     "PdfValue",
     "QuarterlyFrame",
     "Regression",
+    "Resampled",
     "Resolution",
     "Spread",
     "TimeFrame",
@@ -72,10 +74,10 @@ _LATER = (
     dict.fromkeys(NAMED, "zones")
     | dict.fromkeys(("PdfValue", "Regression", "Spread", "Trending"), "insight")
     | dict.fromkeys(("LedgerMoment", "Moment", "TimedFrame"), "moment")
-    | {"MomentWindow": "window"}
+    | {"MomentWindow": "window", "Resampled": "resampled"}
 )
 #: Of these modules, those that need the extra `time`.
-_OF_EXTRA = ("insight", "window")
+_OF_EXTRA = ("insight", "resampled", "window")
 
 if find_spec("numpy") is None or find_spec("scipy") is None:
     # Past type checkers, to which all names are there.

@@ -136,12 +136,14 @@ def known_of(values: Any, place: str) -> Known:
 
 
 def _plain(values: Any) -> Any:
-    """Return a list of integers, among which some are missing, as a masked array."""
-    if all(type(value) is int or value is None for value in values) and None in values:
-        mask = [value is None for value in values]
-        if all(-(2**63) <= (value or 0) < 2**63 for value in values):
-            return np.ma.MaskedArray(np.array([value or 0 for value in values], np.int64), mask)
-    return values if not isinstance(values, tuple) else [*values]
+    """Return a list of integers, among which some may be missing, as an array."""
+    if not all(type(value) is int or value is None for value in values):
+        return values
+    known = [value for value in values if value is not None]
+    if not known or min(known) < -(2**63) or max(known) >= 2**63:
+        return values
+    array = np.array([value or 0 for value in values], np.int64)
+    return np.ma.MaskedArray(array, [value is None for value in values])
 
 
 def filled(found: Array, full: Array) -> Array:
