@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from . import (
     column_references,
+    column_writing,
     columns,
     insight,
     partitions,
@@ -37,6 +38,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "memory-each": streaming.memory_of_each,
     "columns": columns.tables,
     "column-references": column_references.references,
+    "write-columns": column_writing.writers,
     "memory-columns": columns.memory,
     "partitions": partitions.throughput,
     "memory-partitions": partitions.memory,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
+from bson import ObjectId
 
 from ...errors import SchemaError
 from .pieces import Input, Part
@@ -63,7 +65,7 @@ def of_pandas(place: str, data: Any, at_once: int) -> Input:
         raise SchemaError(
             f"{place}: expected columns of one level, got {data.columns.nlevels}; join their names"
         )
-    index = data.index
+    index: Any = data.index
     is_default = isinstance(index, pandas.RangeIndex) and index.name is None
     if not is_default or (index.start, index.step) != (0, 1):
         named = ", ".join(repr(name) for name in index.names if name is not None)
@@ -144,9 +146,16 @@ def _one(chunked: Any) -> Any:
 
 def _of_objects(values: Any) -> Take:
     def take(start: int, stop: int) -> list[Any]:
-        return [None if _is_missing(value) else value for value in values[start:stop]]
+        some = [*values[start:stop]]
+        if _WHOLE.issuperset(map(type, some)):
+            return some
+        return [None if _is_missing(value) else value for value in some]
 
     return take
+
+
+#: Types of which no value stands for a missing one; None is what others become.
+_WHOLE = frozenset((str, int, bool, bytes, ObjectId, datetime, list, dict, type(None)))
 
 
 def _is_missing(value: Any) -> bool:

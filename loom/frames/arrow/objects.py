@@ -19,7 +19,7 @@ from ...datetimes import settle_datetimes
 from ..values import plain
 from .cells import Cell, Unfit
 from .fitting import Rules, is_hex, shown
-from .types import is_object_id
+from .types import OBJECT_ID, is_object_id
 
 __all__ = ["Things"]
 
@@ -44,6 +44,8 @@ class Things(Cell):
         self.rules = rules
         self.fits = None if target is None else _fit_of(target)
         self.expected = "" if target is None else shown(target)
+        #: types whose values are those of the field
+        self.plain = frozenset([type(None), *(kind for one, kind in _PLAIN if one == target)])
 
     def check(self, array: Any) -> None:
         """Look at each value."""
@@ -51,7 +53,8 @@ class Things(Cell):
 
     def values(self, array: Any) -> list[Any]:
         """Return the values as they are sent."""
-        if self.fits is None and _AS_THEY_ARE.issuperset(map(type, array)):
+        plain = _AS_THEY_ARE if self.fits is None else self.plain
+        if plain.issuperset(map(type, array)):
             return [*array]
         return [None if v is None else self._value(at, v) for at, v in enumerate(array)]
 
@@ -132,6 +135,15 @@ def _fit_of(target: Any) -> Callable[[Any], Any] | None:
         return lambda value: value if isinstance(value, dict) else None
     return None
 
+
+#: By type, the one whose values are stored as they are.
+_PLAIN: tuple[tuple[Any, type], ...] = (
+    (pa.string(), str),
+    (pa.int64(), int),
+    (pa.float64(), float),
+    (pa.bool_(), bool),
+    (OBJECT_ID, ObjectId),
+)
 
 #: What is surely no text; others may be stored as such.
 _NO_TEXT = (

@@ -20,6 +20,7 @@ from .objects import Things
 from .pieces import Input, Part
 from .presence import PRESENT
 from .schema import as_type, type_at
+from .types import is_object_id
 
 __all__ = ["Target", "assembled", "check", "targets_for", "values_of"]
 
@@ -201,7 +202,7 @@ def _cell(
         is_loose = path == "_id" and resolved_annotations(cls._definition).get("_id", Any) is Any
         wanted = None if is_loose else type_at(cls, path)
     found = Things(place, wanted, rules) if type is None else cell_for(place, type, wanted, rules)
-    return LooseIds(found) if is_loose else found
+    return LooseIds(found) if is_loose and not is_object_id(type) else found
 
 
 class LooseIds(Cell):
@@ -217,7 +218,10 @@ class LooseIds(Cell):
 
     def check(self, array: Any) -> None:
         self.inner.check(array)
-        for at, value in enumerate(self.inner.values(array)):
+        values = self.inner.values(array)
+        if not {str, bytes} & {*map(type, values)}:
+            return
+        for at, value in enumerate(values):
             kind = type(value)
             if kind is str or kind is bytes:
                 is_id = is_hex(value) if kind is str else len(value) == 12
