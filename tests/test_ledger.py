@@ -10,6 +10,7 @@ from pymongo.errors import ConnectionFailure
 
 import loom
 from loom import Frame, Q, ReadOnly, Ref, TimeInserted
+from loom.frames import indexes
 from loom.frames.ledger import LedgerFrame
 from tests.conftest import Commands, Runtime, Server
 from tests.faults import fault
@@ -181,3 +182,22 @@ async def test_times_of_what_is_added_again(call: Runtime) -> None:
         found.made if found.made == long_ago else found.made == found.recorded
         for found in Offer.many(sort="_id")
     ]
+
+
+async def test_indexes_of_a_ledger(call: Runtime) -> None:
+    """They are built, changed and dropped like others: no document is changed by that."""
+
+    class Indexed(LedgerFrame):
+        _indexes = [indexes.Index("symbol", "-recorded"), indexes.Index("recorded", ttl=60)]
+        symbol: str
+
+    async def run(**options: Any) -> Any:
+        if call.is_async:
+            return await indexes.aio.ensure(Indexed, **options)
+        return indexes.ensure(Indexed, **options)
+
+    assert 2 == len((await run()).created)
+    Indexed._indexes = [indexes.Index("recorded", ttl=90)]
+    changed = await run(drop=True)
+
+    assert (1, 1) == (len(changed.modified), len(changed.dropped))

@@ -26,10 +26,10 @@ __all__ = ["Joining"]
 T = TypeVar("T")
 
 
-#: What adds documents. (What a bulk write does, its operation has checked.)
+#: What adds documents, or changes none. (What a bulk write does, its operation has checked.)
 _ADDING = frozenset(
-    ("bulk_write", "create_collection", "insert", "insert_dataframe", "insert_many")
-    + ("insert_one", "insert_table", "save")
+    ("bulk_write", "create_collection", "create_indexes", "drop_index", "ensure", "insert")
+    + ("insert_dataframe", "insert_many", "insert_one", "insert_table", "save")
 )
 
 
