@@ -25,6 +25,7 @@ from loom import (
     TimeInserted,
     TimeUpdated,
 )
+from loom.frames import indexes
 from loom.frames.indexes import Index
 from loom.frames.ledger import LedgerFrame
 from loom.frames.time import DailyFrame, Moment, TimedFrame, TimeFrame
@@ -38,7 +39,7 @@ HOUR = timedelta(hours=1)
 class Price(Moment):
     """A price at a time."""
 
-    _indexes = [Index("symbol", "-time", "-known_at")]
+    _indexes = [Index("symbol", "time", "known_at", "_id")]
 
     amount: float
 
@@ -390,18 +391,18 @@ async def test_as_of(call: Runtime) -> None:
 
 
 async def test_as_of_is_one_aggregate(call: Runtime, commands: Commands) -> None:
-    """The server sorts, and takes the first of each time; the index serves the match."""
+    """The server sorts, in the order of the declared index, and takes the last of each time."""
     await call(Price).as_of("X", NOON, DailyFrame.create(NOON), comment="c", projection=["amount"])
     (sent,) = commands.bodies
     day = {"$gte": NOON.replace(hour=0), "$lt": NOON.replace(hour=0) + timedelta(1)}
 
     assert [
         {"$match": {"symbol": "X", "known_at": {"$lte": NOON}, "time": day}},
-        {"$sort": {"time": 1, "known_at": -1, "_id": -1}},
+        {"$sort": {"symbol": 1, "time": 1, "known_at": 1, "_id": 1}},
         {
             "$group": {
                 "_id": {"time": "$time", "symbol": {"$ifNull": ["$symbol", None]}},
-                "moment": {"$first": "$$ROOT"},
+                "moment": {"$last": "$$ROOT"},
             }
         },
         {"$replaceRoot": {"newRoot": "$moment"}},
@@ -419,7 +420,7 @@ def _aware(value: Any) -> Any:
 
 
 async def test_latest_is_one_find(call: Runtime, commands: Commands) -> None:
-    """The order is that of the declared index, with the `_id` behind it."""
+    """The order is that of the declared index, backwards."""
     await call(Price).latest("X", known_at=NOON)
     (sent,) = commands.bodies
 
@@ -705,3 +706,18 @@ async def test_the_query_log_tells_of_both(call: Runtime, caplog: pytest.LogCapt
     assert ["Price.as_of", "Price.one"] == [
         record.getMessage().split()[0] for record in caplog.records if record.name == "loom.query"
     ]
+
+
+async def test_answers_by_the_index(call: Runtime) -> None:
+    """The declared index changes no answer."""
+    await filled(call)
+    frame = TimeFrame(NOON, NOON + 2 * HOUR)
+    asked: list[Any] = [
+        ("X", NOON + hours * HOUR, of) for hours in range(7) for of in (None, frame)
+    ]
+    before = [await call(Price).as_of(*one) for one in asked]
+    latest = [await call(Price).latest("X", known_at=one[1]) for one in asked]
+    assert 1 == len(indexes.ensure(Price).created)
+
+    assert before == [await call(Price).as_of(*one) for one in asked]
+    assert latest == [await call(Price).latest("X", known_at=one[1]) for one in asked]

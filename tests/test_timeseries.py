@@ -218,7 +218,7 @@ def test_indexes_that_a_time_series_cannot_have(index: Index, what: str) -> None
 
     class Fine(Moment):
         _timeseries: Any = {}
-        _indexes = [Index("symbol", "-time", "-known_at")]
+        _indexes = [Index("symbol", "time", "known_at")]
 
     assert 1 == len(Fine._indexes)
 

@@ -21,9 +21,11 @@ async def as_of(
 ) -> list[Any]:
     """Return the last version of each time that matches, in the order of time."""
     plan = plan_for(cls, projection)
+    # In the order of an index over the same fields, which is then read as it is.
+    by = [name for name in (cls._symbol_field, cls._time_field) if name is not None]
     stages = [
-        {"$sort": {cls._time_field: 1, **dict(versions_of(cls))}},
-        {"$group": {"_id": _group(cls), "moment": {"$first": "$$ROOT"}}},
+        {"$sort": dict.fromkeys([*by, *versions_of(cls)], 1)},
+        {"$group": {"_id": _group(cls), "moment": {"$last": "$$ROOT"}}},
         {"$replaceRoot": {"newRoot": "$moment"}},
         {"$sort": _order(cls)},
     ]
@@ -35,10 +37,10 @@ async def as_of(
         return await build(port, plan, documents, command.options)
 
 
-def versions_of(cls: Any) -> list[tuple[str, int]]:
-    """Return the order of what is known of one time: the last first, of one instant by `_id`."""
+def versions_of(cls: Any) -> list[str]:
+    """Return what puts the versions of one time in order: of one instant the `_id`."""
     known = cls._known_at_field
-    return [("_id", -1)] if known is None else [(known, -1), ("_id", -1)]
+    return ["_id"] if known is None else [known, "_id"]
 
 
 def _group(cls: Any) -> Any:

@@ -39,7 +39,7 @@ async def latest(
 ) -> Any:
     """Return the moment with the latest time, in its last version, or None."""
     query = _query(cls, "latest", of, known_at, None)
-    sort = [(cls._time_field, -1), *versions_of(cls)]
+    sort = [(name, -1) for name in (cls._time_field, *versions_of(cls))]
     return await operations.one(port, cls, query, projection, required, {"sort": sort, **options})
 
 
