@@ -70,7 +70,7 @@ def run_page(page: Path, server: Server, db: str) -> None:
 
 def skip_if_lacking(server: Server, text: str) -> None:
     """Skip the test of a page or program whose extra or deployment is not there."""
-    if "import arrow" in text:
+    if "import arrow" in text or ".window(" in text:
         pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
     if "start_transaction" in text or ".watch(" in text:
         hello = server.client.admin.command("hello")

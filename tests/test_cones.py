@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numpy", reason="the extra time is not installed")
-
 import numpy as np
 
 from loom import QueryError, TimeFrameError
@@ -57,7 +55,7 @@ def known(facts: list[Fact], now: int) -> list[Fact]:
 
 
 @given(FACTS, st.integers(-2, 20), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_as_of(rows: list[tuple[int, int | None]], now: int, every: bool) -> None:
     """A window as it was known has what had become known, corrected as it then was."""
     facts = facts_of(rows)
@@ -134,7 +132,7 @@ def expected_cones(
     st.tuples(st.booleans(), st.booleans(), st.booleans()),
     st.booleans(),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_cones(
     rows: list[tuple[int, int | None]],
     past: int,
@@ -154,7 +152,7 @@ def test_cones(
 
 
 @given(FACTS, st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_cone_knows_its_future(
     rows: list[tuple[int, int | None]], past: int, future: int, gap: int, by_count: bool
 ) -> None:
@@ -250,7 +248,7 @@ def test_what_is_no_size_is_refused(name: str) -> None:
     st.integers(0, 3),
     st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_no_future_enters_a_past(
     rows: list[tuple[int, int | None]],
     past: int,

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numpy", reason="the extra time is not installed")
-
 from loom import QueryError, TimeFrameError
 from loom.frames.time import DailyFrame, HourlyFrame, MomentWindow, TimeFrame, WeeklyFrame
 

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numpy", reason="the extra time is not installed")
-
 import numpy as np
 
 from loom import QueryError

@@ -13,8 +13,6 @@ from bson import Int64, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numpy", reason="the extra time is not installed")
-
 import numpy as np
 
 from loom import FieldError, Frame, NotFound, QueryError, SubFrame, TimeFrameError

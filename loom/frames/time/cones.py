@@ -13,11 +13,23 @@ from .views import V
 __all__ = ["Cone", "Cones", "cones_of", "folds_of"]
 
 
-class Cone(NamedTuple, Generic[V]):
+class Cone(tuple[V, V]):
     """Two windows: what was known before an instant, and what came from it on."""
 
-    past: V
-    future: V
+    __slots__ = ()
+
+    @property
+    def past(self) -> V:
+        """What was known before."""
+        return self[0]
+
+    @property
+    def future(self) -> V:
+        """What came from then on."""
+        return self[1]
+
+    def __repr__(self) -> str:
+        return f"Cone(past={self[0]!r}, future={self[1]!r})"
 
 
 class _Shape(NamedTuple):
@@ -129,11 +141,11 @@ class _Reach(Generic[V]):
         first, last = int(self.future_starts[place]), int(self.future_stops[place])
         if self.columns.known is not None:
             past = of_rows(self.window, self.past(place, low))
-            return Cone(past, of_rows(self.window, self.finals[first:last]))
+            return Cone((past, of_rows(self.window, self.finals[first:last])))
         view = self.window._view
         start = max(int(self.past_starts[place]), low)
         past = view(start, int(self.past_stops[place]))
-        return Cone(past, view(self.low + first, self.low + last))
+        return Cone((past, view(self.low + first, self.low + last)))
 
 
 class Cones(Sequence[Cone[V]], Generic[V]):
