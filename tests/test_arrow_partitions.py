@@ -7,10 +7,12 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timezone
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
@@ -19,7 +21,16 @@ from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandListener
 
 import loom
-from loom import FieldError, Frame, PartitionError, Q, QueryError, SchemaError, TransactionError
+from loom import (
+    FieldError,
+    Frame,
+    PartitionError,
+    Q,
+    QueryError,
+    Ref,
+    SchemaError,
+    TransactionError,
+)
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
@@ -123,7 +134,7 @@ async def test_keys_that_are_absent(call: Runtime, started: Started, eggs: list[
     told: list[Any] = []
     found = await call(arrow).dataframe(
         Egg,
-        Q.number < 250_000,
+        Q.number < Decimal(250_000),
         partitions=2,
         ordered=False,
         counted=True,
@@ -147,6 +158,16 @@ def test_few_documents_and_none(started: Started, server: Server, db: str) -> No
 
     assert [0, 1] == arrow.table(Egg, partitions=9)["number"].to_pylist()
     assert len(started) <= 4
+
+
+def test_a_filter_that_no_stage_takes(
+    started: Started, server: Server, eggs: list[dict[str, Any]]
+) -> None:
+    """Where the server refuses to match a sample, one of the whole collection makes the ranges."""
+    with fault(server, "aggregate", times=1, errorCode=17313, errorLabels=[]):
+        found = arrow.table(Egg, Q.number < 250_000, partitions=1, schema={"number": int})
+
+    assert [one["number"] for one in eggs[:500]] == found["number"].to_pylist()
 
 
 # Processes that end
@@ -415,3 +436,52 @@ def test_parts_of_files(started: Started, eggs: list[dict[str, Any]], tmp_path: 
     assert [one["_id"] for one in eggs] == [row["_id"] for row in rows]
     with pytest.raises(QueryError, match="expected partitions in the order of _id"):
         arrow.to_parquet(Egg, tmp_path / "more", part_rows=9, partitions=1, ordered=False, **how)
+
+
+class Nest(Frame):
+    """Where eggs are."""
+
+    _id: int
+    name: str
+
+
+class Laid(Frame):
+    """An egg with references."""
+
+    number: int
+    laid: datetime
+    nest: Annotated[Nest, Ref()]
+    nests: list[Nest]
+
+
+async def test_what_is_done_with_batches_is_done_here(
+    call: Runtime, started: Started, server: Server, db: str
+) -> None:
+    """References, zones and presence are those of a load in one process."""
+    loom.connect(server.uri, db=db)
+    nests = [Nest(_id=n, name=f"n{n}") for n in range(7)]
+    Nest.insert_many(nests)
+    noon = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
+    Laid.get_collection().insert_many(
+        [
+            {"_id": n, "number": n, "laid": noon, "nest": n % 7, "nests": [*range(n % 3)]}
+            for n in range(60)
+        ]
+    )
+    source = (Laid.aio if call.is_async else Laid).filter(Q.number >= 5)
+    how: dict[str, Any] = {
+        "projection": {
+            "number": True,
+            "laid": True,
+            "nest": {"$ref": Nest, "name": True},
+            "nests": {"$ref": Nest, "name": True},
+        },
+        "zone": "Europe/Berlin",
+        "presence": True,
+        "batch_rows": 10,
+    }
+    found = await call(arrow).table(source, partitions=1, **how)
+
+    assert 55 == found.num_rows
+    assert (await call(arrow).table(source.sort("_id"), **how)).equals(found)
+    await end(call)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import bson
 import pyarrow as pa
-from bson import ObjectId
+from bson import DBRef, ObjectId, Regex
 from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
@@ -180,19 +180,26 @@ def _last(call: Call, columns: Schema, batch: Any, raw: bytes) -> bytes:
     paths = dict.fromkeys((call.key, "_id"))
     found = {path: _in_columns(columns, batch, path) for path in paths}
     if None in found.values():
-        # Undefined is read as null, but not found as it. A regular expression finds what it matches.
-        ending = call.key.rpartition(".")[2].encode()
-        if any(b"%c%s\0" % (kind, ending) in raw for kind in (0x06, 0x0B, 0x0C)):
-            return b""
         position = start = 0
         while position < len(raw):
             start = position
             position += int.from_bytes(raw[position : position + 4], "little")
         document = decoded(raw[start:])[0]
         found = {path: _value(document, path) for path in paths}
+        if not all(_is_comparable(path, found[path], raw[start:]) for path in paths):
+            return b""
     if call.options.get("collation") and any(map(holds_text, found.values())):
         return b""  # others may be equal to it
     return bson.encode({"key": found[call.key], "_id": found["_id"]})
+
+
+def _is_comparable(path: str, value: Any, document: bytes) -> bool:
+    """Tell whether a filter finds what comes behind a value."""
+    if value is None or isinstance(value, DBRef):
+        # Undefined is read as null, and a pointer as a document, which are something else.
+        name = path.rpartition(".")[2].encode()
+        return b"%c%s\0" % (0x06 if value is None else 0x0C, name) not in document
+    return not isinstance(value, Regex)  # which finds what it matches
 
 
 def _value(document: Any, path: str) -> Any:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
 from ...clients import text_uri
 from ...connection import connection_of
@@ -43,7 +43,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 #: How many batches a part has, more or less. Small parts are begun anew at little cost, and come in
 #: their order while others are read.
 _BATCHES = 4
@@ -297,8 +296,15 @@ async def plan_of(whole: Whole, call: Call, most: int | None = None) -> Plan:
     parts = max(wanted, min(documents // (_BATCHES * asked.batch_rows), _MOST))
     parts = parts if most is None else min(parts, most)
     size = max(2 * wanted, min(_SAMPLE, max(100 * wanted, _PER_PART * parts)))
-    values = await _sample(port, cls, call, [{"$sample": {"size": size}}, *_matching(base)])
-    if base and len(values) < min(size, documents) // 2:
+    try:
+        values = await _sample(port, cls, call, [{"$sample": {"size": size}}, *_matching(base)])
+    except OperationFailure:
+        # Of what no stage can match, such as $text, the whole collection stands for.
+        matched: dict[str, Any] = {}
+        values = await _sample(port, cls, call, [{"$sample": {"size": size}}])
+    else:
+        matched = base
+    if matched and len(values) < min(size, documents) // 2:
         # What is wanted is rare. Its parts are counted by their share of the sample.
         parts = max(wanted, parts * len(values) // max(1, size))
         if len(values) < _PER_PART * wanted:
@@ -319,7 +325,9 @@ async def _sample(port: Port, cls: Any, call: Call, stages: list[dict[str, Any]]
     stages = [*stages, {"$sort": {call.key: 1}}, {"$project": {"_id": 0, "key": f"${call.key}"}}]
     shared: Options = {n: call.options[n] for n in ("collation", "comment") if n in call.options}
     shared["batchSize"] = _SAMPLE + 1  # all in one reply, where its size allows that
-    collection = port.collection(cls).with_options(codec_options=_RAW)
+    collection = port.collection(cls)
+    codecs = collection.codec_options.with_options(document_class=RawBSONDocument)
+    collection = collection.with_options(codec_options=codecs)
     cursor = await port.call(collection.aggregate, stages, **port.options(cls, shared))
     raw = b"".join([document.raw for document in await port.call(cursor.to_list)])
     found = [document.get("key") for document in decoded(raw)]
