@@ -14,6 +14,7 @@ from pymongo.errors import ConnectionFailure
 
 import loom
 from loom import DefinitionError, Frame, Q, QueryError, ReadOnly, Ref, SubFrame, TimeUpdated
+from loom.frames import indexes
 from loom.frames.indexes import Index
 from loom.frames.time import Moment
 from loom.frames.time.moment import LedgerMoment
@@ -470,3 +471,18 @@ async def test_read_only_connections(call: Runtime) -> None:
     """Switched off writing is told of as everywhere."""
     with loom.read_only(), pytest.raises(ReadOnly, match="switched off"):
         await call(Price(symbol="X", time=NOON)).insert()
+
+
+def test_the_index_that_mongodb_builds_by_itself(db: str) -> None:
+    """It is not extra, so that it is not dropped; others are, and on ordinary collections it is."""
+    Price.get_collection().create_index([("symbol", 1), ("time", 1)])
+    Price.get_collection().create_index([("time", 1), ("symbol", 1)])
+    assert ["time_1_symbol_1"] == [found.index.name for found in indexes.diff(Price).extra]
+    indexes.ensure(Price, drop=True)
+    assert {"_id_", "symbol_1_time_1"} == Price.get_collection().index_information().keys()
+
+    class Plain(Moment):
+        amount: float
+
+    Plain.get_collection().create_index([("symbol", 1), ("time", 1)])
+    assert ["symbol_1_time_1"] == [found.index.name for found in indexes.diff(Plain).extra]

@@ -92,13 +92,20 @@ class Target:
         self.diff = compared(self.namespace, [*self.declared.values()], specs, self._elsewhere())
 
     def _elsewhere(self) -> list[Declared]:
-        """Return what further classes of the collection declare, as far as they are imported."""
+        """Return what further classes of the collection declare, as far as they are imported.
+
+        And what MongoDB 6.3 and newer builds for a time series by itself.
+        """
         found = {
             index.name: index
             for cls in _all_classes(self.classes)
             if cls._collection == self.collection.name and self._is_of(cls)
             for index in indexes_from(cls, cls.__mro__)
         }
+        for series in (cls._timeseries for cls in self.classes if cls._timeseries is not None):
+            if "metaField" in series:
+                built = Index(series["metaField"], series["timeField"])
+                found.setdefault(built.name, built)
         return [
             (index, self._sent(index)) for name, index in found.items() if name not in self.declared
         ]
