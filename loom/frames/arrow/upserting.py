@@ -21,7 +21,7 @@ from ..operations.reading import shared_options
 from ..paths import is_ancestor, lookup
 from ..port import Port
 from ..requests import Batch
-from ..stamping import now
+from ..stamping import now, stamp_inserted, stamp_updated
 from ..updates import paths_in, with_version
 from .containers import KEEPS, OMITS
 from .inserting import framed
@@ -163,6 +163,16 @@ class Matched(Job):
             self.ids.add(made)
 
 
+def _stamp(frames: list[Any], times: Sequence[Any]) -> None:
+    """Give frames the time of their insert where they have none: that of the update with it."""
+    cls = type(frames[0])
+    if any(one.receiver is stamp_inserted for one in listeners("insert", cls)):
+        for frame, time in zip(frames, times, strict=True):
+            for name in marked(type(frame)).inserted:
+                if time is not None and frame._document.get(name) is None:
+                    frame._document[name] = time
+
+
 def filter_of(cls: Any, paths: Sequence[str], values: Sequence[Any]) -> Document:
     """Return what finds the document that has values at paths: a value is never an operator."""
     found = {
@@ -239,6 +249,7 @@ class Upsert(Matched):
             (document,) = assembled([*content], [[value] for value in content.values()], 1, KEEPS)
             given.append(document)
         frames = framed(cls, [{**document} for document in given])
+        _stamp(frames, [self._time_of(change) for change in changes])
         await emit(self.port, "insert", cls, frames, {"session": self.session})
         for extra, document, frame in zip(found, given, frames, strict=True):
             made = frame._document
@@ -246,6 +257,11 @@ class Upsert(Matched):
             if "_id" in extra:
                 extra["_id"] = made["_id"]
         return found
+
+    def _time_of(self, change: Document) -> Any:
+        """Return the time that an update was stamped with, None if it was not."""
+        names = [name for name in marked(self.cls).updated if name not in self.paths]
+        return next((change["$set"][name] for name in names if name in change["$set"]), None)
 
     def _change(self, change: Document, filter: Document, inserted: Document) -> Document:
         """Return an update document, in which no path is written twice."""
@@ -312,12 +328,13 @@ class Replace(Matched):
                     document.pop("_id", None)
         has_id = ["_id" in document for document in documents]
         frames = framed(cls, documents)
+        if any(one.receiver is stamp_updated for one in listeners("update", cls)):
+            time = now()
+            for frame in frames:
+                frame._document.update(dict.fromkeys(marked(type(frame)).updated, time))
+            _stamp(frames, [time] * rows)
         if listeners("insert", cls):
             await emit(port, "insert", cls, frames, {"session": self.session})
-            stamped = now()
-            for frame in frames:
-                for name in marked(type(frame)).updated:
-                    frame._document[name] = stamped
         codecs = port.collection(cls).codec_options
         found = inserts_of(frames, port.naive(cls), codecs, encodes=False).documents
         for document, is_given in zip(found, has_id, strict=True):
