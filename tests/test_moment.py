@@ -385,6 +385,13 @@ async def test_as_of(call: Runtime) -> None:
     assert [2.5] == amounts(await call(Price).as_of(Q.amount == 2.5))
     frame = TimeFrame(NOON + HOUR, NOON + 2 * HOUR)
     assert [2.0] == amounts(await call(Price).as_of("X", NOON + 4 * HOUR, frame))
+    early = (Q.time <= NOON) & (Q.known_at > NOON + HOUR)  # of the same fields
+    assert [1.5] == amounts(
+        await call(Price).as_of(early, NOON + 4 * HOUR, DailyFrame.create(NOON))
+    )
+    assert [] == await call(Price).as_of(early, NOON + 3 * HOUR)
+    either = (Q.amount == 1.5) | (Q.amount == 2.5)
+    assert [1.5] == amounts(await call(Price).as_of(either, NOON + 4 * HOUR))
     (named,) = await call(Price).as_of("X", frame=frame, projection=["amount"])
 
     assert {"_id": named._id, "amount": 2.5} == named._document

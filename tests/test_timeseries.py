@@ -486,3 +486,28 @@ def test_the_index_that_mongodb_builds_by_itself(db: str) -> None:
 
     Plain.get_collection().create_index([("symbol", 1), ("time", 1)])
     assert ["symbol_1_time_1"] == [found.index.name for found in indexes.diff(Plain).extra]
+
+
+async def test_kinds_of_one_series(call: Runtime, commands: Commands) -> None:
+    """The root declares it for all; a kind sees its own, and updates go by the root alone."""
+
+    class Sample(Moment):
+        _kind_field = "kind"
+        _timeseries: Any = {}
+
+    class Depth(Sample):
+        metres: float
+
+    with pytest.raises(DefinitionError, match=r"Other\._timeseries: expected the one of Sample"):
+
+        class Other(Sample):
+            _timeseries: Any = {}
+
+    await call(Depth).create_collection()
+    await call(Depth(symbol="X", time=NOON, metres=1.0)).insert()
+    assert isinstance(await call(Sample).latest("X"), Depth)
+    with pytest.raises(ReadOnly, match="got a filter by 'kind'"):
+        await call(Depth).update_where(Q.symbol == "X", {"$set": {"symbol": "Y"}})
+    assert 1 == await call(Sample).update_where(Q.symbol == "X", {"$set": {"symbol": "Y"}})
+
+    assert "Sample" == next(body["create"] for body in commands.bodies if "create" in body)

@@ -246,7 +246,7 @@ def enrol(cls: Any, namespace: Mapping[str, Any]) -> None:
         (kinds,) = above.values()
         if namespace.get("_kind", name) is None:
             raise DefinitionError(f"{name}._kind: expected a text, got None; leave it out")
-        for setting in ("_kind_field", "_schema_version", *PLACE):
+        for setting in ("_kind_field", "_schema_version", "_timeseries", *PLACE):
             if setting in namespace:
                 raise DefinitionError(
                     f"{name}.{setting}: expected the one of {kinds.root.__name__}, which all kinds "
