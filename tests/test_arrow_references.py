@@ -146,7 +146,7 @@ def rows_of(frames: list[Any], schema: Any) -> list[dict[str, Any]]:
     ]
 
 
-PLANES = st.sampled_from([1, 1, 2, 3, 4, 99, 98, None])
+PLANES = st.sampled_from([1, 1, 2, 3, 4, 99, 98, None, 2.0, Int64(3), Decimal128("1")])
 MAKERS = st.sampled_from(["A", "B", "E", "?", None])
 SEATS = st.fixed_dictionaries({"number": st.integers(0, 9)}, optional={"sponsor": MAKERS})
 FLIGHTS = st.lists(
@@ -224,6 +224,11 @@ def test_columns_are_what_many_gives(
 
 async def test_partitions(call: Runtime, server: Server) -> None:
     """What other processes have read is joined here, ids of other types included."""
+
+    class Plane(Frame):
+        _id: int
+        code: str
+
     planes()
     stored(Flight, *({"_id": n, "plane": n % 4 or 2.0, "planes": [n % 3]} for n in range(40)))
     projection = {
@@ -913,3 +918,18 @@ def test_the_projection_is_not_changed(db: str) -> None:
 
     assert kept == projection
     assert first.equals(second)
+
+
+async def test_nothing_is_looked_for_in_null_documents(call: Runtime, commands: Commands) -> None:
+    """Where an embedded document is null or absent, no id stands in it, whatever the others hold."""
+    stored(Maker, {"_id": "A", "name": "Airbus"})
+    stored(Flight, {"_id": 1, "seat": None}, {"_id": 2}, {"_id": 3, "seat": {"sponsor": "A"}})
+    stored(Flight, {"_id": 4, "seat": {"sponsor": 5}})
+    commands.clear()
+    follow = {"$ref": Maker, "name": True, "$missing": "none"}
+    projection = {"seat": {"sponsor": follow}}
+    table = await call(arrow).table(Flight, projection=projection, sort="_id")
+
+    assert {"A", 5} == {*commands.bodies[1]["filter"]["_id"]["$in"]}
+    airbus = {"_id": "A", "name": "Airbus"}
+    assert [None, None, {"sponsor": airbus}, {"sponsor": None}] == table["seat"].to_pylist()

@@ -65,6 +65,10 @@ class Layout(Schema):
         """Return the paths that are fetched for the columns."""
         return self._paths
 
+    def plain(self) -> Schema:
+        """Return the columns as they are stored, alone."""
+        return Schema(self.place, self)
+
     def loose(self) -> dict[str, Column]:
         """Return the columns with references as they are when ids are of other types."""
         return {

@@ -63,7 +63,9 @@ class Reading:
         layout = self.columns if isinstance(self.columns, Layout) else None
         loose = layout.loose() if layout is not None else {}
         how = (asked.on_mismatch, asked.ids, loose)
-        self._decoding = partial(Decoder, self.columns, *how, presence=asked.presence)
+        # Without the classes of references, which another process may not know.
+        columns = self.columns if layout is None else layout.plain()
+        self._decoding = partial(Decoder, columns, *how, presence=asked.presence)
         self._decoder = self._decoding()
         self._steps: list[Step] = []
         #: the schema of what is given

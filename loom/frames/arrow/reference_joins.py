@@ -70,8 +70,15 @@ def _slots(array: Any, place: Place) -> Iterable[Slot]:
     elif isinstance(place, Reference):
         yield Slot(place, distinct(array))
     else:
-        for name, inner in place.fields.items():
-            yield from _slots(array.field(name), inner)
+        for field, child in zip(array.type, _children(array), strict=True):
+            if field.name in place.fields:
+                yield from _slots(child, place.fields[field.name])
+
+
+def _children(array: Any) -> list[Any]:
+    """Return the fields of structs; in one that is null, Arrow keeps any values."""
+    children: list[Any] = array.flatten()
+    return children
 
 
 def _items(array: Any) -> Any:
@@ -335,11 +342,12 @@ class Joins:
             rows = self._rows[place.target]
             return rows.taken(rows.numbers(slot))
         children, fields = [], []
-        for position, field in enumerate(type):
+        for field, child in zip(type, _children(array), strict=True):
             inner = place.fields.get(field.name)
-            child = array.field(position)
-            child = given_array(child, self._ids) if inner is None else child
-            child = child if inner is None else self._placed(child, inner, slots)
+            if inner is None:
+                child = given_array(child, self._ids)
+            else:
+                child = self._placed(child, inner, slots)
             children.append(child)
             fields.append(pa.field(field.name, child.type))
         mask = array.is_null() if array.null_count else None
