@@ -1109,7 +1109,7 @@ async def test_cancelling(db: str) -> None:
     async def wait(frames: Any) -> None:
         told.extend(f._id for f in frames)
         if len(told) >= 10:
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
 
     task = asyncio.create_task(
         Dragon.aio.update_where(Q.age >= 0, {"$set": {"name": "x"}}, batch_size=5)
@@ -1369,9 +1369,24 @@ async def test_a_client_that_gives_up_waiting(
     call: Runtime, server: Server, db: str, fail: Callable[..., Any]
 ) -> None:
     """When the client's time is over before the answer, the batch in hand counts as unknown."""
-    fill(9)
     Dragon.listen("update", lambda frames: None)
-    options: dict[str, Any] = {"appName": db, "socketTimeoutMS": 200, "retryWrites": False}
+    # On a machine that is slow the first answers take longer than a short patience.
+    for patience in (200, 1_000, 5_000):
+        note, written = await _impatient(call, server, db, fail, patience)
+        if "3 documents were written" in note:
+            break
+
+    assert "3 documents were written, and perhaps some of 3, from _id=3 to 5" in note
+    assert written in ([0, 1, 2], [0, 1, 2, 3, 4, 5])
+
+
+async def _impatient(
+    call: Runtime, server: Server, db: str, fail: Callable[..., Any], patience: int
+) -> tuple[str, list[int]]:
+    """Return what the error says when the second batch takes too long, and what is written."""
+    Dragon.get_collection().delete_many({})
+    fill(9)
+    options: dict[str, Any] = {"appName": db, "socketTimeoutMS": patience, "retryWrites": False}
 
     async def make() -> AsyncMongoClient[Any]:
         return AsyncMongoClient(server.uri, **options)
@@ -1382,14 +1397,11 @@ async def test_a_client_that_gives_up_waiting(
     try:
         with (
             loom.using(client=used, db=db),
-            fail(["update"], skip=1, blockConnection=True, blockTimeMS=1_000),
+            fail(["update"], skip=1, blockConnection=True, blockTimeMS=patience * 5),
             pytest.raises(NetworkTimeout) as caught,
         ):
             await call(Dragon).update_where(Q.age >= 0, {"$inc": {"age": 100}}, batch_size=3)
-        note = notes(caught.value)
-        assert "3 documents were written, and perhaps some of 3, from _id=3 to 5" in note
-        written = [d["_id"] for d in stored() if d["age"] >= 100]
-        assert written in ([0, 1, 2], [0, 1, 2, 3, 4, 5])
+        return notes(caught.value), [d["_id"] for d in stored() if d["age"] >= 100]
     finally:
         client.close()
         if aio is not None:

@@ -50,7 +50,7 @@ def test_demo(tmp_path: Path) -> None:
         [sys.executable, "-m", "loom", "demo", "--rows", "3000"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         env={**os.environ, "TMPDIR": str(tmp_path), "LOOM_URI": "mongodb://nowhere"},
     )
 
@@ -207,7 +207,7 @@ def test_interrupt(tmp_path: Path) -> None:
         if "create_index" in line:
             break
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=30)
+    out, err = run.communicate(timeout=240)
 
     assert (err, run.returncode) == ("interrupted\n", 130)
     assert out.endswith("\nStopped; nothing is left behind.\n")

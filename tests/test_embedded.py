@@ -55,7 +55,7 @@ def answers(port: int) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -136,7 +136,7 @@ def test_second_process(tmp_path: Path) -> None:
     """Another process is refused, and told who has the directory and how to share it."""
     with embedded.start(tmp_path) as server:
         other = python(HOLD, tmp_path)
-        out, err = other.communicate(timeout=30)
+        out, err = other.communicate(timeout=240)
 
         message = err.strip().splitlines()[-1]
         assert (out, other.returncode) == ("", 1)
@@ -159,9 +159,15 @@ def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.directory is None
         assert "in memory" in repr(server)
         assert list(tmp_path.iterdir())
-        began = time.monotonic()
+        kindly: list[bool] = []
+        end = embedded._end
+        monkeypatch.setattr(
+            embedded,
+            "_end",
+            lambda process, **how: (kindly.append(how["kindly"]), end(process, **how)),
+        )
         server.stop()
-        assert time.monotonic() - began < 1
+        assert [False] == kindly  # a kind end takes two seconds, and saves nothing here
     server.stop()
 
     assert not server.running
@@ -203,7 +209,7 @@ def test_interrupt(tmp_path: Path) -> None:
     assert alive(pid)
 
     owner.send_signal(signal.SIGINT)
-    owner.communicate(timeout=30)
+    owner.communicate(timeout=240)
 
     assert not alive(pid)
     assert '"stopping": true' in (tmp_path / "loom-server.json").read_text()
@@ -240,7 +246,7 @@ def test_fork(tmp_path: Path) -> None:
     assert (code, running) == ("0", "True")
     assert until(lambda: not alive(int(pid)))
 
-    _, err = run.communicate(timeout=30)
+    _, err = run.communicate(timeout=240)
 
     assert err == ""
 
@@ -349,7 +355,7 @@ def test_serve() -> None:
     client.close()
     run.send_signal(signal.SIGINT)
     out = run.stdout.read()
-    _, err = run.communicate(timeout=30)
+    _, err = run.communicate(timeout=240)
 
     assert out == "Loom's embedded server, data in memory, gone when it stops; Ctrl-C stops it\n"
     assert (err, run.returncode) == ("", 0)
@@ -378,7 +384,7 @@ def test_launcher_by_hand(tmp_path: Path) -> None:
         input="",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=True,
     )
 

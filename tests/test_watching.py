@@ -450,7 +450,7 @@ async def test_cancelling(call: Runtime, db: str, server: Server) -> None:
     assert await changes.__aenter__() is changes
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(changes.__anext__(), 0.1)
-    for _ in range(100):
+    for _ in range(1_000):
         if streams_open(server) == at_first:
             break
         await asyncio.sleep(0.05)
