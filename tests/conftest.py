@@ -16,12 +16,17 @@ from signal import signal as handle_signal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 import loom
 from loom import embedded
 from loom.frames import events
+
+# No example fails because the machine is slow.
+settings.register_profile("slow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slow")
 
 # Shells have what runs in the background ignore Ctrl-C, and its children inherit that.
 handle_signal(SIGINT, default_int_handler)
