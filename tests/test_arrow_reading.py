@@ -265,8 +265,14 @@ async def test_values_that_do_not_fit(call: Runtime) -> None:
     )
     with pytest.warns(RuntimeWarning, match="Wyrm: values that do not fit their column: 2 of age"):
         await call(arrow).polars(Wyrm, on_mismatch="null")
-    with pytest.warns(RuntimeWarning, match="1 of weight"):
+    with pytest.warns(RuntimeWarning, match="1 of weight") as told:
         await call(arrow).numpy(Wyrm, on_mismatch="null")
+    assert not call.is_async or [__file__] == [warning.filename for warning in told]
+    with pytest.warns(RuntimeWarning, match="1 of weight") as told:
+        arrow.numpy(Wyrm, on_mismatch="null")
+    with pytest.warns(RuntimeWarning, match="1 of weight") as more:
+        Wyrm.filter().load_polars(on_mismatch="null")
+    assert [__file__] * 2 == [warning.filename for warning in (*told, *more)]
 
 
 async def test_dataframes(call: Runtime) -> None:

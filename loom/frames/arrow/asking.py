@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast
 
 from ...errors import QueryError
 from ..chains import Chain
@@ -240,11 +241,28 @@ def told(function: F) -> F:
         if one.name in _NAMES
     ]
     rest = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD, annotation="Any")
-    made: Any = function
+    made: Any = _awaited(function) if inspect.iscoroutinefunction(function) else _called(function)
+    update_wrapper(made, function)
+    # Else Sphinx looks for the defaults in the source of the function, which has none.
+    del made.__wrapped__
     made.__signature__ = signature.replace(parameters=[*own, *options, rest])
     if function.__doc__ and "ARGUMENTS" in function.__doc__:
         made.__doc__ = function.__doc__.replace("ARGUMENTS", _indented(function.__doc__))
-    return function
+    return cast(F, made)
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **how: Any) -> Any:
+        return function(*args, **how)
+
+    return call
+
+
+def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*args: Any, **how: Any) -> Any:
+        return await function(*args, **how)
+
+    return call
 
 
 def _indented(words: str) -> str:

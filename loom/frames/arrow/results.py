@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -266,5 +267,15 @@ def _tell(reading: Reading) -> None:
         warnings.warn(
             f"{reading.columns.place}: values that do not fit their column: {said}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=_level(),
         )
+
+
+def _level() -> int:
+    """Return how many calls above a warning the line is that asked for columns."""
+    level = 1
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "loom":
+        frame = frame.f_back
+        level += 1
+    return level - 1
