@@ -23,6 +23,8 @@ COLUMNS = (
     "table(), 2 references",
     "memory of batches()",
     "memory of table()",
+    "table(partitions=",
+    "memory of batches(partitions=2)",
     "spread() of a window with nulls",
     "resample() to days of a zone",
 )
