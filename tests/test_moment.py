@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from datetime import date, datetime, timedelta, timezone
@@ -26,10 +27,11 @@ from loom import (
     TimeUpdated,
 )
 from loom.frames import indexes
+from loom.frames.aio import AwaitedClass
 from loom.frames.indexes import Index
 from loom.frames.ledger import LedgerFrame
 from loom.frames.time import DailyFrame, Moment, TimedFrame, TimeFrame
-from loom.frames.time.moment import LedgerMoment, check_moments
+from loom.frames.time.moment import AwaitedMoments, LedgerMoment, check_moments
 from tests.conftest import Commands, Runtime
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
@@ -728,3 +730,26 @@ async def test_answers_by_the_index(call: Runtime) -> None:
 
     assert before == [await call(Price).as_of(*one) for one in asked]
     assert latest == [await call(Price).latest("X", known_at=one[1]) for one in asked]
+
+
+def test_both_runtimes_have_the_same_methods() -> None:
+    """What moments have beside other frames is there to be awaited, with the same parameters."""
+    added = public(Moment).keys() - public(Frame).keys() - {"symbol", "time", "known_at"}
+    assert {"latest", "as_of"} <= added
+    assert added == public(AwaitedMoments).keys() - public(AwaitedClass).keys()
+
+    assert {name: shape(getattr(Moment, name)) for name in added} == {
+        name: shape(getattr(AwaitedMoments, name), skip=1) for name in added
+    }
+
+
+def public(cls: type) -> dict[str, Any]:
+    """Return the public methods of a class."""
+    names = (name for name in dir(cls) if not name.startswith("_"))
+    return {name: getattr(cls, name) for name in names if callable(getattr(cls, name))}
+
+
+def shape(function: Any, skip: int = 0) -> list[tuple[str, Any, Any]]:
+    """Return name, kind and default of the parameters."""
+    parameters = [*inspect.signature(function).parameters.values()][skip:]
+    return [(p.name, p.kind, p.default) for p in parameters]
