@@ -14,6 +14,7 @@ from bson.dbref import DBRef
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 import loom
 from loom import Frame, Missing, NotFound, Q, QueryError, SchemaError, SubFrame
@@ -28,6 +29,7 @@ from loom.frames import arrow
 from loom.frames.arrow import reference_joins
 
 from .conftest import Commands, Runtime, Server
+from .faults import fault
 
 
 class Maker(Frame):
@@ -933,3 +935,27 @@ async def test_nothing_is_looked_for_in_null_documents(call: Runtime, commands: 
     assert {"A", 5} == {*commands.bodies[1]["filter"]["_id"]["$in"]}
     airbus = {"_id": "A", "name": "Airbus"}
     assert [None, None, {"sponsor": airbus}, {"sponsor": None}] == table["seat"].to_pylist()
+
+
+async def test_a_query_that_fails_ends_the_stream(call: Runtime, server: Server) -> None:
+    """An error of a query for references is raised as it is, and the cursor is closed."""
+    if not server.is_embedded:
+        pytest.skip("other deployments may not let tests set fail points")
+    planes()
+    stored(Flight, *({"_id": n, "plane": n} for n in range(1, 7)))
+    projection = {"plane": {"$ref": Plane, "code": True}}
+    options: Any = {"projection": projection, "sort": "_id", "batch_rows": 2}
+    if call.is_async:
+        stream = arrow.aio.batches(Flight, **options)
+        await stream.__anext__()
+        with fault(server, "find", errorCode=2), pytest.raises(OperationFailure):
+            await stream.__anext__()
+        left = [batch async for batch in stream]
+    else:
+        blocking = arrow.batches(Flight, **options)
+        next(blocking)
+        with fault(server, "find", errorCode=2), pytest.raises(OperationFailure):
+            next(blocking)
+        left = [*blocking]
+
+    assert [] == left
