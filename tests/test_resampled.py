@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("numpy", reason="the extra time is not installed")
+pytest.importorskip("scipy", reason="the extra time is not installed")
 
 import numpy as np
 

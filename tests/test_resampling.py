@@ -7,12 +7,15 @@ from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
+
+pytest.importorskip("scipy", reason="the extra time is not installed")
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.errors import QueryError, TimeFrameError
+from loom.errors import QueryError
 from loom.frames.time import (
     DailyFrame,
     HourlyFrame,
@@ -23,7 +26,6 @@ from loom.frames.time import (
     WeeklyFrame,
     YearlyFrame,
 )
-from loom.frames.time.resampled import Resampled
 from loom.frames.time.resampling import resample_columns
 
 UTC = timezone.utc

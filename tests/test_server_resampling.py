@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+pytest.importorskip("scipy", reason="the extra time is not installed")
 
 import numpy as np
 from bson import Decimal128, Int64, MaxKey

@@ -153,7 +153,7 @@ def array_of(given: Any, attribute: str = "values") -> Array:
         if given.dtype.kind in "biuf" and given.ndim == 1:
             return given
         if given.dtype.kind == "M":
-            return given.filled(np.datetime64("NaT"))
+            return given.filled(np.datetime64("NaT", "us"))
         given = np.where(np.ma.getmaskarray(given), np.array(None), given.data.astype(object))
     if getattr(getattr(given, "dtype", None), "tz", None) is not None:
         return given.to_numpy("datetime64[us]")  # pandas: the instants, in UTC

@@ -293,7 +293,7 @@ def regression(
         columns[name] = np.ldexp(columns[name], y_scale)
     columns["intercept"] = numbers.back(columns["intercept"])
     origin = axis.shown(axis.origins(np.minimum(firsts, len(y) - 1))) if count else axis.ticks[:0]
-    missing = np.datetime64("NaT") if axis.is_calendar else np.nan
+    missing = np.datetime64("NaT", "us") if axis.is_calendar else np.nan
     origin = np.where(n > 0, origin, missing)
     return {"n": n, "left_out": size - n, **columns, "origin": origin}
 
