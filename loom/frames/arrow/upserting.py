@@ -1,34 +1,32 @@
-"""Rows that change stored documents, found by some of their columns: upserts and replacements."""
+"""Rows that change stored documents, found by some of their columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from pymongo import ReplaceOne, UpdateOne
-from pymongo.errors import BulkWriteError, PyMongoError
+from bson import Decimal128, Int64, ObjectId
+from pymongo import UpdateOne
 
 from ...errors import FieldError, QueryError, SchemaError, nearest
 from ..changes import check_fields
 from ..events import emit, listeners
-from ..forms import with_marks
+from ..forms import is_marked, with_marks
 from ..ids import id_keys
-from ..inserts import inserts_of
 from ..marked import marked
 from ..normalising import normalise_filter
 from ..operations.outcomes import Outcome, send
-from ..operations.reading import shared_options
-from ..paths import is_ancestor, lookup
 from ..port import Port
 from ..requests import Batch
-from ..stamping import now, stamp_inserted, stamp_updated
+from ..stamping import stamp_inserted
 from ..updates import paths_in, with_version
-from .containers import KEEPS, OMITS
+from .containers import KEEPS, OMITS, documents_of
 from .inserting import framed
 from .storing import Job
 from .targets import Target, assembled
 
-__all__ = ["Replace", "Upsert"]
+__all__ = ["Matched", "Upsert", "filter_of", "stamp"]
 
 Document = dict[str, Any]
 
@@ -138,8 +136,7 @@ class Matched(Job):
         port, cls = self.port, self.cls
 
         def contents() -> list[Document]:
-            parts = ({**c.get("$setOnInsert", {}), **c.get("$set", {})} for c in changes)
-            written = changes if self.kind is ReplaceOne else parts
+            written = [{**c.get("$setOnInsert", {}), **c.get("$set", c)} for c in changes]
             return [{**f, **c} for f, c in zip(filters, written, strict=True)]
 
         batch = Batch(self.kind, [filters, changes], single, lambda: port.check(cls, contents()))
@@ -163,7 +160,7 @@ class Matched(Job):
             self.ids.add(made)
 
 
-def _stamp(frames: list[Any], times: Sequence[Any]) -> None:
+def stamp(frames: list[Any], times: Sequence[Any]) -> None:
     """Give frames the time of their insert where they have none: that of the update with it."""
     cls = type(frames[0])
     if any(one.receiver is stamp_inserted for one in listeners("insert", cls)):
@@ -171,6 +168,10 @@ def _stamp(frames: list[Any], times: Sequence[Any]) -> None:
             for name in marked(type(frame)).inserted:
                 if time is not None and frame._document.get(name) is None:
                     frame._document[name] = time
+
+
+#: Values of these types mean themselves in a filter.
+_VALUES = frozenset((str, int, float, bool, bytes, datetime, ObjectId, Decimal128, Int64))
 
 
 def filter_of(cls: Any, paths: Sequence[str], values: Sequence[Any]) -> Document:
@@ -205,42 +206,54 @@ class Upsert(Matched):
 
     async def send_apart(self, columns: list[list[Any]], rows: int, start: int) -> None:
         """Update the documents that the rows name, or insert them."""
-        port, cls = self.port, self.cls
-        paths = [path for path in self.paths if path != "_id"]
-        values = [c for c, path in zip(columns, self.paths, strict=True) if path != "_id"]
-        ids = columns[self.paths.index("_id")] if "_id" in self.paths else None
-        changes: list[Document] = (
-            [{"$set": dict(zip(paths, row, strict=True))} for row in zip(*values, strict=True)]
-            if values
-            else [{"$set": {}} for _ in range(rows)]
-        )
-        keys = [*zip(*(columns[self.paths.index(path)] for path in self.on), strict=True)]
-        if self.leaves_out:
-            for change in changes:
-                change["$set"] = {
-                    k: v for k, v in change["$set"].items() if type(v) not in self.leaves_out
-                }
-        if listeners("update", cls):
-            payload = {"fields": (*paths,), "changes": changes, "session": self.session}
-            await emit(port, "update", cls, [], payload)
-        inserts = await self._inserts(changes, ids, rows)
-        filters, sent = [], []
-        for row, change in enumerate(changes):
-            filter = filter_of(cls, self.on, keys[row])
-            filters.append(port.narrowed(cls, filter))
-            sent.append(self._change(change, filter, inserts[row]))
-        outcome = await self.send_batch(filters, sent, {"upsert": True})
-        self.note(outcome, start, ids or [None] * rows)
+        by_path = dict(zip(self.paths, columns, strict=True))
+        keys = [by_path[path] for path in self.on]
+        if self._is_plain(keys):
+            filters: list[Any] = documents_of(self.on, keys, rows, KEEPS)
+            paths = [path for path in self.paths if path not in self.on]
+            assigned = documents_of(paths, [by_path[path] for path in paths], rows, KEEPS)
+            changes: list[Document] = [{"$set": part} for part in assigned]
+        else:
+            filters, changes = await self._prepared(by_path, keys, rows)
+        outcome = await self.send_batch(filters, changes, {"upsert": True})
+        self.note(outcome, start, by_path.get("_id", [None] * rows))
         self.count(outcome, rows)
 
-    async def _inserts(
-        self, changes: list[Document], ids: list[Any] | None, rows: int
-    ) -> list[Document]:
+    def _is_plain(self, keys: list[list[Any]]) -> bool:
+        """Tell whether rows are sent as they are."""
+        cls = self.cls
+        return not (
+            self.makes_frames
+            or self.leaves_out
+            or is_marked(cls)
+            or cls._version is not None
+            or marked(cls).texts
+            or ("_id" in self.paths and "_id" not in self.on)
+            or len(self.paths) == len(self.on)
+            or any(not _VALUES.issuperset(map(type, key)) for key in keys)
+        )
+
+    async def _prepared(
+        self, by_path: Mapping[str, list[Any]], keys: list[list[Any]], rows: int
+    ) -> tuple[list[Any], list[Document]]:
+        """Return the filters and the update documents of rows, with all that fields declare."""
+        port, cls = self.port, self.cls
+        named = {path: column for path, column in by_path.items() if path != "_id"}
+        assigned = documents_of([*named], [*named.values()], rows, self.leaves_out)
+        changes: list[Document] = [{"$set": part} for part in assigned]
+        if listeners("update", cls):
+            payload = {"fields": (*named,), "changes": changes, "session": self.session}
+            await emit(port, "update", cls, [], payload)
+        inserts = await self._inserts(changes, by_path.get("_id", [None] * rows))
+        found = [filter_of(cls, self.on, key) for key in zip(*keys, strict=True)]
+        triples = zip(changes, found, inserts, strict=True)
+        sent = [self._change(change, filter, inserted) for change, filter, inserted in triples]
+        return [port.narrowed(cls, filter) for filter in found], sent
+
+    async def _inserts(self, changes: list[Document], ids: list[Any]) -> list[Document]:
         """Return what is written only where a document is inserted."""
         cls = self.cls
-        found: list[Document] = [
-            {} if ids is None or id is None else {"_id": id} for id in (ids or [None] * rows)
-        ]
+        found: list[Document] = [{} if type(id) in OMITS else {"_id": id} for id in ids]
         if not listeners("insert", cls):
             return found
         given = []
@@ -249,7 +262,7 @@ class Upsert(Matched):
             (document,) = assembled([*content], [[value] for value in content.values()], 1, KEEPS)
             given.append(document)
         frames = framed(cls, [{**document} for document in given])
-        _stamp(frames, [self._time_of(change) for change in changes])
+        stamp(frames, [self._time_of(change) for change in changes])
         await emit(self.port, "insert", cls, frames, {"session": self.session})
         for extra, document, frame in zip(found, given, frames, strict=True):
             made = frame._document
@@ -273,14 +286,8 @@ class Upsert(Matched):
             change.pop("$set", None)
         change = with_version(self.cls, change)
         change = with_marks(self.cls, change, {"upsert": True})
-        taken = [*paths_in(change), *(path for path in self.on if path != "_id")]
-        added = {
-            name: value
-            for name, value in inserted.items()
-            if not any(path == name or is_ancestor(name, path) for path in taken)
-        }
-        if "_id" in self.on:
-            added.pop("_id", None)
+        taken = {path.partition(".")[0] for path in (*paths_in(change), *self.on)}
+        added = {name: value for name, value in inserted.items() if name not in taken}
         on_insert = {**added, **change.get("$setOnInsert", {})}
         if on_insert:
             change["$setOnInsert"] = on_insert
@@ -289,101 +296,3 @@ class Upsert(Matched):
             value = filter[path]
             change["$setOnInsert"] = {path: value["$eq"] if isinstance(value, Mapping) else value}
         return change
-
-
-class Replace(Matched):
-    """Puts the rows, as whole documents, in the place of those that they name.
-
-    Args:
-        upsert: insert the rows that name none.
-    """
-
-    kind = ReplaceOne
-
-    def __init__(
-        self,
-        port: Port,
-        cls: Any,
-        operation: str,
-        on: str | Sequence[str],
-        upsert: bool,
-        how: Mapping[str, Any],
-    ) -> None:
-        super().__init__(port, cls, operation, on, how)
-        self.upsert = upsert
-        if cls._version is not None:
-            raise FieldError(
-                f"{self.place}: expected a class without _version, whose numbers a replacement "
-                "would break off; use upsert_table()"
-            )
-
-    async def send_apart(self, columns: list[list[Any]], rows: int, start: int) -> None:
-        """Replace the documents that the rows name."""
-        port, cls = self.port, self.cls
-        documents = assembled(self.paths, columns, rows, self.leaves_out)
-        has_ids = "_id" in self.paths
-        if has_ids:
-            for document in documents:
-                if document.get("_id") is None:
-                    document.pop("_id", None)
-        has_id = ["_id" in document for document in documents]
-        frames = framed(cls, documents)
-        if any(one.receiver is stamp_updated for one in listeners("update", cls)):
-            time = now()
-            for frame in frames:
-                frame._document.update(dict.fromkeys(marked(type(frame)).updated, time))
-            _stamp(frames, [time] * rows)
-        if listeners("insert", cls):
-            await emit(port, "insert", cls, frames, {"session": self.session})
-        codecs = port.collection(cls).codec_options
-        found = inserts_of(frames, port.naive(cls), codecs, encodes=False).documents
-        for document, is_given in zip(found, has_id, strict=True):
-            if not is_given:
-                del document["_id"]
-        filters = [
-            port.narrowed(cls, filter_of(cls, self.on, [lookup(d, path) for path in self.on]))
-            for d in found
-        ]
-        outcome = await self.send_batch(filters, found, {"upsert": self.upsert})
-        ids = columns[self.paths.index("_id")] if has_ids else [None] * rows
-        if not self.upsert and self.is_acknowledged:
-            await self._explain(outcome, filters)
-        self.note(outcome, start, ids)
-        self.count(outcome, rows)
-
-    async def _explain(self, outcome: Outcome, filters: list[Any]) -> None:
-        """Note which rows found no document: the server says how many did."""
-        tried = outcome.done()
-        if outcome.matched >= len(tried):
-            return
-        if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
-            return  # who does not answer is not asked
-        port, cls = self.port, self.cls
-        size = port.reference_chunk(cls)
-        shared = {name: v for name, v in shared_options(self.options).items() if name != "ordered"}
-        there: set[Any] = set()
-        try:
-            for at in range(0, len(tried), size):
-                some = [filters[i] for i in tried[at : at + size]]
-                fields = dict.fromkeys((*self.on, "_id"), True)
-                for document in await port.find(cls, {"$or": some}, fields, shared):
-                    there.add(self._key([lookup(document, path) for path in self.on]))
-        except PyMongoError as error:
-            why = f"{outcome.matched} of {len(tried)} were found, and asking which failed: {error}"
-            outcome.unknown.update(dict.fromkeys(tried, why))
-            outcome.error = outcome.error or error
-            return
-        for i in tried:
-            values = [_value(filters[i], path) for path in self.on]
-            if self._key(values) not in there:
-                shown = ", ".join(f"{p}={v!r}" for p, v in zip(self.on, values, strict=True))
-                outcome.failed[i] = f"no document has {shown}"
-
-    def _key(self, values: list[Any]) -> tuple[Any, ...]:
-        codecs = self.port.collection(self.cls).codec_options
-        return (*id_keys(values, codecs),)
-
-
-def _value(filter: Mapping[str, Any], path: str) -> Any:
-    found = filter[path] if path in filter else filter["$and"][0][path]
-    return found["$eq"] if isinstance(found, Mapping) and [*found] == ["$eq"] else found

@@ -9,8 +9,9 @@ from ..port import Port, awaited, blocking, complete
 from .inputs import only_dataframe
 from .inserting import Insert
 from .outcome import RowsWritten
+from .replacing import Replace
 from .storing import stored
-from .upserting import Replace, Upsert
+from .upserting import Upsert
 from .ways import WriteOptions, shows_ways
 
 if TYPE_CHECKING:
