@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -40,6 +41,7 @@ from loom.frames import arrow
 from loom.frames.arrow import workers
 from loom.frames.arrow.decoding import Decoder
 from loom.frames.arrow.part_reading import Call
+from loom.frames.arrow.serving import _told
 from loom.frames.arrow.workers import Load
 
 from .conftest import Runtime, Server
@@ -353,6 +355,24 @@ def test_a_short_part_is_found(told: tuple[Any, ...], problem: str) -> None:
 
     assert whole._take(worker, (("end", 0, 3, 3), b"")) is None
     assert whole.next() is None
+
+
+class Spoiled(Exception):
+    """An error that cannot be taken elsewhere."""
+
+    def __reduce__(self) -> Any:
+        return Spoiled, ("more", "than", "it", "takes", len)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+def test_an_error_that_cannot_be_sent_is_told() -> None:
+    """What no other process can read becomes a PartitionError with its words."""
+    found, where = _told(Spoiled("no room"))
+
+    assert "Spoiled: no room" == str(pickle.loads(found))
+    assert "Spoiled: no room" in where
 
 
 # What cannot be read in parts

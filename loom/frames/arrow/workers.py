@@ -294,14 +294,15 @@ class Load:
             raise self._short(number, f"the {rows} rows that were sent", worker.rows)
         # What was read before a process was lost is no longer in the filter.
         if counted is not None and counted != worker.rows:
-            raise self._short(number, f"the {counted} documents that the server counts", rows)
+            why = "; where documents come, go or change their key meanwhile, leave counted out"
+            expected = f"the {counted} documents that the server counts"
+            raise self._short(number, expected, worker.rows, why)
         part.is_done = True
 
-    def _short(self, number: int, expected: str, rows: int) -> PartitionError:
+    def _short(self, number: int, expected: str, rows: int, why: str = "") -> PartitionError:
         return PartitionError(
-            f"{self._call.place}: expected {expected} in {self._name(number)}, got {rows}; load "
-            "again, and where documents are inserted, deleted or change their key meanwhile, "
-            "without counted=True"
+            f"{self._call.place}: expected {expected} in {self._name(number)}, got {rows}; the "
+            f"load is not complete{why}"
         )
 
     def _name(self, number: int) -> str:
