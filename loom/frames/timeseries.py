@@ -35,7 +35,7 @@ _LONGEST = 31_536_000
 _CHANGING = frozenset(
     ("change", "inc", "migrate", "nullify", "pull", "rebuild_derived", "take")
     + ("unset", "unset_many", "update", "update_many", "upsert", "upsert_dataframe")
-    + ("upsert_table",)
+    + ("replace", "upsert_table")
 )
 #: The same, by what the driver calls it.
 _METHODS = frozenset(("find_one_and_replace", "find_one_and_update", "replace_one", "update_one"))
