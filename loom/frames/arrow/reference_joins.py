@@ -30,7 +30,7 @@ pc: Any = pyarrow.compute  # made when it is imported
 __all__ = ["KEPT_BYTES", "Joins"]
 
 #: How much is kept, at most, of the documents of one class for the batches that follow.
-KEPT_BYTES = 64 * 1024 * 1024
+KEPT_BYTES = 32 * 1024 * 1024
 #: What a kept id costs beside its row.
 _ENTRY_BYTES = 200
 #: What the queries for references take over from the one that they belong to, as for `many`.
