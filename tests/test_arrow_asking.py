@@ -99,7 +99,7 @@ def test_help_shows_them(name: str) -> None:
             assert one.default == parameters[one.name].default
     assert "how" not in parameters
     assert "ARGUMENTS" not in (reader.__doc__ or "")
-    assert '            `"null"` puts null in its place' in (reader.__doc__ or "")
+    assert '\n        `"null"` puts null in its place' in (inspect.getdoc(reader) or "")
     assert parameters == inspect.signature(getattr(arrow.aio, name)).parameters
 
 
