@@ -6,11 +6,10 @@ from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import numpy as np
 
 from loom import QueryError, TimeFrameError
 from loom.frames.time import MomentWindow

@@ -49,6 +49,13 @@ def test_gaps_of_a_spacing() -> None:
     assert [(2.0, 4.0)] == of([found.longest])
 
 
+def test_moments_of_one_time_are_one() -> None:
+    """Two trades in one millisecond do not make up for a missing one."""
+    found = hours(0, 0, 0, 1, 3).gaps("1h")
+
+    assert (4, 1) == (found.expected, found.count)
+
+
 def test_gaps_at_the_ends() -> None:
     """A start and an end say from when to when moments were expected."""
     found = hours(3, 4, 6, 9).gaps(HOUR, start=START, end=START + 8 * HOUR)
@@ -130,6 +137,8 @@ def test_a_calendar_of_ones_own() -> None:
 
     assert [(33, 41)] == of(found.missing)
     assert (3, 1, 8 * HOUR) == (found.expected, found.count, found.total)
+    halves = [TimeFrame(START + n * HOUR, START + (n + 1) * HOUR) for n in (2, 0, 3, 1)]
+    assert [(1, 4)] == of(hours(0).gaps(halves).runs)
 
 
 def test_many_gaps_are_shown_briefly() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import numpy as np
 
 from loom import QueryError
 from loom.frames.time import MomentWindow

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
 from bson import Int64, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import numpy as np
 
 from loom import FieldError, Frame, NotFound, QueryError, SubFrame, TimeFrameError
 from loom.frames.time import DailyFrame, Moment, MomentWindow, Regression, Spread, TimedFrame

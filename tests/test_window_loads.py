@@ -518,3 +518,19 @@ async def test_starts_finer_than_milliseconds(call: Runtime) -> None:
 
     assert 2 == len(await call(Quote).window("ACME", START + fine))
     assert 2 == len(await call(Quote).window("ACME", end=START + HOUR + fine))
+
+
+async def test_as_of_is_what_the_server_says(call: Runtime) -> None:
+    """A window knows at every instant what an aggregate over what is stored knows."""
+    late = [0, 3, 1, 0, 7, 2, 5, 0, 4, 6]
+    Quote.insert_many(
+        [
+            Quote(symbol="ACME", time=START + n % 4 * HOUR, known_at=START + (n % 4 + k) * HOUR)
+            for n, k in enumerate(late)
+        ]
+    )
+    found = await call(Quote).window("ACME")
+    for hour in range(-1, 12):
+        now = START + hour * HOUR
+
+        assert await call(Quote).as_of("ACME", now) == [*found.as_of(now)]

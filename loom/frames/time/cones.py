@@ -63,24 +63,18 @@ class _Reach(Generic[V]):
         self.times = columns.times[self.low : self.high]
         #: the times at which there are moments; each is where the future of a cone begins
         self.events: Array = np.unique(self.times)
-        count = len(self.events)
         gap = shape.gap.amount
         #: when the past ends, and what is not known yet is not in it
         self.nows = self.events - gap
-        #: whether that is not before the first moment
-        self.has_now = np.ones(count, bool)
         if shape.gap.is_count:
-            places = np.arange(count) - gap
-            self.has_now = places >= 0
-            self.nows = self.events[np.maximum(places, 0)]
+            # Before the first moment there is nothing, as there is at it.
+            self.nows = self.events[np.maximum(np.arange(len(self.events)) - gap, 0)]
         self.past_stops = self.low + np.searchsorted(self.times, self.nows)
-        self.past_stops[~self.has_now] = self.low
         if shape.past.is_count:
             self.past_starts = np.maximum(self.past_stops - shape.past.amount, self.low)
         else:
             floors = self.nows - shape.past.amount
             self.past_starts = self.low + np.searchsorted(self.times, floors)
-            self.past_starts[~self.has_now] = self.low
         #: the rows that were never corrected, or are the last corrections
         self.finals = last_versions(columns, np.arange(self.low, self.high), shape.versions)
         final_times = columns.times[self.finals]
@@ -96,20 +90,15 @@ class _Reach(Generic[V]):
             self.is_whole_future = ceilings <= self.times[-1:]
 
     def past(self, place: int, low: int) -> Array:
-        """Return the rows of a past, those before `low` left out."""
-        start, stop = max(int(self.past_starts[place]), low), int(self.past_stops[place])
-        if self.columns.known is None:
-            return np.arange(start, stop)
-        now, versions = int(self.nows[place]), self.shape.versions
+        """Return the rows of a past when not all was known at its time, from a row on."""
+        stop, now = int(self.past_stops[place]), int(self.nows[place])
+        versions = self.shape.versions
         if not self.shape.past.is_count:
-            return known_rows(self.columns, start, stop, now, versions)
+            return known_rows(self.columns, int(self.past_starts[place]), stop, now, versions)
         # What was not known yet, or was corrected, does not count: look further back.
         wanted = reach = self.shape.past.amount
         while True:
             start = max(stop - reach, low)
-            start = low + int(
-                np.searchsorted(self.columns.times[low:stop], self.columns.times[start])
-            )
             rows = known_rows(self.columns, start, stop, now, versions)
             if len(rows) >= wanted or start <= low:
                 return rows[-wanted:]
@@ -117,8 +106,6 @@ class _Reach(Generic[V]):
 
     def is_whole_past(self, place: int, low: int, floor: int) -> bool:
         """Tell whether a past is all that was asked for, from a row and a time on."""
-        if not self.has_now[place]:
-            return False
         if not self.shape.past.is_count:
             return bool(self.nows[place] - self.shape.past.amount >= floor)
         if self.columns.known is None:
@@ -134,17 +121,16 @@ class _Reach(Generic[V]):
             is_whole = self.past_stops - self.low >= self.shape.past.amount
         else:
             is_whole = self.nows - self.shape.past.amount >= self.times[:1]
-        return np.flatnonzero(is_whole & self.has_now & self.is_whole_future)
+        return np.flatnonzero(is_whole & self.is_whole_future)
 
     def cone(self, place: int, low: int) -> Cone[V]:
-        """Return the cone of a time, whose past begins no earlier than a row."""
+        """Return the cone of a time; a past of so many moments begins no earlier than a row."""
         first, last = int(self.future_starts[place]), int(self.future_stops[place])
         if self.columns.known is not None:
             past = of_rows(self.window, self.past(place, low))
             return Cone((past, of_rows(self.window, self.finals[first:last])))
         view = self.window._view
-        start = max(int(self.past_starts[place]), low)
-        past = view(start, int(self.past_stops[place]))
+        past = view(int(self.past_starts[place]), int(self.past_stops[place]))
         return Cone((past, view(self.low + first, self.low + last)))
 
 
@@ -223,29 +209,24 @@ def folds_of(
     pause = span_of(embargo, f"{place}, embargo", least=0)
     found: list[Cone[V]] = []
     events = reach.events
-    low, floor = reach.low, int(events[0]) if len(events) else 0
-    for number in range(len(events)):
+    low, floor, number = reach.low, int(events[0]) if len(events) else 0, 0
+    while number < len(events):
         # The past reaches back to the end of the fold before at most.
-        if events[number] < floor or not reach.is_whole_future[number]:
-            continue
-        if not reach.has_now[number] or reach.nows[number] < floor:
-            continue
-        if not reach.is_whole_past(number, low, floor):
+        if not reach.is_whole_future[number] or not reach.is_whole_past(number, low, floor):
+            number += 1
             continue
         found.append(reach.cone(number, low))
+        floor = int(events[number]) + reach.shape.future.amount
         if reach.shape.future.is_count:
             last = found[-1].future
-            after = int(last._columns.times[last._stop - 1]) + 1
+            floor = int(last._columns.times[last._stop - 1]) + 1
+        number = int(np.searchsorted(events, floor))
+        if not pause.is_count:
+            floor += pause.amount
+        elif number + pause.amount < len(events):
+            floor = int(events[number + pause.amount])
         else:
-            after = int(events[number]) + reach.shape.future.amount
-        if pause.is_count:
-            behind = int(np.searchsorted(events, after)) + pause.amount
-            if behind >= len(events):
-                break
-            floor = max(after, int(events[behind])) if pause.amount else after
-        else:
-            floor = after + pause.amount
-        low = reach.low + int(np.searchsorted(reach.times, floor))
-        if low >= reach.high:
             break
+        low = reach.low + int(np.searchsorted(reach.times, floor))
+        number = int(np.searchsorted(events, floor))
     return found
