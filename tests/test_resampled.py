@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -93,6 +94,8 @@ def test_frozen() -> None:
     with pytest.raises(TypeError):
         found.columns["other"] = found.n  # type: ignore[index]
     assert copy.copy(found) is found
+    restored = pickle.loads(pickle.dumps(found))
+    assert (restored, restored["volume_sum"].flags.writeable) == (found, False)
     assert (found, hash(found)) == (made(), hash(made()))
     assert found != made(price=["first", "mean"], volume="max")
     assert found != found[:3]

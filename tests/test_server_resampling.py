@@ -16,7 +16,9 @@ import numpy as np
 from bson import Decimal128, Int64, MaxKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pymongo import MongoClient
 
+import loom
 from loom import FieldError, Frame, Q, QueryError, SchemaError, StrUpper
 from loom.frames import arrow
 from loom.frames.time import DailyFrame, HourlyFrame, Moment, MomentWindow, TimedFrame
@@ -24,7 +26,7 @@ from loom.frames.time.ranges import milliseconds
 from loom.frames.time.resampled import Resampled
 from loom.frames.time.resampling import edges_of
 from loom.frames.time.server_resampling import floor_expression
-from tests.conftest import Commands, Runtime
+from tests.conftest import Commands, Runtime, Server
 from tests.test_resampling import KINDS, PLACES, moments, zone_of
 
 UTC = timezone.utc
@@ -289,6 +291,39 @@ async def test_classes_in_one_collection(call: Runtime) -> None:
     assert (found.source, found["amount_sum"].tolist()) == ("server", [5.0])
 
 
+@pytest.mark.parametrize(
+    "options", [{"tz_aware": False}, {"datetime_conversion": "DATETIME_MS"}], ids=str
+)
+async def test_clients_that_read_dates_otherwise(
+    call: Runtime, server: Server, db: str, options: Any
+) -> None:
+    """What a client makes of dates makes no difference."""
+    known = datetime(1970, 1, 1, tzinfo=UTC) - timedelta(days=700_000)
+    await call(Price).insert_many([price(NOON, amount=1.0, known_at=known), price(NOON + HOUR)])
+    expected = (await load(call)).resample(DailyFrame, on="local", amount=["first", "mean"])
+    with MongoClient(server.uri, **options) as client, loom.using(client=client, db=db):
+        found = MomentWindow.load(Price).resample(DailyFrame, amount=["first", "mean"])
+
+    assert found.source == "server"
+    assert same(found, expected)
+
+
+async def test_in_a_transaction(call: Runtime) -> None:
+    """In a transaction a window is asked for what the transaction has written."""
+    await call(price(NOON, amount=1.0)).insert()
+    transaction = loom.aio.transaction if call.is_async else loom.transaction
+    if call.is_async:
+        async with transaction():
+            await call(price(NOON + HOUR, amount=2.0)).insert()
+            found = await resample(call, await load(call), DailyFrame, amount="sum")
+    else:
+        with transaction():
+            await call(price(NOON + HOUR, amount=2.0)).insert()
+            found = await resample(call, await load(call), DailyFrame, amount="sum")
+
+    assert (found.source, found["amount_sum"].tolist()) == ("server", [3.0])
+
+
 async def test_fields_of_other_names(call: Runtime) -> None:
     """A class without a symbol, whose time has another name."""
     await call(Reading).insert_many([Reading(ts=NOON + n * HOUR, celsius=n / 4) for n in range(30)])
@@ -417,6 +452,18 @@ async def test_several_symbols(call: Runtime) -> None:
 
     with pytest.raises(QueryError, match="one symbol, got several: 'ACME', 'BOLT'; choose one"):
         await resample(call, window, DailyFrame, amount="sum")
+
+
+async def test_a_moment_without_a_symbol(call: Runtime) -> None:
+    """No symbol is one more symbol, as to a load."""
+    await call(price(NOON, amount=1.0)).insert()
+    window = await load(call)
+    Price.get_collection().insert_one({"time": NOON + HOUR, "amount": 2.0})
+
+    with pytest.raises(QueryError, match="one symbol, got several: None, 'ACME'"):
+        await resample(call, window, DailyFrame, amount="sum")
+    with pytest.raises(QueryError, match="one symbol"):
+        await load(call)
 
 
 @pytest.mark.parametrize("time", [None, "noon", MaxKey()])

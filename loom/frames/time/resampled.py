@@ -261,6 +261,12 @@ class Resampled(Frozen):
     def __hash__(self) -> int:
         return hash((self.kind, self.frames, tuple(self.columns), tuple(self.n.tolist())))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns, left_out = dict(self.columns), dict(self.left_out)
+        return Resampled, (
+            self.kind, self.frames, self.n, columns, left_out, self.source, self.reason,
+        )  # fmt: skip
+
     def _named_counts(self) -> dict[str, Array]:
         return {f"{field}_left_out": counts for field, counts in self.left_out.items()}
 

@@ -18,7 +18,7 @@ from ..port import Port
 from .aggregates import Wanted, filled
 from .arrays import Array, np
 from .calendar_frames import CalendarFrame
-from .ranges import in_range, milliseconds
+from .ranges import in_range
 from .resampled import Resampled
 from .resampling import Plan, edges_of
 
@@ -83,6 +83,7 @@ async def on_server(port: Port, moments: Moments, plan: Plan) -> Resampled:
         {"$match": {"$and": [dict(moments.filter), within]} if moments.filter else within},
         {"$project": _projected(moments, plan, frames)},
         {"$group": _grouped(moments, plan)},
+        {"$set": _finished(plan)},
     ]
     documents = await port.aggregate(moments.cls, stages, moments.options)
     return _result(plan, moments, frames, documents)
@@ -93,20 +94,26 @@ async def _outermost(port: Port, moments: Moments, plan: Plan, way: int) -> date
 
     What is no time is ordered before or behind all of them, and so is found here.
     """
+    time = f"${moments.time}"
     stages: list[dict[str, Any]] = [
         *([{"$match": dict(moments.filter)}] if moments.filter else []),
         {"$sort": {moments.time: way}},
         {"$limit": 1},
-        {"$project": {"_id": 0, "time": f"${moments.time}"}},
+        # As numbers, so that it is the same whatever clients make of dates.
+        {
+            "$project": {
+                "_id": 0,
+                "type": {"$type": time},
+                "time": {"$cond": [{"$eq": [{"$type": time}, "date"]}, {"$toLong": time}, None]},
+            }
+        },
     ]
     for document in await port.aggregate(moments.cls, stages, moments.options):
-        time = document.get("time")
-        if isinstance(time, datetime):
-            # Naive if the client reads such; MongoDB's times are in UTC.
-            return time.replace(tzinfo=timezone.utc) if time.utcoffset() is None else time
+        if document["time"] is not None:
+            return _EPOCH + timedelta(milliseconds=document["time"])
         raise QueryError(
-            f"{plan.place}: expected a {moments.time} for each moment, got {time!r}; leave those "
-            f"without out first, as with Q.{moments.time} != None"
+            f"{plan.place}: expected a {moments.time} for each moment, got {document['type']}; "
+            f"leave those without out first, as with Q.{moments.time} != None"
         )
     return None
 
@@ -155,7 +162,8 @@ def _projected(
     time = f"${moments.time}"
     found = {"frame": floor_expression(frames, time), "time": time}
     if moments.symbol is not None:
-        found["symbol"] = f"${moments.symbol}"
+        # In a document, because minimum and maximum would pass over null.
+        found["symbol"] = {"is": {"$ifNull": [f"${moments.symbol}", None]}}
     if moments.known is not None:
         found["known"] = {"$ifNull": [f"${moments.known}", time]}
     for number, field in enumerate(plan.fields):
@@ -217,6 +225,15 @@ def _grouped(moments: Moments, plan: Plan) -> dict[str, Expression]:
     return found
 
 
+def _finished(plan: Plan) -> dict[str, Expression]:
+    found: dict[str, Expression] = {"_id": {"$toLong": "$_id"}}
+    for number, field in enumerate(plan.fields):
+        for one in plan.of(field):
+            if one.of in ("first", "last"):
+                found[f"{one.of}{number}"] = f"${one.of}{number}.value"
+    return found
+
+
 # Results
 
 
@@ -224,8 +241,8 @@ def _result(
     plan: Plan, moments: Moments, frames: tuple[CalendarFrame, ...], documents: list[Any]
 ) -> Resampled:
     edges = edges_of(frames, _MILLISECONDS)
-    floors = [milliseconds(_aware(document["_id"])) for document in documents]
-    rows = np.searchsorted(edges, np.array(floors, np.int64))
+    floors = np.array([document["_id"] for document in documents], np.int64)
+    rows = np.searchsorted(edges, floors)
     _check_symbols(plan, moments, documents)
     n = np.zeros(len(frames), np.int64)
     n[rows] = [document["n"] for document in documents]
@@ -254,8 +271,6 @@ def _result(
 
 def _values(having: list[Any], one: Wanted, number: int, kind: Kind, plan: Plan) -> Array:
     found = [document[f"{one.of}{number}"] for document in having]
-    if one.of in ("first", "last"):
-        found = [placed["value"] for placed in found]
     if kind != "int" or one.of in ("mean", "std"):
         return np.array(found, np.float64)
     # A sum that no 64 bits hold comes as a double.
@@ -275,18 +290,15 @@ def _with_ddof(deviations: Array, counts: Array, ddof: int) -> Array:
     return found
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=timezone.utc) if moment.utcoffset() is None else moment
-
-
 def _check_symbols(plan: Plan, moments: Moments, documents: list[Any]) -> None:
     if moments.symbol is None:
         return
     found: list[Any] = []
     for document in documents:
         for name in ("symbol_low", "symbol_high"):
-            if document[name] not in found:
-                found.append(document[name])
+            symbol = document[name]["is"]
+            if symbol not in found:
+                found.append(symbol)
     if len(found) > 1:
         shown = ", ".join(map(repr, found[:5]))
         raise QueryError(
