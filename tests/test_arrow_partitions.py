@@ -55,6 +55,10 @@ class Egg(Frame):
     colour: str | None
 
 
+class Clutch(Egg):
+    """The same as a view."""
+
+
 class Started(list[Any]):
     """The processes that were started."""
 
@@ -458,6 +462,16 @@ def test_lists_have_no_place(started: Started, eggs: list[Any]) -> None:
     Egg.get_collection().update_one({"_id": 700}, {"$set": {"colour": ["c1", "c2"]}})
     with pytest.raises(QueryError, match=r"one value of 'colour'.*got a list.*_id=700"):
         arrow.table(Egg, partitions=1, partition_by="colour", schema={"number": int})
+
+
+def test_a_view_can_have_lists_as_ids(
+    started: Started, server: Server, db: str, eggs: list[Any]
+) -> None:
+    """An `_id` that only a view can have is named, too."""
+    pipeline = [{"$set": {"_id": ["$number", "$colour"]}}]
+    server.client[db].create_collection("Clutch", viewOn="Egg", pipeline=pipeline)
+    with pytest.raises(QueryError, match=r"one value of '_id' in each document.*got a list"):
+        arrow.table(Clutch, partitions=1, schema={"number": int})
 
 
 def test_parts_of_files(started: Started, eggs: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -140,8 +140,7 @@ def read(
     before: Counter[str] = Counter()
     try:
         for reply in cursor:
-            if call.key != "_id":
-                _refuse_lists(call, reply)
+            _refuse_lists(call, reply)
             for raw in parts_of(reply, call.max_bytes):
                 batch = decoder.batch(raw)
                 last = _last(call, columns, batch, raw) if is_placed else b""
