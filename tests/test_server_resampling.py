@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -220,6 +221,13 @@ async def test_what_is_sent(call: Runtime, commands: Commands) -> None:
 
     assert commands.names == ["aggregate"]
     assert found.n.tolist() == [3, 0, 0]
+    commands.clear()
+    await resample(call, window, DailyFrame, start=NOON, amount="mean")
+    assert commands.names == ["aggregate"] * 2
+    commands.clear()
+    found = await resample(
+        call, window, DailyFrame, start=NOON, end=NOON + 60 * HOUR, amount="mean"
+    )
     match = commands.bodies[0]["pipeline"][0]["$match"]["time"]
     assert match == {"$gte": found.frames[0].floor, "$lt": found.frames[-1].ceiling}
 
@@ -532,3 +540,12 @@ async def test_what_is_asked_wrongly_of_what_is_stored(call: Runtime) -> None:
     await call(price(NOON, note="x")).insert()
     with pytest.raises(QueryError, match="expected numbers"):
         await stored(call, Price, None, DailyFrame, note="sum")
+
+
+@pytest.mark.parametrize("name", ["resample", "load_resampled"])
+def test_both_runtimes_take_the_same(name: str) -> None:
+    """Blocking and awaited methods have the same signature."""
+    window = MomentWindow([], Price)
+
+    blocking, awaited = getattr(window, name), getattr(window.aio, name)
+    assert inspect.signature(blocking) == inspect.signature(awaited)

@@ -72,10 +72,12 @@ async def on_server(port: Port, moments: Moments, plan: Plan) -> Resampled:
         QueryError: moments without a time, or of several symbols.
         SchemaError: a value that is no number of its field's kind.
     """
-    first, last = plan.start, plan.end
-    if first is None or last is None:
-        first, last = [await _outermost(port, moments, plan, way) for way in (1, -1)]
-    frames = plan.frames(first, last)
+    ways = [way for way, end in ((1, plan.start), (-1, plan.end)) if end is None]
+    ends = dict(zip(ways, await port.all(
+        [_outermost(port, moments, plan, way) for way in ways],
+        ordered=moments.options.get("session") is not None,
+    ), strict=True))  # fmt: skip
+    frames = plan.frames(ends.get(1), ends.get(-1))
     if not frames:
         return _result(plan, moments, frames, [])
     within = in_range(moments.time, frames[0]._start, frames[-1]._end).to_dict()
