@@ -959,3 +959,16 @@ async def test_a_query_that_fails_ends_the_stream(call: Runtime, server: Server)
         left = [*blocking]
 
     assert [] == left
+
+
+async def test_values_of_two_projections_are_counted_together(call: Runtime) -> None:
+    """Documents of one class that are loaded in two ways count in both."""
+    stored(Plane, {"_id": 1, "code": 5}, {"_id": 2, "code": 6})
+    stored(Flight, {"_id": 1, "plane": 1, "spare": 2})
+    projection = {
+        "plane": {"$ref": Plane, "code": True},
+        "spare": {"$ref": Plane, "code": True, "year": True},
+    }
+    table = await call(arrow).table(Flight, projection=projection, on_mismatch="null")
+
+    assert {b"loom.mismatches": b'{"Plane.code": 2}'} == table.schema.metadata

@@ -6,26 +6,25 @@ asked for with one `$in`, as `many` does; what was loaded for an earlier batch i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from ...encoding import encode
 from ...errors import NotFound, SchemaError
 from ..port import Port
-from .any_ids import Distinct, distinct, keys_of
+from .any_ids import keys_of
 from .asking import BATCH_ROWS, Asked
 from .decoding import Decoder
-from .ids import Ids, given_array, given_type
-from .layouts import Layout, Place, Reference, Target
+from .ids import Ids
+from .layouts import Layout, Target
 from .raw import take_bytes
+from .reference_places import Pending, Slot, joined, joined_schema
 from .sources import driver_of
 from .types import rebuilt, stored
-
-pc: Any = pyarrow.compute  # made when it is imported
 
 __all__ = ["KEPT_BYTES", "Joins"]
 
@@ -35,55 +34,6 @@ KEPT_BYTES = 32 * 1024 * 1024
 _ENTRY_BYTES = 200
 #: What the queries for references take over from the one that they belong to, as for `many`.
 _INHERITED = ("session", "comment")
-
-
-class Slot(NamedTuple):
-    """The places of one reference in a batch."""
-
-    reference: Reference
-    found: Distinct
-
-
-class Pending(NamedTuple):
-    """A batch whose references are not in place yet, and these by column, in their order."""
-
-    batch: Any
-    places: Mapping[str, Place]
-    slots: dict[str, list[Slot]]
-
-    @classmethod
-    def of(cls, batch: Any, places: Mapping[str, Place]) -> Pending:
-        """Find the references of a batch."""
-        slots = {name: [*_slots(batch.column(name), place)] for name, place in places.items()}
-        return cls(batch, places, slots)
-
-    def all(self) -> list[Slot]:
-        """Return the references of all columns."""
-        return [slot for of_column in self.slots.values() for slot in of_column]
-
-
-def _slots(array: Any, place: Place) -> Iterable[Slot]:
-    if pa.types.is_list(array.type):
-        yield from _slots(_items(array), place)
-    elif pa.types.is_map(array.type):
-        yield from _slots(array.items, place)
-    elif isinstance(place, Reference):
-        yield Slot(place, distinct(array))
-    else:
-        for field, child in zip(array.type, _children(array), strict=True):
-            if field.name in place.fields:
-                yield from _slots(child, place.fields[field.name])
-
-
-def _children(array: Any) -> list[Any]:
-    """Return the fields of structs; in one that is null, Arrow keeps any values."""
-    children: list[Any] = array.flatten()
-    return children
-
-
-def _items(array: Any) -> Any:
-    """Return the members of all lists; behind the last one may be others."""
-    return array.values.slice(0, array.offsets[-1].as_py() if len(array) else 0)
 
 
 class Rows:
@@ -183,13 +133,13 @@ class Rows:
         self.pending.append(pending)
         return pending
 
-    def settle(self, joins: Joins) -> None:
+    def settle(self, rows: Mapping[Target, Rows], ids: Ids) -> None:
         """Put what is referred to in the places of references; it is settled already."""
         if not self.pending:
             return
         parts = [self._rows]
         for pending in self.pending:
-            arrays = joins.joined(pending)
+            arrays = joined(pending, rows, ids)
             parts.append(pa.StructArray.from_arrays(arrays, fields=[*self.type]))
         self._rows = pa.concat_arrays(parts)
         self.pending = []
@@ -252,7 +202,10 @@ class Joins:
     @property
     def mismatches(self) -> dict[str, int]:
         """By class and field, in how many loaded documents a value did not fit."""
-        return {name: n for rows in self._rows.values() for name, n in rows.mismatches.items()}
+        counts: Counter[str] = Counter()
+        for rows in self._rows.values():  # several of them may be of one class
+            counts.update(rows.mismatches)
+        return dict(counts)
 
     def schema(self, schema: Any) -> Any:
         """Return the schema of the batches that `batch` makes of those with a schema."""
@@ -283,8 +236,8 @@ class Joins:
                 rows.check(slots)
                 rows.keep(slots)
         for rows in self._rows.values():  # what another one needs stands before it
-            rows.settle(self)
-        made = pa.RecordBatch.from_arrays(self.joined(main), schema=self._schema)
+            rows.settle(self._rows, self._ids)
+        made = pa.RecordBatch.from_arrays(joined(main, self._rows, self._ids), schema=self._schema)
         for rows in self._rows.values():
             rows.trim()
         return made
@@ -323,89 +276,3 @@ class Joins:
         finally:
             await stream.aclose()
         return raws
-
-    def joined(self, pending: Pending) -> list[Any]:
-        """Return the columns of a batch with structs in the places of ids."""
-        arrays = []
-        for name, array in zip(pending.batch.schema.names, pending.batch.columns, strict=True):
-            if name in pending.places:
-                array = self._placed(array, pending.places[name], iter(pending.slots[name]))
-            arrays.append(array)
-        return arrays
-
-    def _placed(self, array: Any, place: Place, slots: Iterator[Slot]) -> Any:
-        type = array.type
-        if pa.types.is_list(type) or pa.types.is_map(type):
-            return self._held(array, place, slots)
-        if isinstance(place, Reference):
-            slot = next(slots)
-            rows = self._rows[place.target]
-            return rows.taken(rows.numbers(slot))
-        children, fields = [], []
-        for field, child in zip(type, _children(array), strict=True):
-            inner = place.fields.get(field.name)
-            if inner is None:
-                child = given_array(child, self._ids)
-            else:
-                child = self._placed(child, inner, slots)
-            children.append(child)
-            fields.append(pa.field(field.name, child.type))
-        mask = array.is_null() if array.null_count else None
-        return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
-
-    def _held(self, array: Any, place: Place, slots: Iterator[Slot]) -> Any:
-        """Return lists or maps with what is put in the places inside them."""
-        is_map = pa.types.is_map(array.type)
-        mask = array.is_null() if array.null_count else None
-        offsets = array.offsets
-        items = array.items if is_map else _items(array)
-        keys = array.keys if is_map else None
-        if isinstance(place, Reference) and not _is_holder(items.type):
-            slot = next(slots)
-            rows = self._rows[place.target]
-            numbers = rows.numbers(slot)
-            if place.on_missing == "drop":
-                stays = np.asarray(pc.or_(numbers.is_valid(), slot.found.codes.is_null()))
-                before = np.concatenate([[0], np.cumsum(stays)])
-                offsets = pa.array(before[np.asarray(offsets)], pa.int32())
-                stays = pa.array(stays)
-                numbers = numbers.filter(stays)
-                keys = None if keys is None else keys.filter(stays)
-            inner = rows.taken(numbers)
-        else:
-            inner = self._placed(items, place, slots)
-        if is_map:
-            return pa.MapArray.from_arrays(offsets, keys, inner, mask=mask)
-        return pa.ListArray.from_arrays(offsets, inner, mask=mask)
-
-
-def _is_holder(type: Any) -> bool:
-    return bool(pa.types.is_list(type) or pa.types.is_map(type))
-
-
-def joined_schema(schema: Any, layout: Layout, types: Mapping[Target, Any], ids: Ids) -> Any:
-    """Return the schema of batches once structs are in the places of ids."""
-    fields = []
-    for field in schema:
-        place = layout.places.get(field.name)
-        type = field.type if place is None else _joined_type(field.type, place, types, ids)
-        fields.append(pa.field(field.name, type))
-    return pa.schema(fields)
-
-
-def _joined_type(type: Any, place: Place, types: Mapping[Target, Any], ids: Ids) -> Any:
-    if pa.types.is_list(type):
-        return pa.list_(_joined_type(type.value_type, place, types, ids))
-    if pa.types.is_map(type):
-        return pa.map_(type.key_type, _joined_type(type.item_type, place, types, ids))
-    if isinstance(place, Reference):
-        return types[place.target]
-    fields = []
-    for field in type:
-        inner = place.fields.get(field.name)
-        if inner is None:
-            made = given_type(field.type, ids)
-        else:
-            made = _joined_type(field.type, inner, types, ids)
-        fields.append((field.name, made))
-    return pa.struct(fields)
