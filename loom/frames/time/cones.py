@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Generic, NamedTuple, overload
 
-from .moment_columns import Array, np
+from .moment_columns import Array, distinct, np
 from .spans import Size, Span, span_of
 from .versions import Versions, check_versions, known_rows, last_versions, of_rows
 from .views import V
@@ -62,7 +62,7 @@ class _Reach(Generic[V]):
         self.columns = columns
         self.times = columns.times[self.low : self.high]
         #: the times at which there are moments; each is where the future of a cone begins
-        self.events: Array = np.unique(self.times)
+        self.events: Array = distinct(self.times)
         gap = shape.gap.amount
         #: when the past ends, and what is not known yet is not in it
         self.nows = self.events - gap
@@ -111,6 +111,12 @@ class _Reach(Generic[V]):
         if self.columns.known is None:
             return bool(self.past_stops[place] - low >= self.shape.past.amount)
         return len(self.past(place, low)) == self.shape.past.amount
+
+    def first_place(self, low: int, floor: int) -> int:
+        """Return before which time no past is whole that begins at a row and a time."""
+        if self.shape.past.is_count:
+            return int(np.searchsorted(self.past_stops, low + self.shape.past.amount))
+        return int(np.searchsorted(self.nows, floor + self.shape.past.amount))
 
     def whole(self) -> Array:
         """Return at which times the cones are whole."""
@@ -210,8 +216,11 @@ def folds_of(
     found: list[Cone[V]] = []
     events = reach.events
     low, floor, number = reach.low, int(events[0]) if len(events) else 0, 0
-    while number < len(events):
+    while True:
         # The past reaches back to the end of the fold before at most.
+        number = max(number, reach.first_place(low, floor))
+        if number >= len(events):
+            return found
         if not reach.is_whole_future[number] or not reach.is_whole_past(number, low, floor):
             number += 1
             continue
@@ -226,7 +235,6 @@ def folds_of(
         elif number + pause.amount < len(events):
             floor = int(events[number + pause.amount])
         else:
-            break
+            return found
         low = reach.low + int(np.searchsorted(reach.times, floor))
         number = int(np.searchsorted(events, floor))
-    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import QueryError
 from .calendar_frames import CalendarFrame
-from .moment_columns import Array, datetime_of, np
+from .moment_columns import Array, datetime_of, distinct, np
 from .spans import ceiling_of, milliseconds_of
 from .timeframe import TimeFrame
 from .views import View
@@ -137,7 +137,7 @@ def _of_spacing(
     window: View, times: Array, spacing: int, leeway: int, low: int | None, high: int | None
 ) -> Gaps:
     """Return the gaps of moments that come once in a while."""
-    times = np.unique(times)
+    times = distinct(times)
     if high is not None:
         times = times[: np.searchsorted(times, high)]
     if low is not None:

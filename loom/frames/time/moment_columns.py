@@ -24,6 +24,7 @@ __all__ = [
     "Roles",
     "check_times",
     "datetime_of",
+    "distinct",
     "frozen",
     "np",
     "objects",
@@ -48,6 +49,16 @@ def frozen(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def distinct(times: Array) -> Array:
+    """Return the times in order, each once, of times in order."""
+    if not len(times):
+        return times
+    is_new = np.empty(len(times), bool)
+    is_new[0] = True
+    np.not_equal(times[1:], times[:-1], out=is_new[1:])
+    return times[is_new]
 
 
 class Column:

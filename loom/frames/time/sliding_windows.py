@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Generic, overload
 
 from ...errors import QueryError
-from .moment_columns import Array, np
+from .moment_columns import Array, distinct, np
 from .spans import Size, span_of
 from .views import V
 
@@ -90,7 +90,7 @@ def sliding(window: V, size: Size, step: Size) -> SlidingWindows[V]:
     if not len(times):
         floors = times
     elif stride.is_count:
-        floors = np.unique(times)[:: stride.amount]
+        floors = distinct(times)[:: stride.amount]
     else:
         floors = np.arange(times[0], times[-1], stride.amount)
     # What comes after the last moment is not known: a window that reaches beyond is not whole.
