@@ -10,6 +10,7 @@ import pytest
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import WriteConcern
 from pymongo.collation import Collation
+from pymongo.errors import OperationFailure
 
 import loom
 from loom import CollectionConflict, Frame, Q, QueryError, ReadOnly, StrLower
@@ -17,7 +18,8 @@ from loom.frames.collection_options import changes_of, compared
 from loom.frames.ledger import LedgerFrame
 from loom.frames.operations import creating
 from loom.frames.time import Moment
-from tests.conftest import Commands, Runtime
+from tests.conftest import Commands, Runtime, Server
+from tests.faults import fault
 
 
 class Dragon(Frame):
@@ -174,6 +176,17 @@ async def test_others_may_create_it_meanwhile(
         await call(Dragon).create_collection(validator=Q.age >= 0)
 
     assert 2 == len(looks)
+
+
+async def test_errors_of_the_server_pass_through(call: Runtime, server: Server) -> None:
+    """What is no race is not tried again."""
+    if not server.is_embedded:
+        pytest.skip("needs a server that takes failpoints")
+    server.commands.clear()
+    with fault(server, "create", errorCode=13), pytest.raises(OperationFailure):
+        await call(Price).create_collection()
+
+    assert 1 == server.commands.names.count("create")
 
 
 @pytest.mark.parametrize(
@@ -394,6 +407,22 @@ def Dragon_codecs() -> Any:
                 }
             },
             ["timeseries.bucketMaxSpanSeconds", "timeseries.bucketRoundingSeconds"],
+            None,
+        ),
+        (
+            {
+                "timeseries": {
+                    **SERIES,
+                    "bucketMaxSpanSeconds": 3600,
+                    "bucketRoundingSeconds": 3600,
+                }
+            },
+            {"timeseries": {**SERIES, "granularity": "seconds"}},
+            [
+                "timeseries.bucketMaxSpanSeconds",
+                "timeseries.bucketRoundingSeconds",
+                "timeseries.granularity",
+            ],
             None,
         ),
         (

@@ -38,6 +38,7 @@ class Weather(Frame):
 
     ts: datetime
     tag: Tag
+    tagged: bool
     celsius: float
 
 
@@ -344,6 +345,7 @@ async def test_updates_of_the_meta_field(call: Runtime, commands: Commands) -> N
             r"got a filter by '\$expr'",
         ),
         (Q.tag.place == "JFK", {"$set": {"celsius": 5.0}}, "got a change of 'celsius'"),
+        (Q.tagged.exists(), {"$set": {"tag.unit": "C"}}, "got a filter by 'tagged'"),
         (Q.tag.place == "JFK", {"$rename": {"tag": "celsius"}}, "got a change of 'celsius'"),
         (Q.tag.place == "JFK", [{"$set": {"tag.unit": "C"}}], "got a pipeline"),
     ],

@@ -154,7 +154,7 @@ def changes_of(differences: Iterable[Difference]) -> tuple[dict[str, Any], list[
         option, wanted = each.option, each.declared
         if option in _SET:
             changes[option] = _DEFAULTS[option] if wanted is None else wanted
-        elif option in _SET_AS and None not in (each.stored, wanted) and "capped" not in by_option:
+        elif option in _SET_AS and None not in (each.stored, wanted):
             changes[_SET_AS[option]] = wanted
         elif option == "expireAfterSeconds" and "timeseries.timeField" not in by_option:
             changes[option] = "off" if wanted is None else wanted
