@@ -218,6 +218,28 @@ async def test_columns_of_directives(call: Runtime) -> None:
     assert {"who": ["B0"]} == rows.to_pydict()
 
 
+async def test_names_of_directives(call: Runtime) -> None:
+    """What a step names is in the column of that name, whether a find or an aggregate is sent."""
+    stored(2)
+    named = {"h": "$nest.height", "name": "$name", "age": True}
+    for first in (start(call).filter(), start(call).filter().sample(5)):
+        table = await call(arrow).table(first.project(named).sort("_id"), zone="UTC")
+        assert {"h": [0.0, 0.5], "name": ["B0", "B1"], "age": [0, 2]} == table.to_pydict()
+    later = start(call).filter().project({"h": "$nest.height"}).filter(Q.h > 0.1)
+    assert [0.5] == (await call(arrow).table(later))["h"].to_pylist()
+
+
+async def test_rows_of_projected_documents(call: Runtime) -> None:
+    """Of groups, the schema says the columns, whatever was projected before."""
+    stored(2)
+    groups = start(call).filter().project("name", "age").group_by("name").acc(n={"$sum": "$age"})
+    table = await call(arrow).table(groups.sort("name"), schema={"name": str, "n": int})
+    named = await call(arrow).table(groups, schema={"n": int}, projection={"total": "n"})
+
+    assert {"name": ["B0", "B1"], "n": [0, 2]} == table.to_pydict()
+    assert ["total"] == named.column_names
+
+
 async def test_undeclared_fields_of_directives(call: Runtime) -> None:
     """A schema says what is loaded, also where the class does not declare it."""
     await call(Bird).insert_many([Bird(_id=1, name="A", age=1, nest=None)])

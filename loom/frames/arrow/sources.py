@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...errors import QueryError, SchemaError
@@ -14,6 +15,7 @@ from ..port import Port
 from ..projections import plan_for
 from .asking import Asked
 from .columns import Schema
+from .layouts import Layout
 from .reference_plans import columns_of
 from .schema import schema_of
 
@@ -72,31 +74,47 @@ def command_of(port: Port, asked: Asked) -> Command:
 
 
 def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
-    named = [step.content for step in chain._steps if step.name == "project"]
-    if named and asked.projection is not None:
+    if not chain.is_whole():
+        if asked.schema is None:
+            raise QueryError(
+                f"{asked.place}: expected a schema for what is no document of the class, got none; "
+                "write schema={'total': int}"
+            )
+        return _aggregate(port, asked, columns_of(asked.cls, asked.projection, asked.schema))
+    own = next((step.content for step in chain._steps if step.name == "project"), None)
+    if own is not None and asked.projection is not None:
         raise QueryError(
             f"{asked.place}: expected one projection, got one beside the directive's own; leave "
             "out .project(...) to name columns"
         )
-    projection = named[0] if named else asked.projection
+    columns = _columns(asked, asked.projection if own is None else own)
     found = find_of(chain)
     if found is not None:
         options = {**find_options(chain, dict(asked.options)), **found.options}
-        return _find(port, asked, _columns(asked, projection), found.filter, options)
-    if chain.is_whole():
-        _check_form(asked)
-        if asked.schema is None and projection is None and chain.added():
-            raise SchemaError(
-                f"{asked.cls.__name__}: expected the type of {chain.added()[0]!r}, which a step "
-                "adds, got no schema; name the columns with schema={...} or project(...)"
-            )
-        return _aggregate(port, asked, _columns(asked, projection))
-    if asked.schema is None:
-        raise QueryError(
-            f"{asked.place}: expected a schema for what is no document of the class, got none; "
-            "write schema={'total': int}"
+        return _find(port, asked, columns, found.filter, options)
+    _check_form(asked)
+    if own is None and asked.schema is None and asked.projection is None and chain.added():
+        raise SchemaError(
+            f"{asked.cls.__name__}: expected the type of {chain.added()[0]!r}, which a step adds, "
+            "got no schema; name the columns with schema={...} or project(...)"
         )
-    return _aggregate(port, asked, columns_of(asked.cls, projection, asked.schema))
+    return _aggregate(port, asked, _as_projected(asked, columns, own))
+
+
+def _as_projected(asked: Asked, columns: Schema, projection: Any) -> Schema:
+    """Return the columns of documents in which a step has put values under other names."""
+    named = projection.items() if isinstance(projection, Mapping) else ()
+    moved = {name for name, value in named if isinstance(value, str)}
+    if not moved:
+        return columns
+    if isinstance(columns, Layout):
+        raise QueryError(
+            f"{asked.place}: expected no other names beside $ref in a directive that is sent as an "
+            f"aggregate, got {', '.join(sorted(moved))}; leave out .project(...) and pass "
+            "projection= to the reader"
+        )
+    made = [c._replace(path=c.name) if c.name in moved else c for c in columns]
+    return Schema(columns.place, made)
 
 
 def _find(port: Port, asked: Asked, columns: Schema, filter: Any, options: Options) -> Command:
