@@ -238,6 +238,12 @@ async def test_rows_of_projected_documents(call: Runtime) -> None:
 
     assert {"name": ["B0", "B1"], "n": [0, 2]} == table.to_pydict()
     assert ["total"] == named.column_names
+    with pytest.raises(
+        FieldError, match=r"Bird.nmae: expected a field of the groups.*'nmae'.*name"
+    ):
+        await call(arrow).table(groups.limit(5), schema={"nmae": str, "n": int})
+    whole = start(call).filter().group_by().acc(n={"$sum": 1})
+    assert [2] == (await call(arrow).table(whole, schema={"n": int}))["n"].to_pylist()
 
 
 async def test_undeclared_fields_of_directives(call: Runtime) -> None:

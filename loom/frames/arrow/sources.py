@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ...errors import QueryError, SchemaError
+from ...errors import FieldError, QueryError, SchemaError, nearest
 from ..chains import Chain
 from ..commands import find_of
 from ..fetching import is_fetched
@@ -20,6 +20,10 @@ from .reference_plans import columns_of
 from .schema import schema_of
 
 __all__ = ["Command", "chain_of", "command_of"]
+
+
+#: Steps behind which groups are the same.
+_KEEPING = ("$match", "$sort", "$skip", "$limit", "$sample")
 
 
 class Command(NamedTuple):
@@ -80,7 +84,9 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
                 f"{asked.place}: expected a schema for what is no document of the class, got none; "
                 "write schema={'total': int}"
             )
-        return _aggregate(port, asked, columns_of(asked.cls, asked.projection, asked.schema))
+        columns = columns_of(asked.cls, asked.projection, asked.schema)
+        _check_groups(chain, columns)
+        return _aggregate(port, asked, columns)
     own = next((step.content for step in chain._steps if step.name == "project"), None)
     if own is not None and asked.projection is not None:
         raise QueryError(
@@ -99,6 +105,21 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
             "got no schema; name the columns with schema={...} or project(...)"
         )
     return _aggregate(port, asked, _as_projected(asked, columns, own))
+
+
+def _check_groups(chain: Chain, columns: Schema) -> None:
+    """Refuse columns that groups do not have, which would be null throughout."""
+    last = [step for step in chain._steps if step.name not in _KEEPING][-1]
+    if last.name != "group":
+        return
+    known = [*dict.fromkeys(name.partition(".")[0] for name in last.content.names())]
+    for column in columns:
+        root = column.path.partition(".")[0]
+        if root not in known:
+            raise FieldError(
+                f"{columns.place}.{column.name}: expected a field of the groups, which have "
+                f"{', '.join(known)}, got {column.path!r}{nearest(root, known)}"
+            )
 
 
 def _as_projected(asked: Asked, columns: Schema, projection: Any) -> Schema:
