@@ -156,6 +156,13 @@ def test_a_lazy_frame_is_run_once() -> None:
     assert 3 == sum(runs)
 
 
+def test_queries_of_duckdb() -> None:
+    """A query of DuckDB is a stream of Arrow's."""
+    duckdb = pytest.importorskip("duckdb")
+    with duckdb.connect() as connection:
+        assert EXPECTED == rows(connection.from_arrow(TABLE).order("age NULLS LAST"))
+
+
 def test_awaited_streams_are_known() -> None:
     """An asynchronous stream of batches has a schema, and is told from one that blocks."""
 

@@ -596,6 +596,17 @@ async def test_ordered_stops_at_the_first(call: Runtime) -> None:
     assert [0, 1, 2, 3] == sorted(d["_id"] for d in stored(Wyrm))
 
 
+def test_sessions_are_no_transactions(server: Server, db: str) -> None:
+    """In a session without a transaction, refusals are returned as elsewhere."""
+    arrow.insert_table(Wyrm, table(1))
+    with server.client.start_session() as session:
+        result = arrow.insert_table(
+            Wyrm, table(3), session=session, ordered=True, on_error="return"
+        )
+
+    assert (0, 1, 2) == (result.inserted, result.failed, result.not_sent)
+
+
 async def test_refusals_with_listeners(call: Runtime) -> None:
     """With frames, after-listeners are told of what was stored, and of nothing else."""
     heard: list[Any] = []

@@ -6,11 +6,9 @@ and told in `ARGUMENTS`. Readers take all of them as `**how`, and `told` shows t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from ...errors import QueryError
 from ..chains import Chain
@@ -18,6 +16,7 @@ from ..conditions import Field
 from .columns import Schema
 from .exact import OnMismatch
 from .ids import Ids
+from .signatures import showing
 from .zones import Zone, zone_name
 
 if TYPE_CHECKING:
@@ -228,44 +227,10 @@ _NAMES = frozenset(one.name for one in fields(Asked)) - {"source", "filter", "op
 
 def told(function: F) -> F:
     """Show the options of readers in the signature and the words of a function with `**how`."""
-    signature = inspect.signature(function)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    annotations = ReadOptions.__annotations__
     options = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=one.default,
-            annotation=ReadOptions.__annotations__[one.name].__forward_arg__,
-        )
+        (one.name, one.default, annotations[one.name].__forward_arg__)
         for one in fields(Asked)
         if one.name in _NAMES
     ]
-    rest = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD, annotation="Any")
-    made: Any = _awaited(function) if inspect.iscoroutinefunction(function) else _called(function)
-    update_wrapper(made, function)
-    # Else Sphinx looks for the defaults in the source of the function, which has none.
-    del made.__wrapped__
-    made.__signature__ = signature.replace(parameters=[*own, *options, rest])
-    if function.__doc__ and "ARGUMENTS" in function.__doc__:
-        made.__doc__ = function.__doc__.replace("ARGUMENTS", _indented(function.__doc__))
-    return cast(F, made)
-
-
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **how: Any) -> Any:
-        return function(*args, **how)
-
-    return call
-
-
-def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **how: Any) -> Any:
-        return await function(*args, **how)
-
-    return call
-
-
-def _indented(words: str) -> str:
-    """Return the words about arguments, as far to the right as what they stand in."""
-    before = words.partition("ARGUMENTS")[0].rpartition("\n")[2]
-    return ARGUMENTS.replace("\n", f"\n{before}")
+    return showing(function, options, "ARGUMENTS", ARGUMENTS)

@@ -34,7 +34,7 @@ class RowsWritten(NamedTuple):
         not_sent: how many were left when writing ended early.
         errors: a row for each that failed or is unknown: `row`, its number from 0 on; `state`;
             `code` and `message` of the server; `_id`, as it is, or as JSON where types are mixed.
-        ids: the `_id`s that were made, a row for each row, null where it had its own or was not
+        ids: the ids that were made, a row for each row, null where it had its own or was not
             stored; None when none was made. It takes 12 bytes for each row.
         is_acknowledged: False when the write concern asks for no answer: then nothing is counted.
     """

@@ -125,10 +125,14 @@ class Job:
         """True when no more is to be sent."""
         if self.error is None:
             return False
-        session = self.session
-        is_in_transaction = session is not None and session.in_transaction
         is_refusal = isinstance(self.error, BulkWriteError)
-        return self.way.ordered or is_in_transaction or not is_refusal
+        return self.way.ordered or self.is_in_transaction or not is_refusal
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction would end with a refusal."""
+        session = self.session
+        return session is not None and session.in_transaction
 
     def result(self, rows: int) -> RowsWritten:
         """Return what became of all rows."""
@@ -163,7 +167,7 @@ class Job:
             add_note(error, f"{self.place}: {result}")
             raise error
         is_refusal = error is None or isinstance(error, BulkWriteError)
-        if is_refusal and self.way.on_error == "return" and not (self.is_over and self.session):
+        if is_refusal and self.way.on_error == "return" and not self.is_in_transaction:
             return result
         if not is_refusal and not (result.inserted or result.matched or result.upserted):
             assert error is not None

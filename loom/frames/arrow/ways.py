@@ -6,13 +6,13 @@ told in `WAYS`. Writers take all of them as `**how`, and `shows_ways` shows them
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from ...errors import QueryError, nearest
 from .instants import Finer
+from .signatures import showing
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -40,7 +40,7 @@ events: tell all listeners, of which a frame is made for each row; False has onl
     annotations, defaults and derived fields do their work.
 ordered: write the rows one after the other, and none after the first that fails.
 on_error: rows that the server refuses raise, or are only counted in the result: `"return"`.
-return_ids: whether the result has the `_id`s that were made, at 12 bytes for each row.
+return_ids: whether the result has the ids that were made, at 12 bytes for each row.
 batch_rows: how many rows go in one batch, at most.
 max_bytes: how many bytes of columns go in one batch, about.
 progress: True for a bar, or a function that is called with the number of rows that are sent
@@ -124,22 +124,8 @@ _CHOICES = {"nulls": ("keep", "omit"), "finer": ("raise", "cut"), "on_error": ("
 
 def shows_ways(function: F) -> F:
     """Show the options in the signature and the words of a function with `**how`."""
-    signature = inspect.signature(function)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    annotations = WriteOptions.__annotations__
     options = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=one.default,
-            annotation=WriteOptions.__annotations__[one.name].__forward_arg__,
-        )
-        for one in fields(Way)
+        (one.name, one.default, annotations[one.name].__forward_arg__) for one in fields(Way)
     ]
-    rest = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD, annotation="Any")
-    made: Any = function
-    made.__signature__ = signature.replace(parameters=[*own, *options, rest])
-    words = function.__doc__
-    if words and "WAYS" in words:
-        before = words.partition("WAYS")[0].rpartition("\n")[2]
-        made.__doc__ = words.replace("WAYS", WAYS.replace("\n", f"\n{before}"))
-    return function
+    return showing(function, options, "WAYS", WAYS)
