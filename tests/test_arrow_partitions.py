@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import partial
@@ -15,10 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
+import bson
 import pytest
 from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import InvalidOperation, OperationFailure
 from pymongo.monitoring import CommandListener
 
 import loom
@@ -40,7 +42,7 @@ import pyarrow.parquet as pq
 from loom.frames import arrow
 from loom.frames.arrow import workers
 from loom.frames.arrow.decoding import Decoder
-from loom.frames.arrow.part_reading import Call
+from loom.frames.arrow.part_reading import Call, client_of, read
 from loom.frames.arrow.serving import _told
 from loom.frames.arrow.workers import Load
 
@@ -156,14 +158,14 @@ async def test_keys_that_are_absent(call: Runtime, started: Started, eggs: list[
 
 
 def test_few_documents_and_none(started: Started, server: Server, db: str) -> None:
-    """There are no more parts than documents can fill, and one of nothing."""
+    """There are no more processes than batches, and one for nothing."""
     loom.connect(server.uri, db=db)
     assert 0 == arrow.table(Egg, partitions=4).num_rows
     assert 1 == len(started)
     Egg.get_collection().insert_many([{"number": n} for n in range(2)])
 
     assert [0, 1] == arrow.table(Egg, partitions=9)["number"].to_pylist()
-    assert len(started) <= 4
+    assert 2 == len(started)
 
 
 def test_a_filter_that_no_stage_takes(
@@ -405,6 +407,26 @@ def test_a_ready_client_and_where_calls_go(
     with pytest.raises(loom.NotConnected, match="expected connect= to return"):
         arrow.table(Egg, connect=nothing, **how)
     server.client.drop_database(f"{db}_2")
+
+
+@pytest.mark.parametrize("kind", ["client", "connection", "uri"])
+def test_what_connect_returns(kind: str, server: Server, db: str) -> None:
+    """A client, a Connection or a URI give a client, which is closed with what made it."""
+    loom.connect(server.uri, db=db)
+    Egg(_id=1, number=5).insert()
+    ways: dict[str, Any] = {
+        "client": lambda: MongoClient(server.uri),
+        "connection": lambda: loom.Connection(server.uri),
+        "uri": lambda: server.uri,
+    }
+    call = replace(made()._call, connect=ways[kind], database=db)
+    client, close = client_of(call)
+    rows = [loaded.batch.to_pylist() for loaded in read(call, client, bson.encode({}))]
+    close()
+
+    assert [[{"_id": 1, "number": 5, "colour": None}]] == rows
+    with pytest.raises(InvalidOperation):
+        client.admin.command("ping")
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,9 @@ async def plan_of(whole: Whole, call: Call, most: int | None = None) -> Plan:
     base = dict(port.narrowed(cls, command.filter))
     shared = {n: call.options[n] for n in ("comment",) if n in call.options}
     documents = await port.estimate(cls, shared)
+    if most is None:
+        # No more processes than batches.
+        wanted = min(wanted, max(1, -(-documents // asked.batch_rows)))
     parts = max(wanted, min(documents // (_BATCHES * asked.batch_rows), _MOST))
     parts = parts if most is None else min(parts, most)
     size = max(2 * wanted, min(_SAMPLE, max(100 * wanted, _PER_PART * parts)))
