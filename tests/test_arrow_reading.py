@@ -182,6 +182,12 @@ def test_readers(db: str) -> None:
     stream: Any = arrow.batches(Wyrm, sort="_id", batch_rows=4)
     assert ids == pl.DataFrame(stream)["_id"].to_list()
     assert ids == pa.table(arrow.batches(Wyrm, sort="_id")).column("_id").to_pylist()
+    closed = arrow.batches(Wyrm)
+    closed.close()
+    for read in (stream, closed):  # another reader would find no rows
+        with pytest.raises(QueryError, match="expected a stream with batches to come"):
+            pl.DataFrame(read)
+    assert [] == [*stream]
 
 
 def test_queries_of_duckdb(db: str) -> None:

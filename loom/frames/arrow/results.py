@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ...errors import SchemaError, missing_extra
+from ...errors import QueryError, SchemaError, missing_extra
 from ..port import complete
 from .decoding import MISMATCHES
 from .reading import Reading
@@ -42,9 +42,9 @@ _NOT_A_TIME = -(2**63)
 class Batches:
     """Record batches one after the other; holds one at a time.
 
-    Whatever takes a stream of Arrow's takes it: `polars.DataFrame(batches)`, a query of DuckDB.
-    `reader` is the same as a RecordBatchReader. The cursor is closed when the stream ends, is
-    closed, or is left as a context manager.
+    Whatever takes a stream of Arrow's takes it, once: `polars.DataFrame(batches)`, a query of
+    DuckDB. `reader` is the same as a RecordBatchReader. The cursor is closed when the stream ends,
+    is closed, or is left as a context manager.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -52,7 +52,7 @@ class Batches:
         self._batches = self._stepped(reading)
 
     @staticmethod
-    def _stepped(reading: Reading) -> Iterator[Any]:
+    def _stepped(reading: Reading) -> Generator[Any, None, None]:
         batches = reading.batches()
         try:
             while True:
@@ -77,7 +77,16 @@ class Batches:
 
     @property
     def reader(self) -> Any:
-        """The rest of the stream as a RecordBatchReader."""
+        """The rest of the stream as a RecordBatchReader.
+
+        Raises:
+            QueryError: the stream is at its end: whoever reads it again would find no rows.
+        """
+        if inspect.getgeneratorstate(self._batches) == inspect.GEN_CLOSED:
+            raise QueryError(
+                f"{self._reading.columns.place}: expected a stream with batches to come, got one "
+                "that was read or closed; make another one with arrow.batches(...)"
+            )
         return pa.RecordBatchReader.from_batches(self.schema, self._batches)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
@@ -91,7 +100,7 @@ class Batches:
 
     def close(self) -> None:
         """Close the cursor; the stream is then at its end."""
-        self._batches.close()  # type: ignore[attr-defined]  # a generator
+        self._batches.close()
 
     def __enter__(self) -> Batches:
         return self
