@@ -21,6 +21,8 @@ COLUMNS = (
     "dataframe(), 6 columns",
     "dataframe() against DataFrame(list(find()))",
     "table(), 2 references",
+    "windows: load of 20,000",
+    "windows: sliding_window(30)",
     "memory of batches()",
     "memory of table()",
     "table(partitions=",

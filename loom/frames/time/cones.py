@@ -69,7 +69,7 @@ class _Reach(Generic[V]):
         if shape.gap.is_count:
             # Before the first moment there is nothing, as there is at it.
             self.nows = self.events[np.maximum(np.arange(len(self.events)) - gap, 0)]
-        self.past_stops = self.low + np.searchsorted(self.times, self.nows)
+        self.past_stops: Array = self.low + np.searchsorted(self.times, self.nows)
         if shape.past.is_count:
             self.past_starts = np.maximum(self.past_stops - shape.past.amount, self.low)
         else:
@@ -78,7 +78,7 @@ class _Reach(Generic[V]):
         #: the rows that were never corrected, or are the last corrections
         self.finals = last_versions(columns, np.arange(self.low, self.high), shape.versions)
         final_times = columns.times[self.finals]
-        self.future_starts = np.searchsorted(final_times, self.events)
+        self.future_starts: Array = np.searchsorted(final_times, self.events)
         if shape.future.is_count:
             stops = self.future_starts + shape.future.amount
             self.is_whole_future = stops <= len(self.finals)
@@ -121,8 +121,9 @@ class _Reach(Generic[V]):
     def whole(self) -> Array:
         """Return at which times the cones are whole."""
         if self.shape.past.is_count and self.columns.known is not None:
-            places = np.flatnonzero(self.is_whole_future)
-            return places[[self.is_whole_past(int(place), self.low, 0) for place in places]]
+            places = np.flatnonzero(self.is_whole_future).tolist()
+            found = [place for place in places if self.is_whole_past(place, self.low, 0)]
+            return np.array(found, np.int64)
         if self.shape.past.is_count:
             is_whole = self.past_stops - self.low >= self.shape.past.amount
         else:
