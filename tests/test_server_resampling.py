@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import zoneinfo
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Annotated, Any
@@ -20,13 +21,14 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 import loom
-from loom import FieldError, Frame, Q, QueryError, SchemaError, StrUpper
+from loom import FieldError, Frame, Q, QueryError, SchemaError, StrUpper, SubFrame
 from loom.frames import arrow
+from loom.frames.port import complete
 from loom.frames.time import DailyFrame, HourlyFrame, Moment, MomentWindow, TimedFrame
 from loom.frames.time.ranges import milliseconds
 from loom.frames.time.resampled import Resampled
-from loom.frames.time.resampling import edges_of
-from loom.frames.time.server_resampling import floor_expression
+from loom.frames.time.resampling import edges_of, plan_of
+from loom.frames.time.server_resampling import Moments, floor_expression, on_server
 from tests.conftest import Commands, Runtime, Server
 from tests.test_resampling import KINDS, PLACES, moments, zone_of
 
@@ -332,6 +334,29 @@ async def test_in_a_transaction(call: Runtime) -> None:
     assert (found.source, found["amount_sum"].tolist()) == ("server", [3.0])
 
 
+async def test_the_session_of_a_load(call: Runtime, server: Server) -> None:
+    """The session of a load is not that of what is asked later."""
+    await call(price(NOON, amount=1.0)).insert()
+    if call.is_async:
+        async with server.aio.start_session() as session:
+            window = await load(call, session=session)
+    else:
+        with server.client.start_session() as session:
+            window = await load(call, session=session)
+
+    assert (await resample(call, window, DailyFrame)).source == "server"
+
+
+async def test_the_connection_of_a_load(call: Runtime, server: Server, db: str) -> None:
+    """A window asks the database that it came from, whatever is connected now."""
+    await call(price(NOON, amount=1.0)).insert()
+    window = await load(call)
+    loom.connect(server.client, aio=server.aio, db=f"{db}_other")
+
+    assert (await resample(call, window, DailyFrame)).n.tolist() == [1]
+    assert await call(Price).count() == 0
+
+
 async def test_fields_of_other_names(call: Runtime) -> None:
     """A class without a symbol, whose time has another name."""
     await call(Reading).insert_many([Reading(ts=NOON + n * HOUR, celsius=n / 4) for n in range(30)])
@@ -549,3 +574,75 @@ def test_both_runtimes_take_the_same(name: str) -> None:
 
     blocking, awaited = getattr(window, name), getattr(window.aio, name)
     assert inspect.signature(blocking) == inspect.signature(awaited)
+
+
+class Answers:
+    """A port that answers from a list: what the server of the tests cannot say."""
+
+    def __init__(self, *documents: list[dict[str, Any]]) -> None:
+        self.documents = [*documents]
+
+    async def aggregate(self, cls: Any, stages: Any, options: Any) -> list[dict[str, Any]]:
+        """Return the next answer."""
+        return self.documents.pop(0)
+
+    async def all(self, work: Any, *, ordered: bool) -> list[Any]:
+        """Run one after the other."""
+        return [await one for one in work]
+
+
+def test_sums_that_do_not_fit() -> None:
+    """MongoDB gives a sum of integers beyond 64 bits as a double, which is not exact: an error."""
+    floor = milliseconds(DailyFrame(NOON).floor)
+    group = {"_id": floor, "n": 2, "count0": 2, "misfit0": None, "sum0": 2.0**63}
+    plan = plan_of(
+        "resample", DailyFrame, {"volume": "sum"}, {}, tzone=None, start=NOON, end=NOON + HOUR
+    )
+    moments = Moments(Reading, {}, {}, "ts", None, None, {"volume": "int"})
+
+    with pytest.raises(QueryError, match=r"sums that fit 64 bits, got 9.22337e\+18 for volume_sum"):
+        complete(on_server(Answers([group]), moments, plan))  # type: ignore[arg-type]
+    whole = Answers([{**group, "sum0": Int64(2**62)}])
+    found = complete(on_server(whole, moments, plan))  # type: ignore[arg-type]
+    assert found["volume_sum"].tolist() == [2**62]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    zone=st.sampled_from(sorted(zoneinfo.available_timezones())),
+    year=st.integers(1970, 2037),
+    kind=st.sampled_from(KINDS),
+    data=st.data(),
+)
+def test_floors_in_every_zone(zone: str, year: int, kind: Any, data: Any) -> None:
+    """In any zone and year the first and the last millisecond of a frame have its floor."""
+    frame, options, reach = kind
+    start = datetime(year, 1, 1, tzinfo=UTC)
+    frames = tuple(frame.range(start, start + 40 * reach, zone, **options))
+    expression = floor_expression(frames, "$time")
+
+    for number in data.draw(st.sets(st.integers(0, len(frames) - 1), max_size=20)):
+        floor, ceiling = frames[number]._start, frames[number]._end
+        assert evaluated(expression, floor) == floor
+        assert evaluated(expression, ceiling - timedelta(milliseconds=1)) == floor
+
+
+async def test_fields_of_sub_frames(call: Runtime) -> None:
+    """A field inside another is named by its path."""
+
+    class Den(SubFrame):
+        gold: int
+
+    class Count(Moment):
+        _collection = "counts"
+        den: Den
+
+    made = [Count(symbol="A", time=NOON + n * HOUR, den={"gold": 2**40 + n}) for n in range(3)]
+    await call(Count).insert_many(made)
+    asked = {"den.gold": ["sum", "last"]}
+
+    found = await stored(call, Count, "A", DailyFrame, asked)
+    assert (found.source, found["den.gold_last"].tolist()) == ("server", [2**40 + 2])
+    window = await load(call, Count, projection=["den.gold"])
+    assert same(await resample(call, window, DailyFrame, asked), found)
+    assert same(await resample(call, window, DailyFrame, asked, on="local"), found)

@@ -164,6 +164,9 @@ async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled
             kinds: dict[str, Kind] = {
                 field: _KINDS[column.dtype.kind] for field, column in columns.items()
             }
+            # The session of the load may have ended, or be of the other runtime.
+            kept = {name: v for name, v in query.options.items() if name != "session"}
+            query = query._replace(options=kept)
             with using(**query.using):
                 return await of_query(port, query, kinds, plan)
         if on == "server":
