@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from .fetching import is_fetched
@@ -13,10 +13,10 @@ from .plans import Plan, Reverse
 from .port import Documents, Port
 from .values import Placed
 
-__all__ = ["Referring"]
+__all__ = ["TO", "Referring", "limited", "owners_of"]
 
 #: The field in which an aggregation tells which document its result refers to.
-_TO = "_loom_to"
+TO = "_loom_to"
 _FOUND = "_loom_found"
 
 
@@ -62,16 +62,19 @@ class Referring:
         reverse = self._reverse
         cls, driver = reverse.frame_class, reverse.plan.driver
         if reverse.limit is not None:
-            found = await port.aggregate(cls, _limited(reverse, ids), options)
+            stages = limited(reverse, ids)
+            if driver is not None:
+                project = driver if is_fetched(driver, TO) else {**driver, TO: True}
+                stages.append({"$project": project})
+            found = await port.aggregate(cls, stages, options)
             for document in found:
-                self._to[id(document)] = [id_key(document.pop(_TO))]
+                self._to[id(document)] = [id_key(document.pop(TO))]
             return found
         wanted = {reverse.on: {"$in": ids}}
         found = await port.find(cls, wanted, driver, {**options, "sort": reverse.sort})
         asked = {*id_keys(ids)}
         for document in found:
-            keys = id_keys([*_flat(lookup_all(document, reverse.on))])
-            self._to[id(document)] = [key for key in dict.fromkeys(keys) if key in asked]
+            self._to[id(document)] = owners_of(document, reverse.on, asked)
         return found
 
     def keys_of(self, documents: Documents) -> list[Any]:
@@ -96,6 +99,12 @@ class Referring:
         """Do nothing: no id was hidden."""
 
 
+def owners_of(document: Any, on: str, asked: Set[Any]) -> list[Any]:
+    """Return the keys of those that a document refers to, among some."""
+    keys = id_keys([*_flat(lookup_all(document, on))])
+    return [key for key in dict.fromkeys(keys) if key in asked]
+
+
 def _flat(values: Iterable[Any]) -> Iterable[Any]:
     for value in values:
         if isinstance(value, (list, tuple)):
@@ -104,20 +113,15 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
             yield value
 
 
-def _limited(reverse: Reverse, ids: list[Any]) -> list[dict[str, Any]]:
-    """Return the pipeline that finds the first ones for each id, which `_TO` names."""
+def limited(reverse: Reverse, ids: list[Any]) -> list[dict[str, Any]]:
+    """Return the pipeline that finds the first ones for each id, which `TO` names."""
     first = {"n": reverse.limit, "sortBy": dict(reverse.sort), "output": "$$ROOT"}
-    stages: list[dict[str, Any]] = [
+    return [
         {"$match": {reverse.on: {"$in": ids}}},
-        {"$set": {_TO: {"$setUnion": [values_at(reverse.on), []]}}},
-        {"$unwind": f"${_TO}"},
-        {"$match": {_TO: {"$in": ids}}},
-        {"$group": {"_id": f"${_TO}", _FOUND: {"$topN": first}}},
+        {"$set": {TO: {"$setUnion": [values_at(reverse.on), []]}}},
+        {"$unwind": f"${TO}"},
+        {"$match": {TO: {"$in": ids}}},
+        {"$group": {"_id": f"${TO}", _FOUND: {"$topN": first}}},
         {"$unwind": f"${_FOUND}"},
         {"$replaceRoot": {"newRoot": f"${_FOUND}"}},
     ]
-    driver = reverse.plan.driver
-    if driver is not None:
-        project = driver if is_fetched(driver, _TO) else {**driver, _TO: True}
-        stages.append({"$project": project})
-    return stages

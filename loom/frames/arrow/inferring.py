@@ -11,7 +11,7 @@ from ..port import Port, awaited, blocking, complete
 from .asking import Asked
 from .drift import Inferred
 from .exact import decoded
-from .reading import raw_aggregate
+from .raw_cursors import raw_aggregate
 from .schema import as_type, schema_of
 from .sources import chain_of
 

@@ -9,12 +9,11 @@ from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 
 from ...encoding import ENCODING_ERRORS, encode, unencodable
 from ...errors import QueryError
 from ..id_ranges import behind
-from ..operations.reading import Options
 from ..port import Port
 from . import partitions
 from .asking import Asked
@@ -23,11 +22,12 @@ from .exact import decoded
 from .layouts import Layout
 from .progress import tally_for
 from .raw import parts_of, take_bytes
+from .raw_cursors import raw_aggregate
 from .reference_joins import Joins
 from .sources import Command, command_of, driver_of
 from .zones import Zoned, zone_name
 
-__all__ = ["Reading", "Step", "raw_aggregate"]
+__all__ = ["Reading", "Step"]
 
 #: How long the server may count for the progress, in milliseconds.
 _COUNTING = 5_000
@@ -263,18 +263,3 @@ def last_id(raw: bytes) -> Any:
         start = position
         position += int.from_bytes(raw[position : position + 4], "little")
     return decoded(raw[start:])[0]["_id"]
-
-
-async def raw_aggregate(
-    port: Port, cls: Any, stages: list[dict[str, Any]], options: Options
-) -> Any:
-    """Return a cursor over the batches of an aggregation, as bytes."""
-    sent = port.options(cls, options)
-    pipeline: Any = stages if cls._kinds is None else cls._kinds.narrowed_stages(cls, stages)
-    try:
-        return take_bytes(
-            await port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
-        )
-    except PyMongoError as error:
-        port.failed(sent, error)
-        raise
