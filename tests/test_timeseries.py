@@ -6,14 +6,25 @@ what Loom refuses before anything is.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Annotated, Any
 
 import pytest
 from pymongo.errors import ConnectionFailure
 
 import loom
-from loom import DefinitionError, Frame, Q, QueryError, ReadOnly, Ref, SubFrame, TimeUpdated
+from loom import (
+    DefinitionError,
+    EncodeError,
+    Frame,
+    Q,
+    QueryError,
+    ReadOnly,
+    Ref,
+    SubFrame,
+    TimeInserted,
+    TimeUpdated,
+)
 from loom.frames import indexes
 from loom.frames.indexes import Index
 from loom.frames.time import Moment
@@ -242,6 +253,40 @@ def test_references_that_would_change_measurements(db: str) -> None:
 
 
 # Writing
+
+
+@pytest.mark.parametrize("time", [None, "2024-03-10", 1_710_072_000, 1.5, {"at": NOON}, [NOON]])
+async def test_documents_without_a_time(call: Runtime, commands: Commands, time: Any) -> None:
+    """MongoDB would refuse them one by one; none of a batch is sent."""
+    problem = r"Weather\.ts: expected a datetime, got .*; a time-series collection takes no"
+    with pytest.raises(EncodeError, match=problem):
+        await call(Weather({"ts": time, "celsius": 1.0})).insert()
+    with pytest.raises(EncodeError, match=problem):
+        await call(Weather).insert_many([{"ts": NOON}, {"ts": time}])
+    with pytest.raises(EncodeError, match=problem):
+        await call(Weather).insert_many([{"celsius": 1.0}])
+
+    assert [] == commands.names
+
+
+async def test_times_that_something_else_gives(call: Runtime) -> None:
+    """Stamps, defaults and dates are times, too; a class that is one no more asks for none."""
+
+    class Stamped(Frame):
+        _timeseries = {"timeField": "ts"}
+        ts: TimeInserted
+
+    class Daily(Frame):
+        _timeseries = {"timeField": "day"}
+        day: date
+
+    await call(Stamped()).insert()
+    await call(Daily(day=date(2024, 3, 10))).insert()
+    assert datetime(2024, 3, 10, tzinfo=timezone.utc) == (await call(Daily).one())["day"]
+    Daily._timeseries = None  # type: ignore[assignment]
+    await call(Daily()).insert()
+
+    assert 2 == await call(Daily).count({})
 
 
 async def test_moments_are_inserted_and_read(call: Runtime, commands: Commands) -> None:

@@ -40,6 +40,11 @@ def _declared(cls: type) -> list[tuple[str, Callable[..., Any]]]:
         from . import deriving  # when a class has derived fields
 
         found += deriving.deriving(cls)
+    series = getattr(cls, "_timeseries", None)
+    if series is not None and series["timeField"] != getattr(cls, "_time_field", None):
+        from .timeseries import check_times  # when a class has one
+
+        found.append(("insert", check_times))
     return found
 
 

@@ -7,11 +7,18 @@ it too, but after listeners were told, or only some of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ..errors import DefinitionError, QueryError, ReadOnly, TransactionError, nearest
+from ..errors import (
+    DefinitionError,
+    EncodeError,
+    QueryError,
+    ReadOnly,
+    TransactionError,
+    nearest,
+)
 from .annotations import resolved_annotations
 from .conditions import GROUPS
 from .declared_indexes import declared_indexes, refuse_for_timeseries
@@ -19,6 +26,7 @@ from .marks import marks_in
 
 __all__ = [
     "GRANULARITIES",
+    "check_times",
     "check_update",
     "check_write",
     "checked_timeseries",
@@ -39,6 +47,8 @@ _CHANGING = frozenset(
 )
 #: The same, by what the driver calls it.
 _METHODS = frozenset(("find_one_and_replace", "find_one_and_update", "replace_one", "update_one"))
+#: What is stored as no date.
+_NO_TIMES = (str, int, float, bytes, Mapping, list, tuple)
 
 
 # Declaring
@@ -102,18 +112,18 @@ def _check_fields(cls: Any, place: str, found: Mapping[str, Any]) -> None:
         raise DefinitionError(
             f"{place}.metaField: expected another field than timeField, got {meta!r} for both"
         )
-    if not may_hold_a_time(cls, time):
+    if not may_hold_a_time(cls, time, date):  # which is stored as its midnight
         raise DefinitionError(
             f"{place}.timeField: expected a field of datetimes, got {time!r} of another type; "
             "MongoDB takes dates alone"
         )
 
 
-def may_hold_a_time(cls: Any, field: str) -> bool:
-    """Tell whether the annotation of a field, if it has one, allows a datetime."""
+def may_hold_a_time(cls: Any, field: str, kind: type = datetime) -> bool:
+    """Tell whether the annotation of a field, if it has one, allows a kind of time."""
     found = marks_in(resolved_annotations(cls._definition).get(field, Any))
     target = found.target
-    is_other = isinstance(target, type) and target is not Any and not issubclass(target, datetime)
+    is_other = isinstance(target, type) and target is not Any and not issubclass(target, kind)
     return found.shape == "one" and not is_other
 
 
@@ -155,6 +165,30 @@ def _seconds(place: str, value: Any) -> int:
 
 
 # Writing
+
+
+def check_times(sender: type, frames: list[Any]) -> None:
+    """Refuse frames that no time-series collection takes; a listener for `insert`.
+
+    Args:
+        sender: the class.
+        frames: each is to have a time.
+
+    Raises:
+        EncodeError: one has none, or something else in its place.
+    """
+    for frame in frames:
+        cls = type(frame)
+        if cls._timeseries is None:
+            continue
+        name = cls._timeseries["timeField"]
+        value = frame._document.get(name)
+        if value is None or isinstance(value, _NO_TIMES):
+            shown = "none" if value is None else f"{value!r} of type {type(value).__name__}"
+            raise EncodeError(
+                f"{cls.__name__}.{name}: expected a datetime, got {shown}; a time-series "
+                "collection takes no document without its time"
+            )
 
 
 def check_write(cls: Any, operation: str, session: Any, is_method: bool) -> None:

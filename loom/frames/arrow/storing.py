@@ -22,6 +22,7 @@ from ..port import Port
 from ..signals import checking
 from ..stamping import stamp_inserted, stamp_updated
 from ..texts import normalise
+from ..timeseries import check_times
 from .containers import KEEPS, OMITS, SKIPS
 from .fitting import Rules
 from .inputs import input_of
@@ -35,7 +36,7 @@ __all__ = ["Job", "stored"]
 
 Document = dict[str, Any]
 #: The listeners that do what the fields of a class declare.
-_BEHAVIOURS = (insert_defaults, stamp_inserted, stamp_updated, normalise, derive)
+_BEHAVIOURS = (insert_defaults, stamp_inserted, stamp_updated, normalise, derive, check_times)
 
 
 class Job:
