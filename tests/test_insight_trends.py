@@ -213,6 +213,16 @@ def test_over_frames() -> None:
     assert [bool(trend) for _, trend in found] == [True, True, True, False, True]
 
 
+def test_over_frames_in_any_order() -> None:
+    """Values need not be in the order of time."""
+    mixed = [5, 0, 8, 2, 7, 1, 3, 6, 4]
+    values, times = [VALUES[n] for n in mixed], [TIMES[n] for n in mixed]
+
+    assert list(Trending.over(values, DailyFrame, times=times)) == list(
+        Trending.over(VALUES, DailyFrame, times=TIMES)
+    )
+
+
 def test_over_frames_of_a_window() -> None:
     """The zone is that of the window; options are those of kinds and of the parts."""
     found = list(Trending.over(window(), WeeklyFrame, field="amount", week_start="wednesday"))

@@ -218,6 +218,14 @@ def test_moments_in_any_order() -> None:
     assert found["volume_first"].tolist() == [2, None, None, 5]  # by the days of UTC
 
 
+def test_moments_in_disorder_with_all_values() -> None:
+    """Columns without gaps are put in order, too."""
+    found = resample_columns(TIMES[::-1], {"v": np.arange(5)}, DailyFrame, v=["first", "last"])
+
+    assert found["v_first"].tolist() == [4, 2, None, 1]
+    assert found["v_last"].tolist() == [3, 2, None, 0]
+
+
 @pytest.mark.parametrize(
     ("asked", "error", "match"),
     [

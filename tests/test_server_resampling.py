@@ -334,6 +334,19 @@ async def test_in_a_transaction(call: Runtime) -> None:
     assert (found.source, found["amount_sum"].tolist()) == ("server", [3.0])
 
 
+@pytest.mark.parametrize("hint", [[("symbol", 1), ("time", 1)], "symbol_1_time_1"])
+async def test_the_index_of_a_load(call: Runtime, commands: Commands, hint: Any) -> None:
+    """The hint of a load is sent with what is asked later."""
+    await call(price(NOON, amount=1.0)).insert()
+    Price.get_collection().create_index([("symbol", 1), ("time", 1)])
+    window = await load(call, filter="ACME", hint=hint)
+    commands.clear()
+
+    assert (await resample(call, window, DailyFrame)).n.tolist() == [1]
+    sent = hint if isinstance(hint, str) else dict(hint)
+    assert [body["hint"] for body in commands.bodies] == [sent] * 3
+
+
 async def test_the_session_of_a_load(call: Runtime, server: Server) -> None:
     """The session of a load is not that of what is asked later."""
     await call(price(NOON, amount=1.0)).insert()

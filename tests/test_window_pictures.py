@@ -82,6 +82,15 @@ def test_plot_parts_lines_at_gaps() -> None:
     ]  # fmt: skip
 
 
+def test_plot_shows_single_values() -> None:
+    """A value between two gaps has no line, and is seen by a point."""
+    hours = [*range(60), 80, *range(100, 160)]
+
+    assert window(hours).plot("amount").get_lines()[0].get_marker() == ""
+    assert window(hours).plot("amount", gap="5h").get_lines()[0].get_marker() == "."
+    assert window(range(5)).plot("amount").get_lines()[0].get_marker() == "."
+
+
 def test_plot_takes_axes() -> None:
     """It is drawn where one says, and the axes come back."""
     _, axes = pyplot.subplots()
