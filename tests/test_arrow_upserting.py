@@ -24,6 +24,7 @@ from loom import (
     TimeUpdated,
     default,
 )
+from loom.frames.counters import counter_cache
 from loom.frames.ledger import LedgerFrame
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
@@ -287,21 +288,144 @@ def test_classes_that_are_refused(db: str) -> None:
         arrow.replace(Counted, {"_id": [1], "name": ["a"]})
 
 
-async def test_listeners(call: Runtime, commands: Commands) -> None:
-    """Listeners that are not told are named, and nothing is sent; `events=False` goes on."""
+async def test_listeners_of_upserts(call: Runtime) -> None:
+    """Listeners are told of frames, of new ones and of changed ones, and what they add is stored."""
     heard: list[Any] = []
 
+    def tell(frames: list[Any], event: str) -> None:
+        heard.append((event, [(f._id, f.email, f.name) for f in frames]))
+        if event in ("insert", "update"):
+            for frame in frames:
+                frame.note = event
+
+    class Told(Egg):
+        note: str
+
+    for event in ("insert", "inserted", "update", "updated"):
+        Told.listen(event, tell)
+    await call(arrow).insert_table(Told, {"_id": [1], "email": ["A"], "name": ["x"]}, events=False)
+    data = {"email": ["a", "B"], "name": ["new", "other"], "size": [1, 2]}
+    result = await call(arrow).upsert_table(Told, data, on="email", columns={"size": None})
+    (first, second) = stored(Told)
+
+    assert (1, 1, [None, second["_id"]]) == (
+        result.matched,
+        result.upserted,
+        result.ids.to_pylist(),
+    )
+    assert [
+        ("insert", [(None, "B", "other")]),
+        ("inserted", [(second["_id"], "b", "other")]),
+        ("update", [(1, "a", "new")]),
+        ("updated", [(1, "a", "new")]),
+    ] == sorted(heard)
+    assert ("new", "wen", "update") == tuple(first[n] for n in ("name", "name_rev", "note"))
+    assert ("other", "rehto", "insert") == tuple(second[n] for n in ("name", "name_rev", "note"))
+    heard.clear()
+    await call(arrow).upsert_table(Told, {"_id": [1], "name": ["ab"]}, events=False)
+    assert "ba" == stored(Told)[0]["name_rev"]
+    assert [] == heard
+
+
+async def test_counter_caches(call: Runtime) -> None:
+    """A counter cache counts what an upsert inserts, and what it moves."""
+
+    class Post(Frame):
+        _id: int
+        comment_count: int = 0
+
+    class Comment(Frame):
+        _id: int
+        post: Post
+
+    counter_cache(Post, "comment_count", of=Comment, by="post")
+    Post.insert_many([Post(_id=1), Post(_id=2)])
+    for posts in ([1, 1], [1, 2], [1, 2]):
+        await call(arrow).upsert_table(Comment, {"_id": [1, 2], "post": posts})
+
+    assert [1, 1] == [post.comment_count for post in Post.many(sort="_id")]
+
+
+async def test_listeners_and_all_that_goes_with_them(call: Runtime, commands: Commands) -> None:
+    """Versions, kinds, paths and nulls are as without listeners; a batch is three commands."""
+
+    class Animal(Frame):
+        _kind_field = "type"
+        _version = "_v"
+        _id: int
+        name: str
+        lair: dict[str, Any]
+
+    class Bird(Animal):
+        wings: int
+
+    heard: list[Any] = []
+    Animal.listen("updated", lambda frames: heard.extend(frames))
+    arrow.insert_table(Bird, {"_id": [1], "name": ["a"], "lair": [{"gold": 1, "dark": True}]})
+    data = pa.table({"_id": [1, 2], "name": [None, "b"], "lair.gold": [5, 6]})
+    commands.clear()
+    result = await call(arrow).upsert_table(Animal, data, nulls="omit")
+
+    assert ["find", "insert", "update"] == sorted(commands.names)
+    assert (1, 1) == (result.matched, result.upserted)
+    assert [Bird] == [type(frame) for frame in heard]
+    assert [
+        {"_id": 1, "name": "a", "lair": {"gold": 5, "dark": True}, "_v": 2, "type": "Bird"},
+        {"_id": 2, "name": "b", "lair": {"gold": 6}, "_v": 1, "type": "Animal"},
+    ] == stored(Animal)
+    again = await call(arrow).upsert_table(Animal, {"_id": [2, 3]})
+    assert (1, 0, 1) == (again.matched, again.modified, again.upserted)
+
+
+async def test_listeners_and_refusals(call: Runtime) -> None:
+    """Of rows that are refused listeners are not told after; codes and numbers are those of rows."""
+    heard: list[Any] = []
+    for event in ("inserted", "updated"):
+        Price.listen(event, lambda frames: heard.extend(f._id for f in frames))
+    Price.get_collection().create_index("symbol", unique=True)
+    arrow.insert_table(Price, {"_id": [1, 2], "symbol": ["A", "B"]}, events=False)
+    data = {"_id": [1, 2, 3, 4], "symbol": ["B", "C", "A", "D"]}
+    result = await call(arrow).upsert_table(Price, data, on_error="return", batch_rows=10)
+
+    assert [2, 4] == sorted(heard)
+    assert (1, 1, 2) == (result.matched, result.upserted, result.duplicates)
+    assert [(0, 11000), (2, 11000)] == sorted(
+        (error["row"], error["code"]) for error in result.errors.to_pylist()
+    )
+    with pytest.raises(RowsError):
+        await call(arrow).upsert_table(Price, {"_id": [9], "symbol": ["D"]})
+    with pytest.raises(QueryError, match="ordered=False"):
+        await call(arrow).upsert_table(Price, data, ordered=True)
+
+
+async def test_listeners_and_a_lost_connection(server: Server, call: Runtime) -> None:
+    """What is not known of frames is told, and no more is sent."""
+    if not server.is_embedded:
+        pytest.skip("other deployments may not let tests set fail points")
+    Price.listen("updated", lambda: None)
+    arrow.insert_table(Price, {"_id": [1, 2]}, events=False)
+    data = {"_id": [3, 1, 2], "amount": [1.0, 2.0, 3.0]}
+    with fault(server, "update", closeConnection=True), pytest.raises(RowsError) as caught:
+        await call(arrow).upsert_table(Price, data)
+    result = caught.value.result
+
+    assert isinstance(caught.value.__cause__, AutoReconnect)
+    assert (1, 0, 2) == (result.upserted, result.matched, result.unknown)
+    assert [1, 2] == result.errors["row"].to_pylist()
+
+
+async def test_listeners_of_replacements(call: Runtime, commands: Commands) -> None:
+    """Listeners are not told of replacements: they are named, and nothing is sent."""
+
     def audit(frames: list[Any]) -> None:
-        heard.append(frames)
+        raise AssertionError
 
     Egg.listen("updated", audit)
-    for operation in ("upsert_table", "replace"):
-        with pytest.raises(QueryError, match=r"got audit; events=False .*bulk\(\)"):
-            await getattr(call(arrow), operation)(Egg, {"_id": [1], "name": ["a"]})
+    with pytest.raises(QueryError, match=r"got audit; events=False"):
+        await call(arrow).replace(Egg, {"_id": [1], "name": ["a"]})
     assert [] == commands.names
-    await call(arrow).upsert_table(Egg, {"_id": [1], "name": ["ab"]}, events=False)
+    await call(arrow).replace(Egg, {"_id": [1], "name": ["ab"]}, events=False, upsert=True)
     assert "ba" == stored(Egg)[0]["name_rev"]
-    assert [] == heard
 
 
 # Replacements

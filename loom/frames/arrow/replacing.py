@@ -8,18 +8,17 @@ from typing import Any
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from ...errors import FieldError
+from ...errors import FieldError, QueryError
 from ..events import emit, listeners
-from ..ids import id_keys
 from ..inserts import inserts_of
 from ..marked import marked
 from ..operations.outcomes import Outcome
-from ..operations.reading import shared_options
 from ..paths import lookup
 from ..port import Port
 from ..stamping import now, stamp_updated
 from .inserting import framed
 from .targets import assembled
+from .telling import looked_up, value_at
 from .upserting import Matched, filter_of, stamp
 
 __all__ = ["Replace"]
@@ -47,6 +46,12 @@ class Replace(Matched):
     ) -> None:
         super().__init__(port, cls, operation, on, how)
         self.upsert = upsert
+        if self.others and self.way.events:
+            raise QueryError(
+                f"{self.place}: expected a class to whose writes nothing listens, got "
+                f"{self.listening}; events=False writes without telling them, upsert_table() tells "
+                "them"
+            )
         if cls._version is not None:
             raise FieldError(
                 f"{self.place}: expected a class without _version, whose numbers a replacement "
@@ -94,32 +99,15 @@ class Replace(Matched):
             return
         if outcome.error is not None and not isinstance(outcome.error, BulkWriteError):
             return  # who does not answer is not asked
-        port, cls = self.port, self.cls
-        size = port.reference_chunk(cls)
-        shared = {name: v for name, v in shared_options(self.options).items() if name != "ordered"}
-        there: set[Any] = set()
         try:
-            for at in range(0, len(tried), size):
-                some = [filters[i] for i in tried[at : at + size]]
-                fields = dict.fromkeys((*self.on, "_id"), True)
-                for document in await port.find(cls, {"$or": some}, fields, shared):
-                    there.add(self._key([lookup(document, path) for path in self.on]))
+            found = await looked_up(self, self.on, [filters[i] for i in tried], [])
         except PyMongoError as error:
             why = f"{outcome.matched} of {len(tried)} were found, and asking which failed: {error}"
             outcome.unknown.update(dict.fromkeys(tried, why))
             outcome.error = outcome.error or error
             return
-        for i in tried:
-            values = [_value(filters[i], path) for path in self.on]
-            if self._key(values) not in there:
+        for i, document in zip(tried, found, strict=True):
+            if document is None:
+                values = [value_at(filters[i], path) for path in self.on]
                 shown = ", ".join(f"{p}={v!r}" for p, v in zip(self.on, values, strict=True))
                 outcome.failed[i] = f"no document has {shown}"
-
-    def _key(self, values: list[Any]) -> tuple[Any, ...]:
-        codecs = self.port.collection(self.cls).codec_options
-        return (*id_keys(values, codecs),)
-
-
-def _value(filter: Mapping[str, Any], path: str) -> Any:
-    found = filter[path] if path in filter else filter["$and"][0][path]
-    return found["$eq"] if isinstance(found, Mapping) and [*found] == ["$eq"] else found

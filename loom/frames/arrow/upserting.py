@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from .containers import KEEPS, OMITS, documents_of
 from .inserting import framed
 from .storing import Job
 from .targets import Target, assembled
+from .telling import tell_upserts
 
 __all__ = ["Matched", "Upsert", "filter_of", "stamp"]
 
@@ -55,13 +57,11 @@ class Matched(Job):
             raise QueryError(
                 f"{self.place}: expected on= with columns that find a document, got none"
             )
-        if self.others and self.way.events:
-            names = sorted({getattr(one, "__name__", repr(one)) for one in self.others})
-            raise QueryError(
-                f"{self.place}: expected a class to whose writes nothing listens, got "
-                f"{', '.join(names)}; events=False writes without telling them, {cls.__name__}."
-                "bulk() tells them of each frame"
-            )
+
+    @property
+    def listening(self) -> str:
+        """The names of what listens, for errors."""
+        return ", ".join(sorted({getattr(one, "__name__", repr(one)) for one in self.others}))
 
     @property
     def makes_frames(self) -> bool:
@@ -188,6 +188,27 @@ class Upsert(Matched):
 
     kind = UpdateOne
 
+    def __init__(
+        self,
+        port: Port,
+        cls: Any,
+        operation: str,
+        on: str | Sequence[str],
+        how: Mapping[str, Any],
+    ) -> None:
+        super().__init__(port, cls, operation, on, how)
+        #: whether listeners are told, which takes frames
+        self.tells = bool(self.others) and self.way.events
+        if self.tells and self.way.ordered:
+            raise QueryError(
+                f"{self.place}: expected ordered=False of a class to whose writes "
+                f"{self.listening} listens, got True; events=False tells nobody"
+            )
+
+    def quiet(self) -> Any:
+        """Return a block in which only those listen that are to be told."""
+        return nullcontext() if self.tells else super().quiet()
+
     def prepare(self, targets: list[Target]) -> None:
         """Look at which fields are set.
 
@@ -208,6 +229,10 @@ class Upsert(Matched):
         """Update the documents that the rows name, or insert them."""
         by_path = dict(zip(self.paths, columns, strict=True))
         keys = [by_path[path] for path in self.on]
+        if self.tells:
+            named = [filter_of(self.cls, self.on, key) for key in zip(*keys, strict=True)]
+            await tell_upserts(self, self.on, named, columns, start)
+            return
         if self._is_plain(keys):
             filters: list[Any] = documents_of(self.on, keys, rows, KEEPS)
             paths = [path for path in self.paths if path not in self.on]

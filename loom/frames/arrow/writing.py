@@ -106,6 +106,9 @@ def upsert_table(
     programs at a time do not both insert. An `_id` that is not in `on`, defaults and the time of
     the insert are written only where a document is inserted.
 
+    Where listeners are told, documents are looked up first, then updated or inserted, so that one
+    that others insert meanwhile is a duplicate.
+
     Args:
         cls: a Frame class.
         data: as for `insert_table`.
@@ -116,7 +119,7 @@ def upsert_table(
         RowsError: some rows were not written; its `result` says which, and why.
         SchemaError: a column, or a value in it, cannot be stored; it names column and row.
         FieldError: a column belongs to no field of the class, or its documents have several forms.
-        QueryError: a field that is not to be set; or listeners, which are not told of upserts.
+        QueryError: a field that is not to be set, or an option that is none.
         ReadOnly: writing is switched off, or the class is a LedgerFrame.
     """
     return complete(_upsert(blocking(), cls, data, on, how))
