@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ import bson
 import pytest
 from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
 from pymongo import MongoClient
-from pymongo.errors import InvalidOperation, OperationFailure
+from pymongo.errors import AutoReconnect, InvalidOperation, OperationFailure
 from pymongo.monitoring import CommandListener
 
 import loom
@@ -40,7 +41,7 @@ pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 import pyarrow.parquet as pq
 
 from loom.frames import arrow
-from loom.frames.arrow import workers
+from loom.frames.arrow import partitions, workers
 from loom.frames.arrow.decoding import Decoder
 from loom.frames.arrow.part_reading import Call, client_of, read
 from loom.frames.arrow.serving import _told
@@ -238,6 +239,15 @@ def test_a_lost_connection_is_made_again(
     assert 1 == len(started)
 
 
+def test_a_collation_knows_no_place_to_go_on(
+    started: Started, server: Server, eggs: list[Any]
+) -> None:
+    """What a collation may find equal is not gone on with: the load raises what was lost."""
+    how: dict[str, Any] = {"batch_rows": 50, "schema": {"number": int}, "partition_by": "colour"}
+    with fault(server, "getMore", times=1, closeConnection=True), pytest.raises(AutoReconnect):
+        arrow.table(Egg, partitions=1, collation={"locale": "en", "strength": 2}, **how)
+
+
 def test_an_error_of_the_driver_is_raised_as_it_is(
     started: Started, server: Server, eggs: list[Any]
 ) -> None:
@@ -283,17 +293,28 @@ def test_leaving_early_ends_the_processes(started: Started, eggs: list[Any]) -> 
         arrow.table(Egg, progress=interrupt, **how)
 
 
-def test_what_is_read_ahead_is_bounded(started: Started, eggs: list[Any]) -> None:
-    """A stream whose batches nobody takes is not read to its end."""
-    how: dict[str, Any] = {"schema": {"number": int}, "batch_rows": 50, "max_bytes": 400}
-    for ordered in (True, False):
-        with arrow.batches(Egg, partitions=1, ordered=ordered, **how) as batches:
-            rows = next(batches).num_rows
-            Egg.get_collection().delete_many({})
-            rows += sum(batch.num_rows for batch in batches)
-        Egg.get_collection().insert_many(eggs)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_is_read_ahead_is_bounded(
+    ordered: bool, started: Started, eggs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stream whose batches nobody takes, a few wait, and the processes with them."""
+    loads: list[Load] = []
 
-        assert rows < 500
+    def load_of(*args: Any) -> Load:
+        loads.append(real(*args))
+        return loads[-1]
+
+    real = partitions.load_of
+    monkeypatch.setattr(partitions, "load_of", load_of)
+    how: dict[str, Any] = {"schema": {"number": int}, "batch_rows": 500, "max_bytes": 400}
+    with arrow.batches(Egg, partitions=1, ordered=ordered, **how) as batches:
+        rows = next(batches).num_rows
+        sleep(0.5)  # what is not held back comes meanwhile
+        waiting = loads[0]._heard.qsize()
+        rows += sum(batch.num_rows for batch in batches)
+
+    assert len(eggs) == rows
+    assert waiting <= workers.WINDOW
 
 
 async def test_cancelling_ends_the_processes(started: Started, server: Server, db: str) -> None:
