@@ -156,6 +156,7 @@ LATE = {
     ("loom.frames.time.window_loads", "loom.frames.arrow.schema"),
     ("loom.frames.time.window_tables", "loom.frames.arrow"),
     ("loom.frames.time.window_tables", "loom.frames.arrow.types"),
+    ("loom.frames.time.window_tables", "loom.frames.arrow.presence"),
 }
 #: How long a file may be: about 350 lines.
 LIMIT = 420

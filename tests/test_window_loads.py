@@ -191,6 +191,31 @@ async def test_values_that_do_not_fit_are_refused(call: Runtime) -> None:
         await load(call, Quote)
 
 
+async def test_values_that_did_not_fit_are_told(call: Runtime) -> None:
+    """A load that puts null in their place says so."""
+    stored(2, volume=2.5)
+    with pytest.warns(RuntimeWarning, match="load: values that do not fit their column: 2 of vol"):
+        found = await load(call, Quote, on_mismatch="null")
+
+    assert [None, None] == found.values("volume").tolist()
+
+
+async def test_absent_is_not_null(call: Runtime) -> None:
+    """A load that asks gives moments that lack what the documents lack."""
+    documents = [
+        {"_id": 3, "symbol": "ACME", "time": START + HOUR, "known_at": START, "volume": None},
+        {"_id": 1, "symbol": "ACME", "time": START, "known_at": START, "amount": 1.0},
+    ]
+    Quote.get_collection().insert_many(documents)
+    types = {"_id": int, "symbol": str, "time": datetime, "known_at": datetime}
+    types |= {"amount": float, "volume": int}
+    found = await load(call, Quote, presence=True, schema=types)
+
+    assert documents[::-1] == [moment._document for moment in found]
+    assert documents[:1] == [moment._document for moment in found[1:]]
+    assert tuple(types) == found.fields
+
+
 async def test_an_empty_load(call: Runtime) -> None:
     """It is a window without moments, which has its columns."""
     found = await load(call, Quote, Q.symbol == "ACME")

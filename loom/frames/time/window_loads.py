@@ -131,6 +131,7 @@ class Loads(View):
                 known are loaded in any case.
             tzone: the zone in which times are shown, by default UTC.
             options: as for `loom.frames.arrow.table`: `schema`, `limit`, `hint`, `progress` ...
+                With `presence=True` the moments lack what the documents lack; else it is None.
 
         Raises:
             QueryError: several symbols, or moments without a time; the message counts them.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from contextlib import suppress
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
@@ -69,6 +71,11 @@ def columns_of_table(
                 "MomentWindow(moments), DataFrames into from_dataframe"
             )
         table = pa.table(table)
+    is_present: dict[str, Any] = {}
+    if query is not None:
+        _warn_of_mismatches(table, place)
+        if query.options.get("presence"):
+            table, is_present = _without_presence(table)
     names = tuple(table.column_names)
     if len({*names}) < len(names):
         raise SchemaError(f"{place}: expected each column once, got {', '.join(names)}")
@@ -94,7 +101,7 @@ def columns_of_table(
         times = times[order]
         known = None if known is None else known[order]
     fields = {
-        name: _column(table.column(name), order, naive, f"{place}, {name}")
+        name: _column(table.column(name), is_present.get(name), order, naive, f"{place}, {name}")
         for name in names
         if name not in (roles.time, roles.symbol)
     }
@@ -166,7 +173,28 @@ def _whole(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _column(column: Any, order: Array | None, naive: tzinfo | None, place: str) -> Column:
+def _warn_of_mismatches(table: Any, place: str) -> None:
+    """Warn of values that did not fit their columns, if the load was not to refuse them."""
+    said = (table.schema.metadata or {}).get(b"loom.mismatches")
+    if said:
+        counts = ", ".join(f"{count} of {name}" for name, count in json.loads(said).items())
+        warnings.warn(
+            f"{place}: values that do not fit their column: {counts}", RuntimeWarning, stacklevel=4
+        )
+
+
+def _without_presence(table: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the columns of values, and by field the column that tells whether it was there."""
+    from ..arrow.presence import PRESENT  # with the extra
+
+    names = [name for name in table.column_names if name + PRESENT in table.column_names]
+    told = {name: table.column(name + PRESENT) for name in names}
+    return table.drop_columns([name + PRESENT for name in names]), told
+
+
+def _column(
+    column: Any, present: Any, order: Array | None, naive: tzinfo | None, place: str
+) -> Column:
     types = pa.types
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -174,16 +202,20 @@ def _column(column: Any, order: Array | None, naive: tzinfo | None, place: str) 
     if order is not None:
         column = column.take(pa.array(order))
     null = np.asarray(column.is_null()) if column.null_count else None
+    absent = None
+    if present is not None:
+        found = ~np.asarray(present)
+        absent = (found if order is None else found[order]) if found.any() else None
     if types.is_timestamp(type):
         column = _instants(column, naive, place)
-        return Column(_ticks(column).view("datetime64[ms]"), null, arrow=column)
+        return Column(_ticks(column).view("datetime64[ms]"), null, absent, column)
     if types.is_integer(type) or types.is_floating(type) or types.is_boolean(type):
         filled = column
         if null is not None:
             gone = np.nan if types.is_floating(type) else False if types.is_boolean(type) else 0
             filled = column.fill_null(pa.scalar(gone, type))
-        return Column(filled.to_numpy(zero_copy_only=False), null, arrow=column)
-    return Column(None, null, arrow=column)
+        return Column(filled.to_numpy(zero_copy_only=False), null, absent, column)
+    return Column(None, null, absent, column)
 
 
 # Out of windows
