@@ -16,6 +16,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pictures
 
 import loom
 
@@ -179,6 +182,13 @@ def is_foreign(value: object) -> bool:
     ).startswith("loom")
 
 
+def make_pictures(app: Sphinx) -> None:
+    """Run the pages that draw, before anything is read."""
+    for page in pictures.PAGES:
+        pictures.make(page)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", make_pictures)
     app.connect("missing-reference", find_elsewhere)
     app.connect("env-check-consistency", check_complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ def test_every_block_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOOM_DATA_DIR", str(tmp_path / "data"))
     run_page(page, server, db)
+
+    pictures = re.findall(r"\]\(pictures/([\w.-]+)\)", page.read_text("utf-8"))
+    assert [] == [name for name in pictures if not (tmp_path / name).exists()]
 
 
 @pytest.mark.parametrize(
