@@ -6,6 +6,7 @@ import inspect
 import math
 import zoneinfo
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -429,6 +430,27 @@ async def test_what_is_computed_here(call: Runtime, commands: Commands) -> None:
             await resample(call, one, DailyFrame, on="server", **named)
 
 
+async def test_decimals(call: Runtime) -> None:
+    """Decimals are computed here, as floats."""
+
+    class Quote(Moment):
+        _collection = "quotes"
+        amount: Decimal | None
+
+    given = [Decimal("0.1"), Decimal("0.3"), None]
+    made = [Quote(symbol="A", time=NOON + n * HOUR, amount=v) for n, v in enumerate(given)]
+    await call(Quote).insert_many(made)
+    asked = {"amount": ["last", "mean", "count"]}
+
+    found = await resample(call, await load(call, Quote), DailyFrame, asked)
+    assert (found.source, found.reason) == (
+        "local",
+        "amount: values that are no numbers of 64 bits",
+    )
+    assert [column.tolist() for column in found.columns.values()] == [[0.3], [0.2], [2]]
+    assert same(await stored(call, Quote, None, DailyFrame, asked), found)
+
+
 async def test_refusals(call: Runtime) -> None:
     """What is asked wrongly is refused before anything is sent."""
     await call(price(NOON, amount=1.0, note="x")).insert()
@@ -481,7 +503,8 @@ async def test_values_that_a_load_leaves_out(call: Runtime) -> None:
     Price.get_collection().insert_many(
         [{"symbol": "A", "time": NOON + n * HOUR, "amount": v} for n, v in enumerate(values)]
     )
-    window = await load(call, on_mismatch="null", projection=["amount"])
+    with pytest.warns(RuntimeWarning, match="1 of amount"):
+        window = await load(call, on_mismatch="null", projection=["amount"])
 
     found = await resample(call, window, DailyFrame, amount=["sum", "count"])
 
