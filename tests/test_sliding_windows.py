@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom import QueryError
-from loom.frames.time import MomentWindow
+from loom.frames.time import DailyFrame, MomentWindow, WeeklyFrame
 
 from .test_window import HOUR, START, Price, amounts, price, window
 
@@ -121,3 +122,35 @@ def test_days_have_24_hours() -> None:
     found = window(60)[5:].sliding_window("1d")[0]
 
     assert (START + 5 * HOUR, START + 28 * HOUR) == (found.first.time, found.latest.time)
+
+
+# Frames of the calendar
+
+
+@given(st.lists(st.integers(0, 24 * 40), min_size=1, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_frames_tile_a_window(hours: list[int]) -> None:
+    """Each moment is in the one frame that holds its time; frames without moments are there."""
+    found = MomentWindow(map(price, hours), Price, tzone="America/New_York")[1:]
+    days = found.split(DailyFrame)
+
+    assert amounts(found) == [amount for _, part in days for amount in amounts(part)]
+    assert all(moment.time in day for day, part in days for moment in part)
+    for (one, _), (two, _) in pairwise(days):
+        assert one.ceiling == two.floor
+    if days:
+        assert found.first.time in days[0][0]
+        assert found.latest.time in days[-1][0]
+    assert bool(found) == bool(days)
+
+
+def test_days_by_the_clock() -> None:
+    """A day of spring has 23 hours in the zone of the window."""
+    found = MomentWindow(map(price, range(60)), Price, tzone="America/New_York").split(DailyFrame)
+
+    assert [5, 23, 24, 8] == [len(part) for _, part in found]
+    assert np.shares_memory(found[0][1].times, found[0][1][:1].times)
+    weeks = window(24 * 8).split(WeeklyFrame, week_start="sunday")
+    assert [24 * 7, 24] == [len(part) for _, part in weeks]
+    with pytest.raises(QueryError, match="split: expected a class such as DailyFrame, got '1d'"):
+        window().split("1d")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -111,6 +112,17 @@ async def test_columns_of_a_load(call: Runtime) -> None:
     assert [None, 1, 2, None] == found.values("volume").tolist()
     assert [["a"], ["a"]] == [found[1].tags, found[1:][0].tags]
     assert 15.0 == Spread.of(found["amount"]).mean
+
+
+async def test_a_loaded_window_is_pickled(call: Runtime) -> None:
+    """Without what it was loaded by, and without the rest of its columns."""
+    stored(200)
+    part = (await load(call, Quote))[20:30]
+    text = pickle.dumps(part)
+
+    assert part == pickle.loads(text)
+    assert pickle.loads(text).query is None
+    assert len(text) < len(pickle.dumps(await load(call, Quote))) / 5
 
 
 async def test_one_command(call: Runtime, commands: Commands) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Generic, overload
 
 from ...errors import QueryError
-from .moment_columns import Array, distinct, np
-from .spans import Size, span_of
+from .calendar_frames import CalendarFrame
+from .moment_columns import Array, datetime_of, distinct, np
+from .spans import Size, ceiling_of, span_of
 from .views import V
 
-__all__ = ["SlidingWindows", "sliding"]
+__all__ = ["SlidingWindows", "sliding", "split_by"]
 
 _new = object.__new__
 #: How many ends are taken out of their arrays at a time.
@@ -100,3 +101,23 @@ def sliding(window: V, size: Size, step: Size) -> SlidingWindows[V]:
         window._start + np.searchsorted(times, floors),
         window._start + np.searchsorted(times, floors + length.amount),
     )
+
+
+def split_by(window: V, kind: Any, options: dict[str, Any]) -> list[tuple[CalendarFrame, V]]:
+    """Return the frames of a kind that have moments, those between them, and their views.
+
+    Raises:
+        QueryError: it is no kind of frame.
+    """
+    place = f"{type(window).__name__}.split"
+    if not isinstance(kind, type) or not issubclass(kind, CalendarFrame):
+        raise QueryError(f"{place}: expected a class such as DailyFrame, got {kind!r}")
+    if not len(window):
+        return []
+    times = window._columns.times[window._start : window._stop]
+    ends = datetime_of(int(times[0])), datetime_of(int(times[-1]) + 1)
+    frames = [*kind.range(*ends, window.tzone, **options)]
+    ceilings = [ceiling_of(frame.ceiling, place) for frame in frames]
+    stops = [window._start, *(window._start + np.searchsorted(times, ceilings)).tolist()]
+    views = map(window._view, stops[:-1], stops[1:])
+    return [*zip(frames, views, strict=True)]

@@ -16,7 +16,7 @@ from .gaps import Gaps, gaps_of
 from .gathering import columns_of_moments
 from .moment_columns import np
 from .series import Series
-from .sliding_windows import SlidingWindows, sliding
+from .sliding_windows import SlidingWindows, sliding, split_by
 from .spans import Size, ends_of, floor_of
 from .timeframe import TimeFrame
 from .versions import Versions, check_versions, known_rows, of_rows
@@ -262,6 +262,27 @@ class MomentWindow(Loads, Resampling, Pictures):
         [2, 2]
         """
         return sliding(self, size, step)
+
+    def split(self, kind: type[CalendarFrame], **options: Any) -> list[tuple[CalendarFrame, Self]]:
+        """Return the frames of the calendar from the first moment to the last, with their views.
+
+        Frames without moments are there, too, with an empty window.
+
+        Args:
+            kind: `HourlyFrame`, `DailyFrame` ...; their zone is that of the window.
+            options: `week_start` or `year_start`, as for that kind.
+
+        Raises:
+            QueryError: `kind` is no kind of frame.
+
+        >>> from datetime import timezone
+        >>> from loom.frames.time import DailyFrame, Moment
+        >>> noons = [datetime(2024, 3, n, 12, tzinfo=timezone.utc) for n in (1, 2, 4)]
+        >>> window = MomentWindow(Moment(symbol="ACME", time=noon) for noon in noons)
+        >>> [(day.get_pretty_value(), len(part)) for day, part in window.split(DailyFrame)]
+        [('03/01/2024', 1), ('03/02/2024', 1), ('03/03/2024', 0), ('03/04/2024', 1)]
+        """
+        return split_by(self, kind, options)
 
     def sliding_time_cone(
         self,
