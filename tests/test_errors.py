@@ -34,6 +34,7 @@ TREE = {
     "BulkError": BulkWriteError,
     "ListenerError": RuntimeError,
     "PageError": LookupError,
+    "PartitionError": RuntimeError,
     "HistoryLost": LookupError,
     "ReadOnly": PermissionError,
     "SchemaError": TypeError,
