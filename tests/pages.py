@@ -4,6 +4,7 @@
 - `await` may stand at the top level, as in `python -m asyncio`.
 - `expression  #> text` compares what the expression shows (or prints) with the text; `...` in it
   stands for anything.
+- Lines `#> text` below a statement are compared with what it prints, line by line.
 - A comment `<!-- run ... -->` holds code that runs and is not shown. It also sees `commands`, the
   names of the commands sent so far.
 """
@@ -36,6 +37,7 @@ ADDRESS = "mongodb://localhost/zoo"
 
 _BLOCK = re.compile(r"^(?:```python\n(.*?)^```$|<!-- run\n(.*?)^-->$)", re.MULTILINE | re.DOTALL)
 _EXPECTED = re.compile(r"#> (.*)$")
+_PRINTED = re.compile(r"\s*#> (.*)$")
 
 
 class _Recorder(Commands):
@@ -58,7 +60,7 @@ def run_page(page: Path, server: Server, db: str) -> None:
     skip_if_lacking(server, text)
     module = types.ModuleType(f"page_{page.stem.replace('-', '_')}")
     address = address_of(server.uri, db)
-    vars(module).update(_check=_check, commands=_commands)
+    vars(module).update(_check=_check, _printing=_printing, _printed=_printed, commands=_commands)
     sys.modules[module.__name__] = module
     try:
         with _recording(), _closing(server.loop):
@@ -96,10 +98,32 @@ def _run(
 
 
 class _Checked(ast.NodeTransformer):
-    """Turns `expression  #> text` into a comparison."""
+    """Turns `expression  #> text`, and `#> text` below a statement, into a comparison."""
 
     def __init__(self, source: str) -> None:
         self.lines = source.splitlines()
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        body: list[ast.stmt] = []
+        for statement in node.body:
+            expected: list[ast.expr] = []
+            for line in self.lines[statement.end_lineno or statement.lineno :]:
+                found = _PRINTED.match(line)
+                if found is None:
+                    break
+                expected.append(ast.Constant(found[1]))
+            made = self.visit(statement)
+            if expected:
+                texts = ast.List(expected, ast.Load())
+                body += [self._call("_printing", made), made, self._call("_printed", made, texts)]
+            else:
+                body.append(made)
+        node.body = body
+        return node
+
+    def _call(self, name: str, near: ast.stmt, *arguments: ast.expr) -> ast.Expr:
+        call = ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+        return ast.copy_location(ast.Expr(call), near)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         found = _EXPECTED.search(self.lines[(node.end_lineno or node.lineno) - 1])
@@ -109,12 +133,26 @@ class _Checked(ast.NodeTransformer):
         is_print = isinstance(value, ast.Call) and ast.unparse(value.func) == "print"
         shown = ast.Tuple(value.args, ast.Load()) if is_print else value  # type: ignore[attr-defined]
         arguments = [shown, ast.Constant(is_print), ast.Constant(found[1])]
-        call = ast.Call(ast.Name("_check", ast.Load()), arguments, [])
-        return ast.copy_location(ast.Expr(call), node)
+        return self._call("_check", node, *arguments)
+
+
+def _printing() -> None:
+    """Take what is printed from here on."""
+    sys.stdout = io.StringIO()
+
+
+def _printed(expected: list[str]) -> None:
+    """Compare what was printed since."""
+    actual = sys.stdout.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(expected) == len(actual), f"expected: {expected}\n  actual: {actual}"
+    for line, text in zip(actual, expected, strict=True):
+        _check(line, True, text)
 
 
 def _check(value: Any, is_print: bool, expected: str) -> None:
-    actual = " ".join(map(str, value)) if is_print else repr(value)
+    if isinstance(value, tuple) and is_print:
+        value = " ".join(map(str, value))
+    actual = value if is_print else repr(value)
     fits = doctest.OutputChecker().check_output(expected, actual, doctest.ELLIPSIS)
     assert fits, f"expected: {expected}\n  actual: {actual}"
 

@@ -33,7 +33,12 @@ def test_every_block_of_a_page_runs(
 
 @pytest.mark.parametrize(
     ("block", "problem"),
-    [("1 + 1  #> 3\n", "actual: 2"), ("print('a', 1)  #> a 2\n", "actual: a 1")],
+    [
+        ("1 + 1  #> 3\n", "actual: 2"),
+        ("print('a', 1)  #> a 2\n", "actual: a 1"),
+        ("for n in range(2):\n    print(n)\n    #> 0\n    #> 2\n", "actual: 1"),
+        ("for n in range(2):\n    print(n)\n#> 0\n", r"actual: \['0', '1'\]"),
+    ],
 )
 def test_a_wrong_statement_in_a_page_is_found(
     block: str, problem: str, server: Server, db: str, tmp_path: Path
