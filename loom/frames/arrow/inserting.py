@@ -11,7 +11,7 @@ from ..events import listeners
 from ..forms import is_marked
 from ..ids import new_ids
 from ..inserts import inserts_of
-from ..operations.outcomes import Outcome, send
+from ..operations.outcomes import Outcome
 from ..operations.writing import after_event, before_event
 from ..pauses import paused
 from ..requests import Batch
@@ -58,14 +58,13 @@ class Insert(Job):
         with paused(rows):
             documents = assembled(paths, columns, rows, self.leaves_out)
         outcome = await self._sent(documents)
-        self._count(outcome, start, ids, made)
+        if outcome is not None:
+            self._count(outcome, start, ids, made)
 
-    async def _sent(self, documents: list[Document]) -> Outcome:
+    async def _sent(self, documents: list[Document]) -> Outcome | None:
         port, cls = self.port, self.cls
         batch = Batch(InsertOne, [documents], {}, lambda: port.check(cls, documents))
-        outcome = await send(port, cls, batch, lambda: documents, dict(self.options))
-        self.is_acknowledged = bool(outcome.told) or outcome.error is not None
-        return outcome
+        return await self.send_off(batch, lambda: documents)
 
     def _count(self, outcome: Outcome, start: int, ids: list[Any], made: list[Any] | None) -> None:
         self.note(outcome, start, ids)
@@ -92,6 +91,8 @@ class Insert(Job):
             frames, port.naive(cls), port.collection(cls).codec_options, encodes=False
         )
         outcome = await self._sent(found.documents)
+        if outcome is None:
+            return
         made = [id if new else None for id, new in zip(found.ids, is_new, strict=True)]
         for frame, id in zip(outcome.of(frames), outcome.of(found.ids), strict=True):
             frame._document["_id"] = id

@@ -86,6 +86,8 @@ class Replace(Matched):
             for d in found
         ]
         outcome = await self.send_batch(filters, found, {"upsert": self.upsert})
+        if outcome is None:
+            return
         ids = columns[self.paths.index("_id")] if has_ids else [None] * rows
         if not self.upsert and self.is_acknowledged:
             await self._explain(outcome, filters)

@@ -6,7 +6,7 @@ is made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, nullcontext
 from typing import Any
 
@@ -16,9 +16,10 @@ from ...errors import EncodeError, RowsError, SchemaError
 from ..behaviours import insert_defaults
 from ..deriving import derive
 from ..events import add_note, listeners, muted
-from ..operations.outcomes import NOT_TRIED, Outcome
+from ..operations.outcomes import NOT_TRIED, Outcome, send
 from ..pauses import paused
 from ..port import Port
+from ..requests import Batch
 from ..signals import checking
 from ..stamping import stamp_inserted, stamp_updated
 from ..texts import normalise
@@ -107,6 +108,21 @@ class Job:
     def quiet(self) -> Any:
         """Return a block in which only those listen that do what fields declare."""
         return muted(*self.others, sender=self.cls) if self.others else nullcontext()
+
+    async def send_off(self, batch: Batch, contents: Callable[[], Any]) -> Outcome | None:
+        """Send a batch; return what is known of it, None when the driver did not send it."""
+        try:
+            outcome = await send(self.port, self.cls, batch, contents, dict(self.options))
+        except PyMongoError as error:
+            self.leave(len(batch), error)
+            return None
+        self.is_acknowledged = bool(outcome.told) or outcome.error is not None
+        return outcome
+
+    def leave(self, rows: int, error: PyMongoError) -> None:
+        """Note rows that are not sent, and why."""
+        self.not_sent += rows
+        self.error = error
 
     def note(self, outcome: Outcome, start: int, ids: list[Any]) -> None:
         """Note what was not written; `ids` are those of the rows."""

@@ -70,7 +70,11 @@ async def tell_upserts(
     """Update the documents that rows name, insert the others, and tell listeners of both."""
     cls, rows = job.cls, len(filters)
     own = [name for name in own_fields(cls, {}, job.operation) if name is not None]
-    stored = await looked_up(job, on, filters, own)
+    try:
+        stored = await looked_up(job, on, filters, own)
+    except PyMongoError as error:
+        job.leave(rows, error)
+        return
     documents = assembled(job.paths, columns, rows, job.leaves_out)
     given = [document.get("_id") for document in documents]
     for document, found in zip(documents, stored, strict=True):
@@ -127,6 +131,7 @@ async def _written(
             return await operations.insert_many(port, cls, frames, options)
         return await operations.update_many(port, cls, frames, fields, options)
     except BulkError as error:
+        _pass_on_listeners(error)
         cause = error.__cause__
         is_lost = isinstance(cause, PyMongoError) and not isinstance(cause, BulkWriteError)
         job.error = cause if is_lost else error
@@ -136,6 +141,7 @@ async def _written(
         job.failures.concerns += details.get("writeConcernErrors") or ()
         failed, unknown, written = error.frames_failed, error.frames_unknown, error.frames_written
     except PyMongoError as error:
+        _pass_on_listeners(error)
         job.error = error
         is_open = isinstance(error, ConnectionFailure)
         is_open = is_open and not isinstance(error, ServerSelectionTimeoutError)
@@ -149,3 +155,9 @@ async def _written(
             id_ = frame._document.get("_id")
             job.failures.add(row, state, told, reason, id_)  # type: ignore[arg-type]  # one of two
     return written
+
+
+def _pass_on_listeners(error: PyMongoError) -> None:
+    """Raise what a listener raised: the write was done."""
+    if any("raised by a listener" in note for note in getattr(error, "__notes__", ())):
+        raise error

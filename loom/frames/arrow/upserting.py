@@ -17,7 +17,7 @@ from ..forms import is_marked, with_marks
 from ..ids import id_keys
 from ..marked import marked
 from ..normalising import normalise_filter
-from ..operations.outcomes import Outcome, send
+from ..operations.outcomes import Outcome
 from ..port import Port
 from ..requests import Batch
 from ..stamping import stamp_inserted
@@ -131,8 +131,8 @@ class Matched(Job):
 
     async def send_batch(
         self, filters: list[Any], changes: list[Document], single: Document
-    ) -> Outcome:
-        """Send a batch."""
+    ) -> Outcome | None:
+        """Send a batch; return what is known of it, None when the driver did not send it."""
         port, cls = self.port, self.cls
 
         def contents() -> list[Document]:
@@ -140,9 +140,7 @@ class Matched(Job):
             return [{**f, **c} for f, c in zip(filters, written, strict=True)]
 
         batch = Batch(self.kind, [filters, changes], single, lambda: port.check(cls, contents()))
-        outcome = await send(port, cls, batch, contents, dict(self.options))
-        self.is_acknowledged = bool(outcome.told) or outcome.error is not None
-        return outcome
+        return await self.send_off(batch, contents)
 
     def count(self, outcome: Outcome, rows: int) -> None:
         """Count what was done."""
@@ -241,6 +239,8 @@ class Upsert(Matched):
         else:
             filters, changes = await self._prepared(by_path, keys, rows)
         outcome = await self.send_batch(filters, changes, {"upsert": True})
+        if outcome is None:
+            return
         self.note(outcome, start, by_path.get("_id", [None] * rows))
         self.count(outcome, rows)
 
