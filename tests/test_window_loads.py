@@ -444,6 +444,25 @@ def test_columns_of_tables() -> None:
         MomentWindow.from_table(Price, nulls)
 
 
+def ids_of(*raw: bytes | None) -> Any:
+    """Return ObjectIds as an array of Arrow's."""
+    stored = pa.array([None if one is None else one * 12 for one in raw], pa.binary(12))
+    return pa.ExtensionArray.from_storage(arrow.schema_of(Price).find("_id"), stored)
+
+
+def test_symbols_of_other_types() -> None:
+    """A symbol may be a number or an ObjectId, too."""
+    table = rows(amount=[1.0, 2.0])
+    for symbols, symbol in ((pa.array([7, 7]), 7), (ids_of(b"x", b"x"), ObjectId(b"x" * 12))):
+        found = MomentWindow.from_table(Price, table.set_column(0, "symbol", symbols))
+
+        assert symbol == found.symbol == found.latest.symbol
+        assert found == MomentWindow([*found])
+    three = rows(amount=[1.0] * 3).set_column(0, "symbol", ids_of(b"x", b"y", None))
+    with pytest.raises(QueryError, match=r"got 3: 7878\w+ 1, 7979\w+ 1, none 1"):
+        MomentWindow.from_table(Price, three)
+
+
 def test_documents_as_symbols() -> None:
     """A symbol may be a struct."""
     table = rows(amount=[1.0, 2.0])

@@ -119,11 +119,24 @@ def columns_of_table(
 
 
 def _symbol(column: Any, name: str, place: str) -> Any:
+    """Return what all symbols are; Arrow counts them as they are in memory."""
+    type, stored = column.type, column
+    if isinstance(type, pa.BaseExtensionType):
+        stored = column.cast(type.storage_type)
+    elif pa.types.is_struct(type) and len(column) and not column.null_count:
+        fields = pa.Table.from_struct_array(_whole(column))
+        with suppress(pa.ArrowNotImplementedError):  # of documents inside
+            if fields.group_by(fields.column_names).aggregate([]).num_rows == 1:
+                return column[0].as_py()
     try:
-        counted = pc.value_counts(column).to_pylist()
-    except pa.ArrowNotImplementedError:  # of documents
+        counted = pc.value_counts(stored)
+    except pa.ArrowNotImplementedError:
         return symbol_of(column.to_pylist(), name, place)
-    return one_symbol({each["values"]: each["counts"] for each in counted}, name, place)
+    found = counted.field("values")
+    if stored is not column:
+        found = pa.ExtensionArray.from_storage(type, found)
+    symbols = dict(zip(found.to_pylist(), counted.field("counts").to_pylist(), strict=True))
+    return one_symbol(symbols, name, place)
 
 
 def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
