@@ -39,6 +39,14 @@ class View:
         made._columns, made._start, made._stop = self._columns, start, max(start, stop)
         return made
 
+    def _unasked(self) -> Self:
+        """Return the same window without its query: nobody asks again what was known back then."""
+        if self._columns.query is None:
+            return self
+        made = self._view(self._start, self._stop)
+        made._columns = self._columns._replace(query=None)
+        return made
+
     # What it is
 
     @property
@@ -66,7 +74,8 @@ class View:
         """What was asked for to get these moments; None if they came from elsewhere.
 
         That of a slice also has a range of time. A slice that parts moments of one time, or one of
-        a load with `limit` or `skip`, has none.
+        a load with `limit` or `skip`, has none; nor has what was known at an instant, because more
+        may be stored by now.
         """
         query = self._columns.query
         if query is None or (self._start, self._stop) == (0, len(self._columns.times)):
@@ -101,7 +110,10 @@ class View:
         return f"{name}({of}: {count:,} {moments}, {first} to {last})"
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether class, symbol and the values of all moments are the same; NaN equals NaN."""
+        """Tell whether class, symbol and the values of all moments are the same.
+
+        NaN equals NaN, and a field that no moment of one has, one that is null in the other.
+        """
         if not isinstance(other, View):
             return NotImplemented
         one, two = self._columns, other._columns
@@ -111,9 +123,14 @@ class View:
             return True
         if one.symbol != two.symbol:
             return False
-        if {*one.names} != {*two.names} or not (self.times == other.times).all():
+        if not (self.times == other.times).all():
             return False
-        return all(_same(self.values(name), other.values(name)) for name in one.fields)
+        return all(
+            _same(self.values(name), other.values(name))
+            if name in one.fields and name in two.fields
+            else _is_null((self if name in one.fields else other).values(name))
+            for name in {*one.fields, *two.fields}
+        )
 
     __hash__ = None  # type: ignore[assignment]  # equal by many values
 
@@ -143,7 +160,9 @@ class View:
         return self._columns.known_since()[self._start : self._stop].view("datetime64[ms]")
 
     def values(self, field: str) -> Array:
-        """Return the values of a field: a view that cannot be written, masked where they are null.
+        """Return the values of a field: a view that cannot be written.
+
+        Numbers, bools and times are masked where they are null; of others null is None.
 
         Raises:
             FieldError: there is no such field.
@@ -175,6 +194,10 @@ def _same(one: Array, two: Array) -> bool:
     if one.dtype.kind == "f" and two.dtype.kind == "f":
         same |= np.isnan(np.ma.getdata(one)) & np.isnan(np.ma.getdata(two))
     return bool((same | masks[0]).all())
+
+
+def _is_null(array: Array) -> bool:
+    return all(value is None for value in _plain(array))
 
 
 def _plain(array: Array) -> list[Any]:
