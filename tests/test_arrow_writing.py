@@ -356,6 +356,36 @@ def test_kinds_versions_and_forms(db: str) -> None:
     assert 3 == stored(Formed)[0]["_schema_version"]
 
 
+def test_ids_by_default(db: str) -> None:
+    """Where a class makes its ids itself, rows have these, and the result tells them."""
+    numbers = iter(range(10))
+
+    class Numbered(Frame):
+        _id: str = default(lambda: f"n{next(numbers)}")
+        name: str
+
+    result = arrow.insert_table(Numbered, {"_id": [None, "own"], "name": ["a", "b"]})
+
+    assert ["n0", "own"] == [d["_id"] for d in stored(Numbered)]
+    assert ["n0", None] == result.ids.to_pylist()
+
+
+def test_time_series(db: str) -> None:
+    """A time series takes rows, and no upserts and replacements."""
+
+    class Reading(Frame):
+        _timeseries = {"timeField": "at"}
+        at: datetime
+        amount: float
+
+    data = {"at": [datetime(2024, 1, 1, tzinfo=UTC)], "amount": [1.5]}
+    arrow.insert_table(Reading, data)
+    assert 1 == len(stored(Reading))
+    for operation in (arrow.upsert_table, arrow.replace):
+        with pytest.raises(ReadOnly, match=rf"^Reading\.{operation.__name__}: "):
+            operation(Reading, data, on="at")
+
+
 async def test_listeners(call: Runtime) -> None:
     """Listeners are told of frames, and what they change is stored; `events=False` tells none."""
     heard: list[Any] = []

@@ -165,7 +165,8 @@ class WritingAwaited:
     ) -> RowsWritten:
         """Store the rows of a table as new documents; see `arrow.insert_table`.
 
-        An asynchronous stream of record batches is taken as well.
+        An asynchronous stream of record batches is taken as well; one that blocks holds the event
+        loop while it is read.
         """
         return await _insert(awaited(), cls, "insert_table", data, how)
 
