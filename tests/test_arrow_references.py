@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loom.frames import arrow
-from loom.frames.arrow import reference_joins
+from loom.frames.arrow import reference_rows
 
 from .conftest import Commands, Runtime, Server
 from .faults import fault
@@ -187,6 +187,12 @@ def wanted(draw: Any, cls: Any, depth: int = 2) -> dict[str, Any]:
     }[cls]  # fmt: skip
     names = {Flight: ["carrier"], Plane: ["code", "year"], Maker: ["name"], Seat: ["number"]}
     found: dict[str, Any] = dict.fromkeys(names[cls], True)
+    back = {Flight: (Flight, ["previous"]), Plane: (Flight, ["plane", "planes", "nested"])}
+    back[Maker] = Plane, ["maker", "seat.sponsor", "seats.sponsor"]
+    if depth and cls in back and draw(st.booleans()):
+        other, fields = back[cls]
+        on = draw(st.sampled_from(fields))
+        found["back"] = {"$from": other, "$on": on, **draw(wanted(other, depth - 1))}
     for name in sorted(draw(st.sets(st.sampled_from([*to])))) if depth else []:
         inner = draw(wanted(to[name], depth - 1))
         if to[name] is Seat:
@@ -288,7 +294,7 @@ async def test_what_is_remembered_is_bounded(
     call: Runtime, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than that is forgotten after a batch, asked for again, and the same."""
-    monkeypatch.setattr(reference_joins, "KEPT_BYTES", 100)
+    monkeypatch.setattr(reference_rows, "KEPT_BYTES", 100)
     planes()
     stored(Flight, *({"_id": n, "plane": (1, 9)[n % 2]} for n in range(6)))
     commands.clear()
@@ -868,10 +874,13 @@ class Aged(Frame):
             ProjectionError,
             "got '.slice'; what is computed",
         ),
+        ({"plane": {"$from": Plane, "$on": "x"}}, ProjectionError, "expected .on to be a field of"),
+        ({"x": {"$from": Aged, "$on": "name"}}, QueryError, "Flight.x: expected a reference to"),
+        ({"a.b": {"$from": Plane, "$on": "code"}}, ProjectionError, "expected .from under a plain"),
         (
-            {"plane": {"$from": Plane, "$on": "x"}},
+            {"seat": {"x": {"$from": Plane, "$on": "code"}}},
             ProjectionError,
-            "got .from, which columns do not",
+            "Flight.seat.x: expected .from under the name of a column",
         ),
         ({"plane": {}}, ProjectionError, "Flight.plane: expected True, a path or a dict"),
         ({"plane": {"$ref": Plane, "_id": False}}, ProjectionError, "Flight.plane._id: expected"),
@@ -972,3 +981,57 @@ async def test_values_of_two_projections_are_counted_together(call: Runtime) -> 
     table = await call(arrow).table(Flight, projection=projection, on_mismatch="null")
 
     assert {b"loom.mismatches": b'{"Plane.code": 2}'} == table.schema.metadata
+
+
+async def test_what_refers_to_documents(call: Runtime, commands: Commands) -> None:
+    """`$from` gives lists of what refers to a document, in order, empty ones too, by one query."""
+    makers()
+    planes()
+    stored(Flight, *({"_id": n, "plane": n % 2 + 1, "delay": -float(n)} for n in range(5)))
+    commands.clear()
+    flights = {"$from": Flight, "$on": "plane", "$sort": "delay", "delay": True}
+    projection = {"code": True, "flights": flights, "maker": {"$ref": Maker, "name": True}}
+    table = await call(arrow).table(Plane, projection=projection, sort="_id")
+    names = [name for name in commands.names if name != "getMore"]
+
+    assert ["find"] * 3 == names
+    assert [
+        [{"_id": n, "delay": -float(n)} for n in (4, 2, 0)],
+        [{"_id": n, "delay": -float(n)} for n in (3, 1)],
+        [],
+    ] == table["flights"].to_pylist()
+    assert ["Boeing", "Airbus", None] == [row["name"] for row in table["maker"].to_pylist()]
+
+
+async def test_the_first_of_what_refers(call: Runtime) -> None:
+    """`$limit` holds for each document; lists, other keys and a chunk's border change nothing."""
+    stored(Plane, *({"_id": n, "code": f"p{n}"} for n in range(30)))
+    stored(
+        Flight,
+        *({"_id": n, "planes": [n % 30, (n + 1) % 30, n % 30], "carrier": "p3"} for n in range(90)),
+    )
+    fields = {"$from": Flight, "$on": "planes", "$sort": "-_id", "carrier": True}
+    projection = {"_id": True, "all": fields, "two": {**fields, "$limit": 2}}
+    projection["named"] = {"$from": Flight, "$on": "carrier", "$ref_key": "code", "carrier": True}
+    frames = Plane.many(projection=projection, sort="_id")
+    table = await call(arrow).table(Plane, projection=projection, sort="_id", batch_rows=28)
+
+    assert rows_of(frames, table.schema) == table.to_pylist()
+    assert [62, 61] == [row["_id"] for row in table["two"].to_pylist()[2]]
+    assert 90 == len(table["named"].to_pylist()[3])
+
+
+async def test_both_ways(call: Runtime, commands: Commands) -> None:
+    """What a document refers to and what refers to it are told apart, also when they look alike."""
+    stored(Flight, *({"_id": n, "carrier": f"c{n}", "previous": n - 1} for n in range(3)))
+    commands.clear()
+    projection = {
+        "_id": True,
+        "next": {"$from": Flight, "$on": "previous", "carrier": True},
+        "previous": {"$ref": Flight, "carrier": True},
+    }
+    table = await call(arrow).table(Flight, projection=projection, sort="_id")
+    frames = Flight.many(projection=projection, sort="_id")
+
+    assert rows_of(frames, table.schema) == table.to_pylist()
+    assert {"_id": -1, "carrier": None} == table["previous"].to_pylist()[0]

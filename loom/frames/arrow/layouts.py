@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from ..plans import OnMissing
+from ..plans import OnMissing, Reverse
 from .columns import Column, Schema
 from .types import AnyId, leaf_of, with_leaf
 
-__all__ = ["Inner", "Layout", "Place", "Reference", "Target"]
+__all__ = ["Inner", "Layout", "Place", "Reference", "Referring", "Target"]
 
 
 class Reference(NamedTuple):
@@ -29,13 +29,19 @@ class Reference(NamedTuple):
     place: str
 
 
+class Referring(NamedTuple):
+    """Where the id of a document stands, in whose place lists of those are put that refer to it."""
+
+    target: Target
+
+
 class Inner(NamedTuple):
     """Embedded documents that have references in them, by field."""
 
     fields: Mapping[str, Place]
 
 
-Place: TypeAlias = "Reference | Inner"
+Place: TypeAlias = "Reference | Referring | Inner"
 
 
 class Layout(Schema):
@@ -94,18 +100,22 @@ class Target:
         frame_class: the class.
         key: the field by which they are referred to, one of the columns.
         layout: their columns.
+        reverse: how they refer, when it is they who do, in which order, and how many of them.
     """
 
-    __slots__ = ("frame_class", "key", "layout")
+    __slots__ = ("frame_class", "key", "layout", "reverse")
 
-    def __init__(self, frame_class: Any, key: str, layout: Layout) -> None:
+    def __init__(
+        self, frame_class: Any, key: str, layout: Layout, reverse: Reverse | None = None
+    ) -> None:
         self.frame_class = frame_class
         self.key = key
         self.layout = layout
+        self.reverse = reverse
 
 
 def _loose(type: Any, place: Place) -> Any:
-    if isinstance(place, Reference):
+    if not isinstance(place, Inner):
         return with_leaf(type, AnyId())
     fields = [
         (f.name, _loose(f.type, place.fields[f.name]) if f.name in place.fields else f.type)
@@ -115,21 +125,20 @@ def _loose(type: Any, place: Place) -> Any:
 
 
 def _same(places: Mapping[str, Place]) -> Any:
-    return {
-        name: _same(place.fields)
-        if isinstance(place, Inner)
-        else (id(place.target), place.on_missing)
-        for name, place in places.items()
-    }
+    found: dict[str, Any] = {}
+    for name, place in places.items():
+        if isinstance(place, Inner):
+            found[name] = _same(place.fields)
+        else:
+            found[name] = (id(place.target), getattr(place, "on_missing", None))
+    return found
 
 
 def _told(place: Place) -> Any:
     if isinstance(place, Inner):
         return {name: _told(inner) for name, inner in place.fields.items()}
     target = place.target
-    return [
-        target.frame_class.__name__,
-        target.key,
-        place.on_missing,
-        target.layout.to_json(),
-    ]
+    how: Any = place.on_missing if isinstance(place, Reference) else None
+    if target.reverse is not None:
+        how = [target.reverse.on, str(target.reverse.sort), target.reverse.limit]
+    return [target.frame_class.__name__, target.key, how, target.layout.to_json()]

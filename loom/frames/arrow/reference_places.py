@@ -14,32 +14,41 @@ import pyarrow.compute
 
 from .any_ids import Distinct, distinct
 from .ids import Ids, given_array, given_type
-from .layouts import Layout, Place, Reference, Target
+from .layouts import Inner, Layout, Place, Reference, Referring, Target
+from .types import rebuilt, stored
 
 pc: Any = pyarrow.compute  # made when it is imported
 
-__all__ = ["Found", "Pending", "Slot", "joined", "joined_schema"]
+__all__ = ["Found", "Pending", "Slot", "joined", "joined_schema", "nulls"]
 
 
 class Slot(NamedTuple):
     """The places of one reference in a batch."""
 
-    reference: Reference
+    reference: Reference | Referring
     found: Distinct
 
 
 class Pending(NamedTuple):
-    """A batch whose references are not in place yet, and these by column, in their order."""
+    """A batch whose references are not in place yet, and these by column, in their order.
+
+    Attributes:
+        batch: of the columns as they are stored.
+        places: by column.
+        slots: by column.
+        is_kept: whether it stands for documents that are not there, to which nothing refers.
+    """
 
     batch: Any
     places: Mapping[str, Place]
     slots: dict[str, list[Slot]]
+    is_kept: bool
 
     @classmethod
-    def of(cls, batch: Any, places: Mapping[str, Place]) -> Pending:
+    def of(cls, batch: Any, places: Mapping[str, Place], *, is_kept: bool = False) -> Pending:
         """Find the references of a batch."""
         slots = {name: [*_slots(batch.column(name), place)] for name, place in places.items()}
-        return cls(batch, places, slots)
+        return cls(batch, places, slots, is_kept)
 
     def all(self) -> list[Slot]:
         """Return the references of all columns."""
@@ -47,7 +56,9 @@ class Pending(NamedTuple):
 
 
 def _slots(array: Any, place: Place) -> Iterable[Slot]:
-    if pa.types.is_list(array.type):
+    if isinstance(place, Referring):
+        yield Slot(place, distinct(array))
+    elif pa.types.is_list(array.type):
         yield from _slots(_items(array), place)
     elif pa.types.is_map(array.type):
         yield from _slots(array.items, place)
@@ -73,8 +84,13 @@ def _items(array: Any) -> Any:
 class Found(Protocol):
     """What stands for ids: rows of one target."""
 
+    type: Any
+
     def numbers(self, slot: Slot) -> Any:
         """Return the row for every place of a reference, null where nothing is put."""
+
+    def lists(self, slot: Slot) -> Any:
+        """Return for every place a list of the numbers of rows, null where no id is."""
 
     def taken(self, numbers: Any) -> Any:
         """Return the rows with some numbers, null for null."""
@@ -86,7 +102,13 @@ def joined(pending: Pending, rows: Mapping[Target, Found], ids: Ids) -> list[Any
     arrays = []
     for name, array in zip(pending.batch.schema.names, pending.batch.columns, strict=True):
         if name in pending.places:
-            array = placing.placed(array, pending.places[name], iter(pending.slots[name]))
+            place = pending.places[name]
+            if not isinstance(place, Referring):
+                array = placing.placed(array, place, iter(pending.slots[name]))
+            elif pending.is_kept:
+                array = nulls(len(array), pa.list_(rows[place.target].type))
+            else:
+                array = placing.referring(place, *pending.slots[name])
         arrays.append(array)
     return arrays
 
@@ -96,11 +118,21 @@ class _Placing:
         self._rows = rows
         self._ids: Ids = ids
 
+    def referring(self, place: Referring, slot: Slot) -> Any:
+        """Return lists of what refers to ids, empty where nothing does."""
+        rows = self._rows[place.target]
+        numbers = rows.lists(slot)
+        lengths = pc.fill_null(pc.list_value_length(numbers), 0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()), rows.taken(numbers.flatten())
+        )
+
     def placed(self, array: Any, place: Place, slots: Iterator[Slot]) -> Any:
         type = array.type
         if pa.types.is_list(type) or pa.types.is_map(type):
             return self._held(array, place, slots)
-        if isinstance(place, Reference):
+        if not isinstance(place, Inner):
             slot = next(slots)
             rows = self._rows[place.target]
             return rows.taken(rows.numbers(slot))
@@ -157,6 +189,8 @@ def joined_schema(schema: Any, layout: Layout, types: Mapping[Target, Any], ids:
 
 
 def _joined_type(type: Any, place: Place, types: Mapping[Target, Any], ids: Ids) -> Any:
+    if isinstance(place, Referring):
+        return pa.list_(types[place.target])
     if pa.types.is_list(type):
         return pa.list_(_joined_type(type.value_type, place, types, ids))
     if pa.types.is_map(type):
@@ -172,3 +206,8 @@ def _joined_type(type: Any, place: Place, types: Mapping[Target, Any], ids: Ids)
             made = _joined_type(field.type, inner, types, ids)
         fields.append((field.name, made))
     return pa.struct(fields)
+
+
+def nulls(count: int, type: Any) -> Any:
+    """Return nulls of any type; of structs with extension types Arrow makes none."""
+    return rebuilt(pa.nulls(count, stored(type)), type, lambda a, t: t.wrap_array(a))

@@ -14,12 +14,13 @@ import pyarrow as pa
 from ...errors import FieldError, ProjectionError, QueryError, SchemaError
 from ..annotations import embedded, resolved_annotations
 from ..plans import Plan
-from ..pointers import reference_of
+from ..pointers import reference_of, reverse_of
 from ..projections import plan_for
+from ..reverse import TO
 from .any_ids import is_known
 from .columns import Column, Schema
 from .given_types import GivenTypes
-from .layouts import Inner, Layout, Place, Reference, Target
+from .layouts import Inner, Layout, Place, Reference, Referring, Target
 from .schema import columns_for, field_type, path_type, paths_of, schema_of, struct_of
 from .types import AnyId, leaf_of, with_leaf
 
@@ -74,7 +75,8 @@ class _Planner:
         for name, value in projection.items():
             where = f"{cls.__name__}.{name}"
             if isinstance(value, Mapping):
-                column, found, more = self._column(cls, where, name, value, given)
+                ask = self._referring if "$from" in value else self._column
+                column, found, more = ask(cls, where, name, value, given)
                 if found is not None:
                     places[name] = found
             else:
@@ -138,12 +140,25 @@ class _Planner:
     def _target(
         self, where: str, cls: Any, key: str, value: Mapping[str, Any], given: GivenTypes
     ) -> Target:
-        if plan_for(cls, {"_id": True}).upgrades:
-            raise QueryError(
-                f"{where}: expected a reference to documents of one form, got {cls.__name__}, "
-                "which upgrades older ones, which columns do not; upgrade what is stored first"
-            )
-        always = [*dict.fromkeys(["_id", key])]
+        _check_form(where, cls)
+        layout = self._inner(where, cls, [*dict.fromkeys(["_id", key])], value, given)
+        for known in self._targets:
+            is_same = (known.frame_class, known.key, known.reverse) == (cls, key, None)
+            if is_same and known.layout.is_same(layout):
+                return known
+        target = Target(cls, key, layout)
+        self._targets.append(target)
+        return target
+
+    def _inner(
+        self,
+        where: str,
+        cls: Any,
+        always: list[str],
+        value: Mapping[str, Any],
+        given: GivenTypes,
+    ) -> Layout:
+        """Return the columns that stand beside a directive."""
         named = {name: inner for name, inner in value.items() if not name.startswith("$")}
         if not named:
             named = dict.fromkeys(given.fields or _names(cls, given.single()), True)
@@ -153,13 +168,24 @@ class _Planner:
                     f"{where}.{name}: expected {name!r} to be loaded, got False; references are "
                     "put in place by it"
                 )
-        layout = self.layout(cls, named, given, always)
-        for known in self._targets:
-            if (known.frame_class, known.key) == (cls, key) and known.layout.is_same(layout):
-                return known
-        target = Target(cls, key, layout)
+        return self.layout(cls, named, given, always)
+
+    def _referring(
+        self, cls: Any, where: str, name: str, value: Mapping[str, Any], given: GivenTypes
+    ) -> tuple[Column, Place, list[str]]:
+        """Return the column of what refers to the documents: their ids, for which it is put."""
+        said = {k: v for k, v in value.items() if isinstance(k, str) and k.startswith("$")}
+        asked = reverse_of(Plan(cls, {}, None), said, name, name, where, plan_for)
+        _check_form(where, asked.frame_class)
+        type = _type_or_none(cls, Column(name, None, asked.key), None)
+        type = type if type is not None and is_known(type) else AnyId()
+        layout = self._inner(where, asked.frame_class, ["_id"], value, given.below(name, name))
+        # What says to whom each of them belongs is fetched, too.
+        paths = [*layout.fetched(), asked.on if asked.limit is None else TO]
+        layout = Layout(layout.place, layout, paths, layout.places, layout.targets)
+        target = Target(asked.frame_class, "_id", layout, asked)
         self._targets.append(target)
-        return target
+        return Column(name, type, asked.key), Referring(target), [asked.key]
 
     # Embedded documents
 
@@ -239,8 +265,8 @@ def _kind_of(where: str, value: Mapping[str, Any]) -> str | None:
             raise ProjectionError(f"{where}: expected the name of a field, got {name!r}")
         if name == "$from":
             raise ProjectionError(
-                f"{where}: expected what is stored, or $ref, got $from, which columns do not "
-                "follow; load what refers to the documents as a table, and join it"
+                f"{where}: expected $from under the name of a column, got it in an embedded "
+                "document; documents refer to frames, not to what is inside them"
             )
         if name.startswith("$") and name not in known:
             beside = f"{', '.join(_BESIDE_REF)} or fields beside $ref" if kinds else "fields"
@@ -248,6 +274,14 @@ def _kind_of(where: str, value: Mapping[str, Any]) -> str | None:
                 f"{where}: expected {beside}, got {name!r}; what is computed comes from a pipeline"
             )
     return kinds[0] if kinds else None
+
+
+def _check_form(where: str, cls: Any) -> None:
+    if plan_for(cls, {"_id": True}).upgrades:
+        raise QueryError(
+            f"{where}: expected a reference to documents of one form, got {cls.__name__}, which "
+            "upgrades older ones, which columns do not; upgrade what is stored first"
+        )
 
 
 def _checked(where: str, directive: str, sub_class: Any) -> Any:
