@@ -263,6 +263,29 @@ async def test_what_is_stored_now(call: Runtime) -> None:
     assert (there["amount_sum"].tolist(), here["amount_sum"].tolist()) == ([3.0, 9.0], [3.0])
 
 
+async def test_what_was_known_is_not_asked_again(call: Runtime) -> None:
+    """What came after the load is in no past, and in nothing that is told as of an instant."""
+    times = [NOON + n * HOUR for n in range(6)]
+    await call(Price).insert_many([price(time, known_at=time, amount=1.0) for time in times])
+    window = await load(call)
+    cones, folds = window.sliding_time_cone(2, 2), window.folds(2, 2)
+    told = [
+        window.as_of(times[-1]),
+        window[:4].as_of(times[3]),
+        *cones[2],
+        *folds[0],
+        cones[3][0][:1],
+    ]
+    await call(price(times[1], known_at=times[-1] + HOUR, amount=99.0)).insert()
+
+    for part in told:
+        found = await resample(call, part, DailyFrame, amount="max")
+        assert (found.source, found.n.sum(), found["amount_max"].max()) == ("local", len(part), 1.0)
+        with pytest.raises(QueryError, match="known at an instant"):
+            await resample(call, part, DailyFrame, on="server")
+    assert 99.0 == (await resample(call, window, DailyFrame, amount="max"))["amount_max"].max()
+
+
 async def test_filters_are_compiled(call: Runtime) -> None:
     """The filter of a window is sent as any other: text in the case in which it is stored."""
 

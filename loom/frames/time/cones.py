@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, overload
 
 from .moment_columns import Array, distinct, np
 from .spans import Size, Span, span_of
-from .versions import Versions, check_versions, known_rows, last_versions, of_rows
+from .versions import Versions, check_versions, known_rows, last_versions, of_rows, unasked
 from .views import V
 
 __all__ = ["Cone", "Cones", "cones_of", "folds_of"]
@@ -56,7 +56,8 @@ class _Reach(Generic[V]):
     """How far into a window the cones of all its times reach, in rows of its columns."""
 
     def __init__(self, window: V, shape: _Shape) -> None:
-        self.window = window
+        # What is stored later is in no past.
+        self.window = window = unasked(window)
         self.shape = shape
         columns, self.low, self.high = window._columns, window._start, window._stop
         self.columns = columns

@@ -8,7 +8,7 @@ from ...errors import QueryError
 from .moment_columns import Array, Columns, np
 from .views import V
 
-__all__ = ["Versions", "check_versions", "known_rows", "last_versions", "of_rows"]
+__all__ = ["Versions", "check_versions", "known_rows", "last_versions", "of_rows", "unasked"]
 
 #: Of moments with one time: those that became known last, or all.
 Versions: TypeAlias = Literal["last", "all"]
@@ -50,3 +50,11 @@ def of_rows(window: V, rows: Array) -> V:
     if last - first + 1 == len(rows):
         return window._view(first, last + 1)
     return window._of(window._columns.chosen(rows))
+
+
+def unasked(window: V) -> V:
+    """Return a window without its query: a server that is asked again knows what came later."""
+    columns = window._columns
+    if columns.query is None:
+        return window
+    return window._of(columns._replace(query=None))._view(window._start, window._stop)

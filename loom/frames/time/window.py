@@ -19,7 +19,7 @@ from .series import Series
 from .sliding_windows import SlidingWindows, sliding, split_by
 from .spans import Size, ends_of, floor_of
 from .timeframe import TimeFrame
-from .versions import Versions, check_versions, known_rows, of_rows
+from .versions import Versions, check_versions, known_rows, of_rows, unasked
 from .window_loads import Loads
 from .window_pictures import Pictures
 from .window_resampling import Resampling
@@ -189,7 +189,8 @@ class MomentWindow(Loads, Resampling, Pictures):
             versions: `"all"` keeps what was corrected.
 
         Returns:
-            A view, if its moments are one after the other; else a window of its own.
+            A view, if its moments are one after the other; else a window of its own. It has no
+            `query`: what is stored by now was not known then.
 
         Raises:
             TimeFrameError: a datetime without a zone.
@@ -197,7 +198,8 @@ class MomentWindow(Loads, Resampling, Pictures):
         place = f"{type(self).__name__}.as_of"
         check_versions(versions, place)
         now = floor_of(instant, place)
-        return of_rows(self, known_rows(self._columns, self._start, self._stop, now, versions))
+        rows = known_rows(self._columns, self._start, self._stop, now, versions)
+        return of_rows(unasked(self), rows)
 
     def gaps(
         self,

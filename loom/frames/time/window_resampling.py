@@ -190,7 +190,10 @@ def _reason(query: Query | None, plan: Plan, others: list[str]) -> str:
         others: fields whose values are no numbers of 64 bits.
     """
     if query is None:
-        return "a window that came from no query, or a part of one that no range of time tells"
+        return (
+            "a window that came from no query, holds what was known at an instant, or is a part that "
+            "no range of time tells"
+        )
     for name in _CHOOSING:
         if query.options.get(name):
             return f"a window that was loaded with {name}="
