@@ -39,14 +39,6 @@ class View:
         made._columns, made._start, made._stop = self._columns, start, max(start, stop)
         return made
 
-    def _unasked(self) -> Self:
-        """Return the same window without its query: nobody asks again what was known back then."""
-        if self._columns.query is None:
-            return self
-        made = self._view(self._start, self._stop)
-        made._columns = self._columns._replace(query=None)
-        return made
-
     # What it is
 
     @property
@@ -74,8 +66,7 @@ class View:
         """What was asked for to get these moments; None if they came from elsewhere.
 
         That of a slice also has a range of time. A slice that parts moments of one time, or one of
-        a load with `limit` or `skip`, has none; nor has what was known at an instant, because more
-        may be stored by now.
+        a load with `limit` or `skip`, has none.
         """
         query = self._columns.query
         if query is None or (self._start, self._stop) == (0, len(self._columns.times)):
