@@ -20,7 +20,7 @@ from loom.frames import arrow
 from loom.frames.arrow.columns import Column, Schema
 from loom.frames.arrow.decoding import MISMATCHES, Decoder
 from loom.frames.arrow.fast import Fast
-from loom.frames.arrow.presence import is_present
+from loom.frames.arrow.presence import Presence, is_present
 
 from .conftest import Runtime
 from .test_arrow_decoding import ALL, FITTING, TYPES, anything, documents_of, raw, schema_of
@@ -160,22 +160,28 @@ async def test_names_that_clash(call: Runtime) -> None:
 
 
 def test_no_document_is_made_where_nothing_is_null() -> None:
-    """What the fast look settles needs no exact one, unless a null stands under its name."""
-    schema = schema_of("i", "s")
-    batch = raw([{"i": 1, "s": "x"}, {"s": None}])
-    decoder = Decoder(schema, presence=True)
+    """What the fast look settles needs no exact one, unless a null stands at its place."""
+    schema = schema_of("i", "s", "f")
+    documents = [{"i": 1, "s": "x"}, {"s": None, "f": 0.5}]
     fast = Fast(schema)
-    arrays = [fast.column(column, fast.decode(batch), batch) for column in schema]
+    decoded = fast.decode(raw(documents))
+    arrays = [fast.column(column, decoded, raw(documents)) for column in schema]
     made: list[int] = []
 
-    def documents() -> Any:
+    def decode() -> Any:
         made.append(1)
-        return [{"i": 1, "s": "x"}, {"s": None}]
+        return documents
 
-    assert decoder._presence is not None
-    found = decoder._presence.arrays(arrays, batch, {"i", "s"}, documents)
-    assert [[True, False], [True, True]] == [array.to_pylist() for array in found]
-    assert [1] == made
+    presence = Presence(schema)
+    for names, expected in (("is", 1), ("if", 0)):
+        made.clear()
+        places = {name: decoded.top.at([name]) for name in names}
+        chosen = Presence(schema_of(*names))
+        found = chosen.arrays([arrays["isf".index(name)] for name in names], places, decode)
+        there = [[name in document for document in documents] for name in names]
+        assert there == [array.to_pylist() for array in found]
+        assert expected == len(made)
+    assert [pa.bool_()] * 3 == [type for _, type in presence.fields]
 
 
 def test_documents_that_drivers_change() -> None:

@@ -16,7 +16,7 @@ from .exact import Document, OnMismatch, Policy, decoded, exact_column
 from .fast import Doubt, Fast
 from .ids import Ids, given_array, given_type
 from .presence import Presence
-from .repeats import may_repeat, tree_of
+from .survey import Place
 
 __all__ = ["MISMATCHES", "Decoder"]
 
@@ -56,7 +56,6 @@ class Decoder:
         self.on_mismatch = on_mismatch
         self._fast = Fast(columns)
         self._fast_columns = {column.name for column in self._fast.columns}
-        self._tree = tree_of(self._fast.columns)
         self._is_changed = {
             column.name
             for column in columns
@@ -89,26 +88,26 @@ class Decoder:
         Raises:
             SchemaError: a value does not fit, and the decoder is to raise.
         """
-        table = None
-        if self._fast_columns and not may_repeat(raw, self._tree):
+        fast = None
+        if self._fast_columns:
             with suppress(Doubt):  # in which column, the exact look finds
-                table = self._fast.decode(raw)
+                fast = self._fast.decode(raw)
         documents = _Documents(raw)
         texts: dict[int, Document] = {}
-        settled: set[str] = set()
+        settled: dict[str, Place] = {}
         arrays = []
         for column in self._columns:
             array = None
-            if table is not None and column.name in self._fast_columns:
+            if fast is not None and column.name in self._fast_columns:
                 with suppress(Doubt):
-                    array = self._fast.column(column, table, raw)
-                    settled.add(column.name)
+                    array = self._fast.column(column, fast, raw)
+                    settled[column.name] = fast.top.at(column.path.split("."))
             if array is None:
                 asked = self._loose.get(column.name, column)
                 array = exact_column(asked, documents(), self._policy, texts)
             arrays.append(array)
         present = (
-            [] if self._presence is None else self._presence.arrays(arrays, raw, settled, documents)
+            [] if self._presence is None else self._presence.arrays(arrays, settled, documents)
         )
         for position, column in enumerate(self._columns):
             if column.name in self._is_changed:

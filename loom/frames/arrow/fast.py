@@ -1,7 +1,7 @@
 """The fast look: PyMongoArrow decodes a batch, and what it lets through is searched for.
 
 PyMongoArrow raises for most values that do not fit. It does not for these, and each of them is
-looked for, first in the finished column, then in the bytes of the batch:
+looked for, in the finished column and among the types of what stands in the batch:
 
 - a double in a column of ints is cut, a bool becomes 1 or 0;
 - a bool in a column of doubles becomes 1.0 or 0.0, an int64 beyond 2**53 is rounded;
@@ -9,18 +9,17 @@ looked for, first in the finished column, then in the bytes of the batch:
 - another value than a list becomes an empty list, another than a document a struct of nulls, as
   does null and what is absent;
 - a field whose name has a dot is taken for one of an embedded document;
+- of a field that is there twice both values are taken, the second for that of a later document;
 - text is not checked to be UTF-8.
 
-A search may find what only looks like such a value, in some text or another field. It never
-settles anything but that the column of that batch needs the exact look.
+What is found settles nothing but that the column of that batch needs the exact look.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,19 +29,16 @@ from pymongoarrow.schema import Schema as Asked
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from .columns import Column
+from .survey import ARRAY, DOCUMENT, Place, Unclear, survey
 from .types import AnyId, contains, is_object_id, replaced
 
 pc: Any = pyarrow.compute  # made when it is imported
 
-__all__ = ["Doubt", "Fast"]
+__all__ = ["Decoded", "Doubt", "Fast"]
 
 _DAY = 86_400_000
 _EXACT = float(2**53)
-#: All types of BSON but those of a list, of a document, and null.
-_NOT_LIST = rb"[\x01-\x03\x05-\x09\x0b-\x13\x7f\xff]"
-_NOT_DOCUMENT = rb"[\x01\x02\x04-\x09\x0b-\x13\x7f\xff]"
-#: The last two bytes of a double that is no number, or infinite.
-_NOT_A_NUMBER = rb"[\xf0-\xff][\x7f\xff]"
+_BOOL, _DOUBLE, _INT64 = 0x08, 0x01, 0x12
 #: What PyMongoArrow raises where it refuses a batch.
 _REFUSALS = (TypeError, ValueError, OverflowError, pa.ArrowException)
 
@@ -53,6 +49,15 @@ Twin: TypeAlias = Callable[[], Any]
 
 class Doubt(Exception):
     """A column that needs the exact look."""
+
+
+class Decoded(NamedTuple):
+    """A batch, before anything is checked."""
+
+    #: as PyMongoArrow made it
+    table: Any
+    #: what stands in the documents
+    top: Place
 
 
 class Fast:
@@ -82,33 +87,36 @@ class Fast:
                 self.columns.append(column)
         self._schema = Asked({name: _typed(of) for name, of in tree.items()})
 
-    def decode(self, batch: bytes) -> Any:
-        """Return a table of a batch, before anything is checked.
+    def decode(self, batch: bytes) -> Decoded:
+        """Return a batch before anything is checked.
 
         Raises:
-            Doubt: PyMongoArrow refuses a value of it.
+            Doubt: PyMongoArrow refuses a value of it, or would give values to other documents.
         """
-        return _decoded(self._schema, batch)
+        try:
+            top = survey(batch, self.columns)
+        except Unclear as error:
+            raise Doubt from error
+        return Decoded(_decoded(self._schema, batch), top)
 
-    def column(self, column: Column, table: Any, batch: bytes) -> Any:
+    def column(self, column: Column, decoded: Decoded, batch: bytes) -> Any:
         """Return a column of a decoded batch.
 
         Raises:
             Doubt: it may hold something else than what is stored.
         """
-        root, *rest = column.path.split(".")
+        path = column.path.split(".")
+        root, *rest = path
+        table, top = decoded
         found = table.column(root)
         array = found.chunk(0) if found.num_chunks == 1 else pa.concat_arrays(found.chunks)
-        if rest:
-            for name in rest:
-                array = array.field(name)
-                if b"." + name.encode() + b"\0" in batch:
-                    raise Doubt
-            if array.null_count or pa.types.is_nested(array.type):
-                # A list on the way gives a list, of which PyMongoArrow knows nothing.
-                for name in [root, *rest[:-1]]:
-                    if b"\x04" + name.encode() + b"\0" in batch:
-                        raise Doubt
+        for position, name in enumerate(rest, 1):
+            array = array.field(name)
+            # A list on the way gives a list, of which PyMongoArrow knows nothing.
+            if top.at(path[:position]).counts[ARRAY]:
+                raise Doubt
+        if top.has_signs and (rest or pa.types.is_nested(array.type)):
+            raise Doubt  # a name such as "lair.gold", which is no path
 
         def twin() -> Any:
             wanted = _doubled(_asked(column.type))
@@ -119,7 +127,7 @@ class Fast:
                 found = found.field(name)
             return found
 
-        return settled(array, column.type, Key(column.path.rpartition(".")[2]), batch, twin)
+        return settled(array, column.type, top.at(path), twin)
 
 
 def _decoded(schema: Any, batch: bytes) -> Any:
@@ -129,34 +137,6 @@ def _decoded(schema: Any, batch: bytes) -> Any:
         return context.finish()
     except _REFUSALS as error:
         raise Doubt from error
-
-
-class Key:
-    """The name under which values stand in the bytes of a batch; None for those in lists."""
-
-    def __init__(self, name: str | None) -> None:
-        self._name = None if name is None else name.encode() + b"\0"
-
-    def found(self, kind: bytes, batch: bytes) -> bool:
-        """Tell whether a value of a BSON type may be there."""
-        if self._name is not None:
-            return kind + self._name in batch
-        return re.search(kind + rb"[0-9]+\x00", batch, re.DOTALL) is not None
-
-    def matched(self, kinds: bytes, batch: bytes, value: bytes = b"") -> bool:
-        """Tell whether a value of some BSON types, that begins with some bytes, may be there."""
-        name = rb"[0-9]+\x00" if self._name is None else re.escape(self._name)
-        return re.search(kinds + name + value, batch, re.DOTALL) is not None
-
-    def may_be_nan(self, batch: bytes) -> bool:
-        """Tell whether NaN may be there, in the place of a value of any type."""
-        return self.found(b"\x01", batch) and self.matched(
-            rb"\x01", batch, rb".{6}" + _NOT_A_NUMBER
-        )
-
-    def count(self, kind: bytes, batch: bytes) -> int:
-        """Return how often a BSON type and the name stand there, -1 when that is not known."""
-        return -1 if self._name is None else batch.count(kind + self._name)
 
 
 def _is_supported(column: Column) -> bool:
@@ -202,31 +182,30 @@ def _doubled(type: Any) -> Any:
     return replaced(type, lambda t: pa.float64() if pa.types.is_integer(t) else t)
 
 
-def settled(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
+def settled(array: Any, type: Any, place: Place, twin: Twin) -> Any:
     """Return what PyMongoArrow made of some values, under the type of their column.
 
     Args:
         array: what it made of them.
         type: of their column.
-        key: under which they stand in the batch.
-        batch: the documents.
+        place: what stands there.
         twin: decodes the same again, with doubles in place of ints.
 
     Raises:
         Doubt: one of them may have been changed.
     """
     types = pa.types
-    if array.null_count and key.may_be_nan(batch):
-        raise Doubt
+    if array.null_count > len(array) - place.values() and not types.is_struct(type):
+        raise Doubt  # NaN, which became null
     if types.is_integer(type):
-        return _integers(array, type, key, batch, twin)
+        return _integers(array, type, place, twin)
     if types.is_float64(type):
-        _check_doubles(array, key, batch)
+        _check_doubles(array, place)
         return array
     if types.is_list(type):
-        return _lists(array, type, key, batch, twin)
+        return _lists(array, type, place, twin)
     if types.is_struct(type):
-        return _structs(array, type, key, batch, twin)
+        return _structs(array, type, place, twin)
     if type == pa.string() or isinstance(type, CodeType):
         texts = array if type == pa.string() else array.storage
         try:
@@ -253,18 +232,18 @@ def settled(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
     raise Doubt
 
 
-def _integers(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
+def _integers(array: Any, type: Any, place: Place, twin: Twin) -> Any:
     if len(array) == 0:
         return array.cast(type)
     values = _numbers(array)
-    if key.found(b"\x01", batch):
+    if place.counts[_DOUBLE]:
         # As an int and as a double it must be the same number.
         doubles = _numbers(twin())
         # What no int64 holds becomes whatever the processor makes of it.
         differ = (values.astype(np.float64) != doubles) | (np.abs(doubles) >= 2.0**63)
         if bool((differ & np.asarray(array.is_valid())).any()):
             raise Doubt
-    if bool(((values == 0) | (values == 1)).any()) and key.found(b"\x08", batch):
+    if place.counts[_BOOL]:
         raise Doubt
     try:
         return array.cast(type)
@@ -272,13 +251,10 @@ def _integers(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
         raise Doubt from error
 
 
-def _check_doubles(array: Any, key: Key, batch: bytes) -> None:
-    if len(array) == 0:
-        return
-    values = _numbers(array)
-    if bool(((values == 0.0) | (values == 1.0)).any()) and key.found(b"\x08", batch):
+def _check_doubles(array: Any, place: Place) -> None:
+    if place.counts[_BOOL]:
         raise Doubt
-    if bool((np.abs(values) >= _EXACT).any()) and key.found(b"\x12", batch):
+    if place.counts[_INT64] and bool((np.abs(_numbers(array)) >= _EXACT).any()):
         raise Doubt
 
 
@@ -299,20 +275,15 @@ def _dates(array: Any, type: Any) -> Any:
     return pc.divide(days, _DAY).cast(pa.int32()).cast(type)
 
 
-def _lists(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
-    if len(array):
-        lengths = np.diff(np.asarray(array.offsets))
-        empty = (lengths == 0) & np.asarray(array.is_valid())
-        if bool(empty.any()) and key.matched(_NOT_LIST, batch):
-            raise Doubt
-    if b"[]\0" in batch:
+def _lists(array: Any, type: Any, place: Place, twin: Twin) -> Any:
+    if not place.holds_only(ARRAY) or place.items is None:
         raise Doubt
     offsets = array.offsets
     # Behind the last item may be nulls, for documents without any list.
     count = offsets[-1].as_py() if len(array) else 0
     items = array.values.slice(0, count)
     mask = array.is_null() if array.null_count else None
-    inner = settled(items, type.value_type, Key(None), batch, lambda: twin().values.slice(0, count))
+    inner = settled(items, type.value_type, place.items, lambda: twin().values.slice(0, count))
     return pa.ListArray.from_arrays(offsets, inner, mask=mask)
 
 
@@ -320,20 +291,20 @@ def _field(twin: Twin, position: int) -> Any:
     return twin().field(position)
 
 
-def _structs(array: Any, type: Any, key: Key, batch: bytes, twin: Twin) -> Any:
+def _structs(array: Any, type: Any, place: Place, twin: Twin) -> Any:
+    if not place.holds_only(DOCUMENT):
+        raise Doubt
     children = []
     valid = np.zeros(len(array), dtype=bool)
     for position, field in enumerate(type):
-        if b"." + field.name.encode() + b"\0" in batch:
-            raise Doubt
         inner = partial(_field, twin, position)
-        child = settled(array.field(position), field.type, Key(field.name), batch, inner)
+        child = settled(array.field(position), field.type, place.fields[field.name], inner)
         children.append(child)
         valid |= np.asarray(child.is_valid())
     mask = None
     if not bool(valid.all()):
         # Those without any value are absent, null, empty, or something else.
-        if key.count(b"\x03", batch) != int(valid.sum()) or key.matched(_NOT_DOCUMENT, batch):
+        if place.counts[DOCUMENT] != int(valid.sum()):
             raise Doubt
         mask = pa.array(~valid)
     return pa.StructArray.from_arrays(children, fields=[*type], mask=mask)

@@ -13,15 +13,14 @@ import pyarrow as pa
 from bson.dbref import DBRef
 
 from ...errors import SchemaError
-from .columns import Column, Schema
+from .columns import Schema
 from .exact import Document
+from .survey import NULLS, Place
 
 __all__ = ["PRESENT", "Presence", "is_present"]
 
 #: What the name of such a column ends with.
 PRESENT = "__present"
-#: Null, and the deprecated type that drivers read as null.
-_NULLS = (b"\x0a", b"\x06")
 
 
 class Presence:
@@ -49,32 +48,25 @@ class Presence:
     def arrays(
         self,
         arrays: list[Any],
-        raw: bytes,
-        settled: set[str],
+        settled: Mapping[str, Place],
         documents: Callable[[], list[Document]],
     ) -> list[Any]:
         """Return these columns of a batch.
 
         Args:
             arrays: the values, in the order of the columns.
-            raw: the documents.
-            settled: the columns that hold all values that are there, by the fast look.
-            documents: decodes the documents, where only that can tell.
+            settled: by column, what stands at its place, where the fast look has the values.
+            documents: decodes the documents, where only they can tell.
         """
         found = []
         for column, array in zip(self._columns, arrays, strict=True):
-            if column.name in settled and not _may_be_null(column, array, raw):
+            place = settled.get(column.name)
+            if place is not None and not any(place.counts[null] for null in NULLS):
                 found.append(array.is_valid())
             else:
                 path = column.path.split(".")
                 found.append(pa.array([is_present(d, path) for d in documents()], pa.bool_()))
         return found
-
-
-def _may_be_null(column: Column, array: Any, raw: bytes) -> bool:
-    """Tell whether a field may be there with null in it."""
-    key = column.path.rpartition(".")[2].encode() + b"\0"
-    return bool(array.null_count) and any(null + key in raw for null in _NULLS)
 
 
 def is_present(value: Any, path: list[str]) -> bool:

@@ -1,9 +1,10 @@
-"""Documents that hold a field twice: the last value counts, as where the driver reads them."""
+"""What stands in a batch, and documents that hold a field twice, of which the last value counts."""
 
 from __future__ import annotations
 
 import random
 import struct
+from collections import Counter
 from typing import Any
 
 import bson
@@ -18,7 +19,8 @@ import pyarrow as pa
 
 from loom.frames.arrow.columns import Column, Schema
 from loom.frames.arrow.decoding import Decoder
-from loom.frames.arrow.repeats import may_repeat, tree_of
+from loom.frames.arrow.fast import Fast
+from loom.frames.arrow.survey import Unclear, survey
 
 from .test_arrow_decoding import ALL, FITTING, HOARD, check, documents_of, raw, rows, schema_of
 
@@ -48,9 +50,18 @@ def listed(*values: Any) -> tuple[int, Pairs]:
     return 4, [(str(number), value) for number, value in enumerate(values)]
 
 
+def is_unclear(batch: bytes, schema: Schema = ALL) -> bool:
+    """Tell whether documents are left to the driver."""
+    try:
+        survey(batch, Fast(schema).columns)
+    except Unclear:
+        return True
+    return False
+
+
 def repeats(*documents: Pairs, schema: Schema = ALL) -> bool:
     """Tell what is said of some documents."""
-    return may_repeat(b"".join(map(encoded, documents)), tree_of([*schema]))
+    return is_unclear(b"".join(map(encoded, documents)), schema)
 
 
 A = ("i", 1)
@@ -163,7 +174,7 @@ def test_whatever_repeats_is_given_or_told(documents: list[Pairs]) -> None:
 @given(documents_of(FITTING))
 def test_documents_of_drivers_are_never_taken_for_others(documents: list[dict[str, Any]]) -> None:
     """What drivers write keeps the fast look."""
-    assert not may_repeat(raw(documents), tree_of([*ALL]))
+    assert not is_unclear(raw(documents))
 
 
 def test_large_batches() -> None:
@@ -183,19 +194,123 @@ def test_large_batches() -> None:
 def test_forms_that_only_the_driver_reads() -> None:
     """Types without a known length, and lists numbered otherwise, get the exact look."""
     assert repeats([("odd", Regex("a"))])
-    assert repeats([("lairs", (4, [("7", document(("gold", 1)))]))])
-    assert may_repeat(bson.encode({"i": 1})[:-3], {})
-    assert may_repeat(encoded([A, ("s", "x")]).replace(b"\x02\0\0\0x", b"\xff\xff\0\0x"), {})
+    odd = [("lairs", (4, [("7", document(("gold", 1)))]))]
+    assert repeats(*[odd] * 100)
+    for count in (1, 100):
+        check(ALL, encoded(odd) * count)
+    assert is_unclear(bson.encode({"i": 1})[:-3])
+    assert is_unclear(encoded([A, ("s", "x")]).replace(b"\x02\0\0\0x", b"\xff\xff\0\0x"))
+
+
+def counts_of(value: Any, path: list[str]) -> Counter[int]:
+    """Return how many values of each type a path leads to, in documents as they are written."""
+    found: Counter[int] = Counter()
+    for name, one in value:
+        kind = one[0] if isinstance(one, tuple) else bson.encode({"": one})[4]
+        if name == path[0] and len(path) == 1:
+            found[kind] += 1
+        elif name == path[0] and path[1] == "[]" and kind == 4:
+            if len(path) == 2:
+                found.update(
+                    i[0] if isinstance(i, tuple) else bson.encode({"": i})[4] for _, i in one[1]
+                )
+            else:
+                for _, item in one[1]:
+                    if isinstance(item, tuple) and item[0] == 3:
+                        found += counts_of(item[1], path[2:])
+        elif name == path[0] and kind == 3:
+            found += counts_of(one[1], path[1:])
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=300)
+@given(st.lists(pairs, max_size=6))
+def test_types_are_counted(documents: list[Pairs]) -> None:
+    """Each value counts under its type, at its place, also in documents and lists."""
+    columns = [*schema_of("i", "f", "s", "lair", "lairs")]
+    try:
+        top = survey(b"".join(map(encoded, documents)), columns)
+    except Unclear:
+        return
+    for path in ("i", "f", "s", "lair", "lair.gold", "lair.worth", "lairs", "lairs.[]"):
+        place, expected = top, Counter[int]()
+        for document_ in documents:
+            expected += counts_of(document_, path.split("."))
+        for name in path.split("."):
+            inner = place.items if name == "[]" else place.fields[name]
+            assert inner is not None
+            place = inner
+        assert expected == +place.counts, path
+    gold = top.fields["lairs"].items
+    assert gold is not None
+    inside: Counter[int] = Counter()
+    for document_ in documents:
+        inside += counts_of(document_, ["lairs", "[]", "gold"])
+    assert inside == +gold.fields["gold"].counts
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 63, 100, 101, 1_000, 1_234, 12_345])
+@pytest.mark.parametrize(
+    "item", [0.5, 7, 2**40, True, None, "x", "long" * 20, {"gold": 1}, [1, None], "mixed"]
+)
+def test_long_lists(count: int, item: Any) -> None:
+    """Lists of any length are counted, alone and beside many short ones."""
+    values: Any = [item] * count
+    if item == "mixed":
+        values = [0.5 if n % 7 else n for n in range(count)]
+    expected = Counter(bson.encode({"": value})[4] for value in values)
+    type = pa.list_(HOARD) if isinstance(item, dict) else pa.list_(pa.int64())
+    if isinstance(item, list):
+        type = pa.list_(pa.list_(pa.int64()))
+    columns = [Column("v", type, "v")]
+    short = [{"v": values[:3]}] * 70
+    for documents in ([{"v": values}], [{}, {"v": values}, {"v": values}], [*short, {"v": values}]):
+        items = survey(raw(documents), columns).at(["v"]).items
+        assert items is not None
+        found: Counter[int] = Counter()
+        for one in documents:
+            found.update(bson.encode({"": value})[4] for value in one.get("v", ()))
+        assert found == +items.counts
+        if isinstance(item, dict):
+            assert {16: found[3]} == dict(items.at(["gold"]).counts)
+        if isinstance(item, list):
+            assert items.items is not None
+            assert {16: found[4], 10: found[4]} == dict(items.items.counts)
+    assert sum(expected.values()) == count
+
+
+@given(st.lists(values, min_size=1, max_size=40), st.integers(1, 12))
+def test_items_of_one_length(items: list[Any], times: int) -> None:
+    """They are counted at once only if they are all of one type."""
+    listed_values = items * times
+    batch = raw([{"v": listed_values}])
+    found = survey(batch, [Column("v", pa.list_(pa.int64()), "v")]).at(["v"]).items
+
+    assert found is not None
+    assert Counter(bson.encode({"": one})[4] for one in listed_values) == +found.counts
+
+
+def test_names_with_signs() -> None:
+    """Those that PyMongoArrow takes for paths are seen, where it looks."""
+    assert survey(encoded([("lair.gold", 1)]), [*ALL]).has_signs
+    assert survey(encoded([("lairs", listed(document(("a.b", 1))))]), [*ALL]).has_signs
+    assert survey(encoded([("a[]", 1)]), [*ALL]).has_signs
+    assert not survey(encoded([("other", document(("a.b", 1)))]), [*ALL]).has_signs
 
 
 def test_where_columns_come_from() -> None:
-    """Only documents that columns come from are looked into."""
+    """Places are those of columns, by path and type."""
     columns = [
         Column("a", pa.int64(), "a"),
         Column("b", pa.int64(), "x.y.b"),
         Column("c", pa.list_(pa.struct([("d", HOARD)])), "x.c"),
-        Column("e", pa.list_(pa.int64()), "e"),
     ]
+    top = survey(b"", columns)
+    lists = top.at(["x", "c"])
 
-    assert {"x": {"y": {}, "c": {"d": {}}}} == tree_of(columns)
+    assert {"a", "x"} == top.fields.keys()
+    assert {"y", "c"} == top.at(["x"]).fields.keys()
+    assert lists.items is not None
+    assert {"gold", "worth", "tags"} == lists.items.at(["d"]).fields.keys()
+    assert lists.items.at(["d", "tags"]).items is not None
     assert rows(schema_of("i"), [{"i": 1}]) == [{"i": 1}]
