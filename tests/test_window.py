@@ -269,6 +269,14 @@ def test_series_are_sequences() -> None:
     assert (4, 10.0, [20.0, 30.0]) == (len(found), found[1], found[2:].values.tolist())
     assert "Series('amount', 4 values of float64)" == repr(found)
     assert [0, 10] == np.asarray(found[:2], dtype=int).tolist()
+    assert np.shares_memory(found, np.asarray(found))
+    assert not np.shares_memory(found, np.array(found))
+    with pytest.raises(ValueError, match="amount: expected copy=None, because <class 'int'> needs"):
+        found.__array__(int, copy=False)
+    revived = pickle.loads(pickle.dumps(found[1:3]))
+    assert ([10.0, 20.0], "amount") == (revived.values.tolist(), revived.name)
+    nulls = MomentWindow([price(0, amount=None), price(1)])["amount"]
+    assert np.isnan(np.asarray(nulls)).tolist() == [True, False]
     with pytest.raises(TypeError, match="expected values without nulls"):
         np.asarray(MomentWindow([price(0, volume=None), price(1, volume=1)])["volume"])
 
