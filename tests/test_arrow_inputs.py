@@ -94,6 +94,8 @@ class Batch:
         lambda: pa.concat_tables([TABLE[:1], TABLE[1:]]),
         lambda: TABLE.to_batches()[0],
         lambda: TABLE.to_reader(max_chunksize=1),
+        lambda: TABLE.to_batches(max_chunksize=2),
+        lambda: iter(TABLE.to_batches(max_chunksize=2)),
         lambda: pa.dataset.dataset(TABLE),
         lambda: pa.dataset.dataset(TABLE).scanner(),
         Capsule,
@@ -326,7 +328,12 @@ def test_dtypes_of_polars(series: Any, expected: list[Any]) -> None:
 
 @pytest.mark.parametrize(
     "series",
-    [pl.Series([object()]), pl.Series([1]).cast(pl.Duration), pl.Series([1]).cast(pl.Time)],
+    [
+        pl.Series([object()]),
+        pl.Series([1]).cast(pl.Int128),
+        pl.Series([1]).cast(pl.Duration),
+        pl.Series([1]).cast(pl.Time),
+    ],
     ids=lambda series: str(series.dtype),
 )
 def test_dtypes_of_polars_that_are_refused(series: Any) -> None:
@@ -476,8 +483,10 @@ def test_instants_among_objects() -> None:
         (pa.uuid(), [UUID(int=1)], ["x", 1]),
         (CodeType(), ["f"], [1]),
         (pa.binary(), [b"x"], ["x"]),
-        (pa.list_(pa.int64()), [[1], (1,)], [1, {}]),
-        (pa.struct([("a", pa.int64())]), [{"a": 1}], [[1], 1]),
+        (pa.list_(pa.int64()), [[1], (1,), [1.0, None, np.int8(1)]], [1, {}, ["x"], [1.5]]),
+        (pa.struct([("a", pa.int64())]), [{"a": 1}, {"b": "x"}], [[1], 1, {"a": "x"}]),
+        (pa.map_(pa.string(), pa.int64()), [{"a": 1}], [1, {"a": "x"}]),
+        (pa.list_(pa.list_(pa.struct([("a", OBJECT_ID)]))), [[[{"a": str(ID)}]]], [[[{"a": 1}]]]),
     ],
     ids=str,
 )
@@ -490,6 +499,15 @@ def test_objects_and_what_the_class_says(target: Any, fits: list[Any], unfit: li
         with pytest.raises(Unfit) as caught:
             cell.check([None, value])
         assert 1 == caught.value.at
+
+
+def test_batches_of_several_schemas() -> None:
+    """Record batches that come one by one have one schema."""
+    batches = [pa.record_batch({"a": [1]}), pa.record_batch({"a": ["x"]})]
+    with pytest.raises(SchemaError, match="the schema of the first, got a: string"):
+        rows(batches)
+    with pytest.raises(SchemaError, match="expected record batches, got builtins.int"):
+        rows(iter([1]))
 
 
 # What is no holder of columns

@@ -39,7 +39,7 @@ def test_results_are_told() -> None:
     assert "3 rows: 1 inserted, 1 unknown, 1 not sent" == str(
         result(rows=3, inserted=1, unknown=1, not_sent=1)
     )
-    assert "2 rows: 2 not written (1 duplicates)" == str(result(rows=2, failed=2, duplicates=1))
+    assert "2 rows: 2 not written (1 duplicate)" == str(result(rows=2, failed=2, duplicates=1))
     assert "<4 rows: 3 matched, 2 modified, 1 upserted>" == repr(
         result(rows=4, matched=3, modified=2, upserted=1)
     )

@@ -701,7 +701,7 @@ def test_unacknowledged_writes(server: Server, db: str) -> None:
         result = arrow.insert_table(Wyrm, table(2))
 
     assert (False, 0) == (result.is_acknowledged, result.inserted)
-    assert "<2 rows were sent, without an answer>" == repr(result)
+    assert "<2 rows sent, without an answer>" == repr(result)
 
 
 def test_objects_that_cannot_be_stored(commands: Commands) -> None:
@@ -733,6 +733,16 @@ def test_options_that_are_none(commands: Commands, how: Any) -> None:
     with pytest.raises(QueryError, match=r"^Wyrm\.insert_table: expected "):
         arrow.insert_table(Wyrm, table(1), **how)
     assert [] == commands.names
+
+
+@pytest.mark.parametrize("cls", [dict, "Wyrm", Lair, None])
+def test_classes_that_are_none(db: str, cls: Any) -> None:
+    """What is no Frame class is refused."""
+    for write in (arrow.insert_table, arrow.upsert_table, arrow.replace):
+        with pytest.raises(QueryError, match=r"^arrow\.\w+: expected a Frame class"):
+            write(cls, table(1))
+    with pytest.raises(QueryError, match="expected a Frame class"):
+        arrow.insert_dataframe(cls, pd.DataFrame({"a": [1]}))
 
 
 def test_options_of_the_driver(commands: Commands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         return _named(place, of_arrays(place, data, at_once))
     if hasattr(data, "schema") and hasattr(data, "__aiter__"):
         return _named(place, _awaited(data))
+    if isinstance(data, (list, tuple)) and data and isinstance(data[0], pa.RecordBatch):
+        data = iter(data)
+    if hasattr(data, "__next__"):
+        return _named(place, _of_batches(place, data))
     if hasattr(data, "to_reader"):  # a scanner
         return input_of(place, data.to_reader(), at_once)
     if hasattr(data, "scanner"):  # a data set
@@ -118,6 +123,24 @@ def _stream(schema: Any, batches: Callable[[], Iterable[Any]]) -> Input:
     return Input(schema.names, list(schema.types), None, False, parts)
 
 
+def _of_batches(place: str, batches: Iterator[Any]) -> Input:
+    """Return what goes through record batches that come one by one; the first tells the schema."""
+    first = next(batches, None)
+    if not isinstance(first, pa.RecordBatch):
+        raise SchemaError(f"{place}: expected record batches, got {_told(first)}")
+
+    def checked() -> Iterator[Any]:
+        for batch in chain([first], batches):
+            if not isinstance(batch, pa.RecordBatch) or batch.schema != first.schema:
+                shown = batch.schema if isinstance(batch, pa.RecordBatch) else _told(batch)
+                raise SchemaError(
+                    f"{place}: expected record batches with the schema of the first, got {shown}"
+                )
+            yield batch
+
+    return _stream(first.schema, checked)
+
+
 def _awaited(stream: Any) -> Input:
     async def parts() -> AsyncIterator[Part]:
         async for batch in stream:
@@ -137,15 +160,7 @@ def _of_polars(place: str, data: Any, at_once: int) -> Input:
             f"{place}: expected a DataFrame or a LazyFrame of Polars, got {_told(data)}"
         )
     schema = data.collect_schema()
-    for name, kind in schema.items():
-        if kind == polars.Object:
-            raise SchemaError(
-                f"{place}: expected columns that Arrow knows, got {name!r} of Python's objects; "
-                "cast it, or give a dict of lists",
-                name,
-            )
-    empty = polars.DataFrame(schema=schema).to_arrow()
-    names, types = empty.schema.names, list(empty.schema.types)
+    names, types = [*schema], [_polars_type(place, name, kind) for name, kind in schema.items()]
     if isinstance(data, polars.DataFrame):
 
         def parts() -> Iterator[Part]:
@@ -163,3 +178,19 @@ def _of_polars(place: str, data: Any, at_once: int) -> Input:
             yield from _table(some.to_arrow()).parts()  # type: ignore[misc]  # of a table
 
     return Input(names, types, None, False, collected)
+
+
+def _polars_type(place: str, name: str, kind: Any) -> Any:
+    """Return the type of Arrow's that a dtype of Polars has."""
+    import polars
+
+    try:
+        if kind == polars.Object:  # whose pointers it would give
+            raise TypeError
+        return polars.DataFrame(schema={name: kind}).to_arrow().schema.field(0).type
+    except Exception as error:  # of many kinds, by version
+        raise SchemaError(
+            f"{place}: expected columns that Arrow knows, got {name!r} of {kind}; cast it, or give "
+            "a dict of lists",
+            name,
+        ) from error

@@ -130,10 +130,48 @@ def _fit_of(target: Any) -> Callable[[Any], Any] | None:
     if types.is_binary(target):
         return lambda value: value if isinstance(value, bytes) else None
     if types.is_list(target):
-        return lambda value: value if isinstance(value, list) else None
-    if types.is_struct(target) or types.is_map(target):
-        return lambda value: value if isinstance(value, dict) else None
+        return _list_of(_fit_of(target.value_type))
+    if types.is_struct(target):
+        return _document_of({field.name: _fit_of(field.type) for field in target}, None)
+    if types.is_map(target):
+        return _document_of({}, _fit_of(target.item_type))
     return None
+
+
+#: Gives a value as a field has it, None where it is none of it; stands for nothing that is said.
+_Fit = Callable[[Any], Any] | None
+
+
+def _inner(fit: _Fit, value: Any) -> Any:
+    """Return a value inside of another, `_UNFIT` where it is none."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or fit is None:
+        return value
+    found = fit(value)
+    return _UNFIT if found is None else found
+
+
+_UNFIT = object()
+
+
+def _list_of(inner: _Fit) -> Callable[[Any], Any]:
+    def fit(value: Any) -> Any:
+        if not isinstance(value, list):
+            return None
+        made = [_inner(inner, item) for item in value]
+        return None if any(one is _UNFIT for one in made) else made
+
+    return fit
+
+
+def _document_of(fields: Mapping[str, _Fit], others: _Fit) -> Callable[[Any], Any]:
+    def fit(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return None
+        made = {name: _inner(fields.get(name, others), one) for name, one in value.items()}
+        return None if any(one is _UNFIT for one in made.values()) else made
+
+    return fit
 
 
 #: By type, the one whose values are stored as they are.

@@ -59,7 +59,7 @@ class RowsWritten(NamedTuple):
 
     def __str__(self) -> str:
         if not self.is_acknowledged:
-            return f"{self.rows} rows were sent, without an answer"
+            return f"{self._rows} sent, without an answer"
         counts = {
             "inserted": self.inserted,
             "matched": self.matched,
@@ -69,12 +69,18 @@ class RowsWritten(NamedTuple):
             "unknown": self.unknown,
             "not sent": self.not_sent,
         }
-        told = [f"{number} {what}" for what, number in counts.items() if number]
-        text = f"{self.rows} rows: {', '.join(told) or 'nothing to write'}"
-        return text.replace(
-            "not written",
-            f"not written ({self.duplicates} duplicates)" if self.duplicates else "not written",
-        )
+        if self.duplicates:
+            told = f"{self.duplicates} duplicate{'s' * (self.duplicates > 1)}"
+            counts = {
+                f"{what} ({told})" if what == "not written" else what: number
+                for what, number in counts.items()
+            }
+        parts = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        return f"{self._rows}: {parts or 'nothing to write'}"
+
+    @property
+    def _rows(self) -> str:
+        return "1 row" if self.rows == 1 else f"{self.rows} rows"
 
     def __repr__(self) -> str:
         return f"<{self}>"

@@ -12,7 +12,7 @@ from typing import Any
 
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from ...errors import EncodeError, RowsError, SchemaError
+from ...errors import EncodeError, QueryError, RowsError, SchemaError
 from ..behaviours import insert_defaults
 from ..deriving import derive
 from ..events import add_note, listeners, muted
@@ -51,6 +51,8 @@ class Job:
     """
 
     def __init__(self, port: Port, cls: Any, operation: str, how: Mapping[str, Any]) -> None:
+        if not getattr(cls, "_is_frame", False) or not isinstance(cls, type):
+            raise QueryError(f"arrow.{operation}: expected a Frame class, got {cls!r}")
         self.port = port
         self.cls = cls
         self.operation = operation

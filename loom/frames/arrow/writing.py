@@ -27,7 +27,7 @@ async def _insert(port: Port, cls: Any, operation: str, data: Any, how: Any) -> 
 
 
 async def _insert_dataframe(port: Port, cls: Any, data: Any, how: Any) -> RowsWritten:
-    place = f"{cls.__name__}.insert_dataframe"
+    place = f"{getattr(cls, '__name__', cls)}.insert_dataframe"
     return await _insert(port, cls, "insert_dataframe", only_dataframe(place, data), how)
 
 
