@@ -1035,3 +1035,67 @@ async def test_both_ways(call: Runtime, commands: Commands) -> None:
 
     assert rows_of(frames, table.schema) == table.to_pylist()
     assert {"_id": -1, "carrier": None} == table["previous"].to_pylist()[0]
+
+
+async def test_documents_of_given_types(call: Runtime) -> None:
+    """Embedded documents that no annotation describes have the types that the schema gives."""
+    planes()
+    stored(Old, {"_id": ONE, "one": {"plane": 1, "n": 5, "x": True}, "many": [{"n": 1}]})
+    projection = {
+        "one": {"n": True, "plane": {"$ref": Plane, "code": True}},
+        "many": {"n": True},
+        "named": {"$sub.": Seat},
+    }
+    struct = pa.struct([("n", pa.int32()), ("plane", pa.int64())])
+    schema = pa.schema([("one", struct), ("many", pa.list_(struct))])
+    table = await call(arrow).table(Old, projection=projection, schema=schema)
+
+    assert [
+        {"one": {"n": 5, "plane": {"_id": 1, "code": "p1"}}, "many": [{"n": 1}], "named": None}
+    ] == table.to_pylist()
+    assert pa.int32() == table.schema.field("one").type.field("n").type
+    with pytest.raises(SchemaError, match="expected schema=Schema"):
+        await call(arrow).table(Old, projection=projection, schema=5)
+    other = {"one": {"y": True}}
+    with pytest.raises(SchemaError, match=r"^Old.one.y: expected a type .* schema=.'one.y': "):
+        await call(arrow).table(Old, projection=other, schema=schema)
+
+
+async def test_a_column_that_a_pipeline_adds(call: Runtime) -> None:
+    """Ids under a name that the class does not know are followed when their type is given."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 2})
+    table = await call(arrow).table(
+        Flight,
+        pipeline=[{"$project": {"which": "$plane"}}],
+        projection={"which": {"$ref": Plane, "code": True}},
+        schema={"which": int},
+    )
+
+    assert [{"which": {"_id": 2, "code": "p2"}}] == table.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            {"seat": {"sponsor": {"$ref": Maker, "name": True}}},
+            {"seat": {"sponsor": {"$ref": Maker, "name": True, "$missing": "drop"}}},
+        ),
+        (
+            {"back": {"$from": Flight, "$on": "previous", "delay": True}},
+            {"back": {"$from": Flight, "$on": "previous", "delay": True, "$limit": 1}},
+        ),
+    ],
+)
+def test_parts_tell_projections_apart(tmp_path: Any, db: str, first: Any, second: Any) -> None:
+    """Parts are gone on with by the same projection only, also inside documents and backwards."""
+    stored(Flight, {"_id": 1})
+    options: Any = {"part_rows": 5}
+    written = arrow.to_parquet(Flight, tmp_path / "f", projection=first, **options)
+    again = arrow.to_parquet(Flight, tmp_path / "f", projection=first, **options)
+
+    assert 1 == written.rows
+    assert written.files == again.files
+    with pytest.raises(QueryError, match="another"):
+        arrow.to_parquet(Flight, tmp_path / "f", projection=second, **options)

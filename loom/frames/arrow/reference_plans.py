@@ -228,7 +228,13 @@ class _Planner:
                 if found is not None:
                     places[field] = found
             else:
-                types[field] = below.find(field, field) or _type_at(sub_class, field, field)
+                given_type = below.find(field, field)
+                if given_type is None and sub_class is None:
+                    raise SchemaError(
+                        f"{place}: expected a type that is given, or the annotation of a SubFrame, "
+                        f"got none; write schema={{{name + '.' + field!r}: ...}}"
+                    )
+                types[field] = given_type or _type_at(sub_class, field, field)
                 more = [field]
             paths += [f"{name}.{path}" for path in more]
         if types:
@@ -303,10 +309,6 @@ def _type_at(cls: Any, name: str, path: str) -> Any:
         SchemaError: no annotation says one.
         FieldError: it is no path of the class.
     """
-    if cls is None:
-        raise SchemaError(
-            f"{name}: expected an annotation in a SubFrame, got none; give the type of its column"
-        )
     root = path.partition(".")[0]
     for one in _kinds(cls):
         if root in one._definition.ordered:
