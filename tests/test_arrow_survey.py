@@ -22,7 +22,17 @@ from loom.frames.arrow.decoding import Decoder
 from loom.frames.arrow.fast import Fast
 from loom.frames.arrow.survey import Unclear, survey
 
-from .test_arrow_decoding import ALL, FITTING, HOARD, check, documents_of, raw, rows, schema_of
+from .test_arrow_decoding import (
+    ALL,
+    FITTING,
+    HOARD,
+    anything,
+    check,
+    documents_of,
+    raw,
+    rows,
+    schema_of,
+)
 
 #: A document as pairs, so that a name may come twice.
 Pairs = list[tuple[str, Any]]
@@ -175,6 +185,18 @@ def test_whatever_repeats_is_given_or_told(documents: list[Pairs]) -> None:
 def test_documents_of_drivers_are_never_taken_for_others(documents: list[dict[str, Any]]) -> None:
     """What drivers write keeps the fast look."""
     assert not is_unclear(raw(documents))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@given(documents_of(FITTING), documents_of(dict.fromkeys(FITTING, anything)), st.integers(20, 80))
+def test_many_documents(
+    fitting: list[dict[str, Any]], others: list[dict[str, Any]], times: int
+) -> None:
+    """Many documents together are what they are alone, in all columns and in each."""
+    check(ALL, raw(fitting * times))
+    check(ALL, raw(fitting * times + others))
+    for column in ALL:
+        check(Schema("Dragon", [column]), raw(others[:1] * times + fitting * times))
 
 
 def test_large_batches() -> None:
