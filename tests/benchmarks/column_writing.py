@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from pymongo import UpdateOne
+
 from .bench import Bench, Row, ratio_row
 from .columns import ROWS, Trip, compare_process
 
@@ -45,3 +47,13 @@ def writers(bench: Bench) -> Iterator[Row]:
     yield ratio_row(f"insert_table() against insert_many(to_dict()), {size:,}", found, 0.30)
     found = compare_process(lambda: arrow.insert_dataframe(Trip, plain), records, rounds)
     yield ratio_row(f"insert_dataframe() against insert_many(to_dict()), {size:,}", found, 0.30)
+
+    def upserts() -> Any:
+        rows = table.to_pylist()
+        return raw.bulk_write(
+            [UpdateOne({"_id": row.pop("_id")}, {"$set": row}, upsert=True) for row in rows],
+            ordered=False,
+        )
+
+    found = compare_process(lambda: arrow.upsert_table(Trip, table), upserts, rounds)
+    yield ratio_row(f"upsert_table() against bulk_write() of UpdateOne, {size:,}", found, 0.40)
