@@ -208,6 +208,23 @@ def test_steps() -> None:
     assert [0, 4, 8] == [t.hour for t in whole.sliding_time_cone(3, 2, step="4h").times.tolist()]
     strict = whole.sliding_time_cone(3, 2, True, step="4h")
     assert [4, 8] == [t.hour for t in strict.times.tolist()]
+    # Steps much shorter than a century are not counted one by one.
+    ends = MomentWindow([price(0), price(1), price(24 * 36_525)])
+    assert 3 == len(ends.sliding_time_cone(1, 1, step="1ms"))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1), st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_steps_between_moments(hours: list[int], step: int) -> None:
+    """A cone is at the first time at or behind each step, each once."""
+    times = sorted({*hours})
+    steps = range(times[0], times[-1] + 1, step)
+    expected = sorted({min(time for time in times if time >= at) for at in steps})
+    found = MomentWindow(map(price, hours)).sliding_time_cone(1, 1, step=step * HOUR)
+
+    assert expected == [
+        (t.replace(tzinfo=timezone.utc) - START) // HOUR for t in found.times.tolist()
+    ]
 
 
 def test_moments_of_one_time_share_a_cone() -> None:

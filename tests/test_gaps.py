@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loom import QueryError, TimeFrameError
 from loom.frames.time import DailyFrame, HourlyFrame, MomentWindow, TimeFrame, WeeklyFrame
+from loom.frames.time.calendar_frames import CalendarFrame
 
 from .test_window import HOUR, START, Price, price, window
 
@@ -158,6 +159,7 @@ def test_an_empty_window_has_no_frames() -> None:
     ("expected", "options", "message"),
     [
         (3, {}, "expected a duration, a class such as DailyFrame, or time frames, got 3"),
+        (CalendarFrame, {}, "expected a duration, a class such as DailyFrame"),
         (DailyFrame, {"tolerance": "1h"}, "expected tolerance= beside a duration"),
         ("1h", {"week_start": 1}, "expected no week_start beside a duration"),
         ("1x", {}, "expected a duration of whole milliseconds"),
@@ -170,9 +172,12 @@ def test_what_is_no_calendar_is_refused(expected: Any, options: Any, message: st
         window().gaps(expected, **options)
 
 
-def test_naive_ends_are_refused() -> None:
-    """As everywhere."""
+def test_ends_are_aware_and_in_order() -> None:
+    """As everywhere: naive ones are refused, and an end before the start."""
     with pytest.raises(TimeFrameError, match="gaps, start: expected a datetime with a zone"):
         window().gaps("1h", start=datetime(2024, 3, 1))
     assert 0 == window().gaps("1h", end=START + HOUR).count
+    for expected in ("1h", DailyFrame):
+        with pytest.raises(QueryError, match="gaps: expected an end behind "):
+            window().gaps(expected, start=START + HOUR, end=START)
     assert timezone.utc == window().tzone

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom import QueryError
-from loom.frames.time import DailyFrame, MomentWindow, WeeklyFrame
+from loom.frames.time import DailyFrame, MomentWindow, TimeFrame, WeeklyFrame
+from loom.frames.time.calendar_frames import CalendarFrame
+from loom.frames.time.spans import milliseconds_of
 
 from .test_window import HOUR, START, Price, amounts, price, window
 
@@ -94,6 +96,16 @@ def test_durations_in_words(size: str | timedelta) -> None:
     assert 36 == len(window(60).sliding_window(size)[0])
 
 
+def test_decimal_durations_are_exact() -> None:
+    """What floats would miss by a hair is a duration, too; long ones are no error."""
+    assert 3_960_000 == milliseconds_of("1.1h", "size")
+    assert 4_100 == milliseconds_of("4.1s", "size")
+    for size in (timedelta(days=999_999_999), 10**30):
+        assert 0 == len(window().sliding_window(size))
+        assert [] == [*window().sliding_time_cone(size, size, strict=True)]
+    assert 1 == len(window().sliding_window("1h", step=timedelta(days=999_999_999)))
+
+
 @pytest.mark.parametrize(
     ("size", "step"),
     [
@@ -107,6 +119,8 @@ def test_durations_in_words(size: str | timedelta) -> None:
         ("0h", 1),
         (timedelta(microseconds=1), 1),
         ("0.5ms", 1),
+        ("999999999999d", 1),  # longer than any time there is
+        (3, "0d"),
         (3, 0),
         (3, "1h"),
     ],
@@ -152,5 +166,6 @@ def test_days_by_the_clock() -> None:
     assert np.shares_memory(found[0][1].times, found[0][1][:1].times)
     weeks = window(24 * 8).split(WeeklyFrame, week_start="sunday")
     assert [24 * 7, 24] == [len(part) for _, part in weeks]
-    with pytest.raises(QueryError, match="split: expected a class such as DailyFrame, got '1d'"):
-        window().split("1d")  # type: ignore[arg-type]
+    for kind in ("1d", TimeFrame, CalendarFrame):
+        with pytest.raises(QueryError, match="split: expected a class such as DailyFrame, got "):
+            window().split(kind)  # type: ignore[arg-type]

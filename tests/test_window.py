@@ -148,6 +148,8 @@ def test_other_frames_are_refused() -> None:
         MomentWindow([price(0), Reading(ts=START), Reading(ts=START)])
     with pytest.raises(QueryError, match="expected a class of moments, got .*Egg"):
         MomentWindow([Egg(number=1)])
+    with pytest.raises(QueryError, match="expected moments, got Table; tables go into from_table"):
+        MomentWindow(pytest.importorskip("pyarrow").table({"time": []}))
     with pytest.raises(QueryError, match="expected moments or a class, got none"):
         MomentWindow([])
 
@@ -298,6 +300,9 @@ def test_indexing() -> None:
     for number in (10, -11):
         with pytest.raises(IndexError, match=f"expected a place below 10, got {number}"):
             found[number]
+    for place in (1.0, None, [0]):
+        with pytest.raises(TypeError, match="expected a place, a slice or the name of a field"):
+            window()[place]  # type: ignore[call-overload]
 
 
 @given(

@@ -194,11 +194,9 @@ def cones_of(
     reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
     stride = span_of(step, f"{place}, step")
     if not stride.is_count:
-        starts = reach.events[:1]
-        floors = (
-            np.arange(starts[0], reach.events[-1] + 1, stride.amount) if len(starts) else starts
-        )
-        places = np.unique(np.searchsorted(reach.events, floors))
+        # The first time at or behind each step: those between which and the one before lies one.
+        steps = (reach.events - reach.events[:1]) // stride.amount
+        places = np.flatnonzero(np.diff(steps, prepend=-1))
     else:
         places = np.arange(0, len(reach.events), stride.amount)
     return Cones(reach, np.intersect1d(places, reach.whole()) if strict else places)

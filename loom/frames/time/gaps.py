@@ -87,13 +87,15 @@ def gaps_of(
     """Return where a window has no moments.
 
     Raises:
-        QueryError: `expected` is no spacing and no calendar.
+        QueryError: `expected` is no spacing and no calendar, or the end is before the start.
         TimeFrameError: an end is a datetime without a zone.
     """
     place = f"{type(window).__name__}.gaps"
     times = window._columns.times[window._start : window._stop]
     low = ceiling_of(start, f"{place}, start") if start is not None else None
     high = ceiling_of(end, f"{place}, end") if end is not None else None
+    if low is not None and high is not None and high < low:
+        raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
     if isinstance(expected, (str, timedelta)):
         spacing = milliseconds_of(expected, f"{place}, expected")
         leeway = 0 if tolerance is None else milliseconds_of(tolerance, place, least=0)
@@ -103,7 +105,8 @@ def gaps_of(
     if tolerance is not None:
         raise QueryError(f"{place}: expected tolerance= beside a duration, got {expected!r}")
     frames: Iterable[TimeFrame]
-    if isinstance(expected, type) and issubclass(expected, CalendarFrame):
+    is_kind = isinstance(expected, type) and issubclass(expected, CalendarFrame)
+    if is_kind and expected is not CalendarFrame:
         if not len(times) and (low is None or high is None):
             return Gaps(0, 0, (), (), timedelta(), None)
         first = start if start is not None else datetime_of(int(times[0]))

@@ -50,6 +50,11 @@ def columns_of_moments(
         QueryError: they are no moments, of several symbols, or some have no time.
         TimeFrameError: naive times, and no zone.
     """
+    if hasattr(moments, "__arrow_c_stream__"):
+        raise QueryError(
+            f"{place}: expected moments, got {type(moments).__name__}; tables go into from_table, "
+            "DataFrames into from_dataframe"
+        )
     frames = [*moments]
     cls = type(frames[0]) if cls is None and frames else cls
     if cls is None:

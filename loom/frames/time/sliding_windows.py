@@ -110,7 +110,7 @@ def split_by(window: V, kind: Any, options: dict[str, Any]) -> list[tuple[Calend
         QueryError: it is no kind of frame.
     """
     place = f"{type(window).__name__}.split"
-    if not isinstance(kind, type) or not issubclass(kind, CalendarFrame):
+    if not isinstance(kind, type) or not issubclass(kind, CalendarFrame) or kind is CalendarFrame:
         raise QueryError(f"{place}: expected a class such as DailyFrame, got {kind!r}")
     if not len(window):
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 from ...errors import QueryError
@@ -17,7 +18,9 @@ Size: TypeAlias = int | str | timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_TEXT = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d|w)")
+#: More than all that datetimes tell apart, and little enough to be added to any of them.
+_LONGEST = timedelta.max // _MILLISECOND
+_TEXT = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d|w)", re.ASCII)
 _UNITS = {
     "ms": 1,
     "s": 1000,
@@ -56,7 +59,7 @@ def span_of(given: Any, place: str, *, least: int = 1) -> Span:
             f"{place}: expected a number of moments, at least {least}, or a duration such as "
             f"'36h', got {given!r}"
         )
-    return Span(given.__index__(), True)
+    return Span(min(given.__index__(), _LONGEST), True)
 
 
 def milliseconds_of(given: Any, place: str, *, least: int = 1) -> int:
@@ -65,15 +68,13 @@ def milliseconds_of(given: Any, place: str, *, least: int = 1) -> int:
     Raises:
         QueryError: it is none, too short, or finer than a millisecond.
     """
-    found = None
-    if isinstance(given, timedelta):
-        found = given / _MILLISECOND
-        if found == int(found):
-            found = given // _MILLISECOND
+    found: Any = None
+    if isinstance(given, timedelta) and not given % _MILLISECOND:
+        found = given // _MILLISECOND
     elif isinstance(given, str) and (match := _TEXT.fullmatch(given)):
         number, unit = match.groups()
-        found = (float(number) if "." in number else int(number)) * _UNITS[unit]
-    if found is None or found != int(found) or found < least:
+        found = Fraction(number) * _UNITS[unit]
+    if found is None or found != int(found) or not least <= found <= _LONGEST:
         raise QueryError(
             f"{place}: expected a duration of whole milliseconds, a timedelta or text such as "
             f"'90d', '36h', '15min', '30s' or '250ms', got {given!r}"

@@ -94,6 +94,7 @@ class MomentWindow(Loads, Resampling, Pictures):
             IndexError: there is no such moment.
             FieldError: there is no such field.
             QueryError: a slice against the order of time.
+            TypeError: it is none of these.
         """
         if isinstance(key, str):
             return Series(key, self.values(key), self.times)
@@ -108,8 +109,12 @@ class MomentWindow(Loads, Resampling, Pictures):
                 return self._view(self._start + start, self._start + stop)
             rows = slice(self._start + start, self._start + max(start, stop), step)
             return self._of(self._columns.chosen(rows))
-        row = key.__index__()
-        count = len(self)
+        if not hasattr(key, "__index__"):
+            raise TypeError(
+                f"{type(self).__name__}: expected a place, a slice or the name of a field, got "
+                f"{key!r}"
+            )
+        row, count = key.__index__(), len(self)
         if not -count <= row < count:
             raise IndexError(f"{type(self).__name__}: expected a place below {count}, got {row}")
         return self._moments(row % count, row % count + 1)[0]
