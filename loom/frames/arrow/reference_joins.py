@@ -81,8 +81,7 @@ class Joins:
             level = []
             for target, slots in groups.items():
                 rows = self._rows[target]
-                for part in found[target]:
-                    level += rows.add(part).all()
+                level += rows.add(found[target])
                 rows.gone.update(key for key in wanted[target] if key not in rows.index)
                 rows.check(slots)
                 rows.keep(slots)

@@ -232,7 +232,7 @@ class _Planner:
                 if given_type is None and sub_class is None:
                     raise SchemaError(
                         f"{place}: expected a type that is given, or the annotation of a SubFrame, "
-                        f"got none; write schema={{{name + '.' + field!r}: ...}}"
+                        "got none; give its type by schema="
                     )
                 types[field] = given_type or _type_at(sub_class, field, field)
                 more = [field]

@@ -79,9 +79,10 @@ class Rows:
         driver = driver_of(target.layout)
         return [*await whole(port, raw_find(port, target.frame_class, wanted, driver, asked))]
 
-    def add(self, found: Any) -> Pending:
-        """Take in a batch of documents that were found."""
-        return self._add(found, self.index)
+    def add(self, found: Sequence[Any]) -> list[Slot]:
+        """Take in what was found, and return the references in it."""
+        # At once: each look at a batch costs something, however small it is.
+        return self._add(b"".join(found), self.index).all() if found else []
 
     def check(self, slots: Sequence[Slot]) -> None:
         """Check that documents are there, where a reference is to raise.
@@ -213,13 +214,13 @@ class Referrers(Rows):
             for raw in await whole(port, cursor)
         ]
 
-    def add(self, found: Any) -> Pending:
-        """Take in a batch of documents that were found."""
-        raw, owners = found
+    def add(self, found: Sequence[Any]) -> list[Slot]:
+        """Take in what was found, and return the references in it."""
+        owners = (keys for _, of_batch in found for keys in of_batch)
         for row, keys in enumerate(owners, self._count):
             for key in keys:
                 self._lists[key].append(row)
-        return self._add(raw, self.index)
+        return super().add([raw for raw, _ in found])
 
     def check(self, slots: Sequence[Slot]) -> None:
         """Do nothing: to what nothing refers belongs an empty list."""
