@@ -98,6 +98,12 @@ STORED: dict[str, tuple[Any, list[Any]]] = {
     "categories": (pa.array(["a", None, "b", "a"]).dictionary_encode(), ["a", None, "b", "a"]),
     "no categories": (pa.array([None], pa.dictionary(pa.int8(), pa.string())), [None]),
     "runs": (pa.RunEndEncodedArray.from_arrays([2, 3], ["a", None]), ["a", "a", None]),
+    "runs of structs": (
+        pa.RunEndEncodedArray.from_arrays(
+            pa.array([2, 3, 9]), pa.array([{"a": 1}, None, {"a": 2}])
+        ).slice(1, 4),
+        [{"a": 1}, None, {"a": 2}, {"a": 2}],
+    ),
     "lists": (pa.array([[1, None], None, []]), [[1, None], None, []]),
     "large lists": (pa.array([[1], None], pa.large_list(pa.int8())), [[1], None]),
     "fixed lists": (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), [[1, 2], None]),
@@ -202,6 +208,14 @@ def lists(type: Any, *items: Any) -> Any:
         (pa.array([10**6, 10**6 + 1], pa.timestamp("ns", "UTC")), 1),
         (pa.array([0, 2**60], pa.timestamp("s")), 1),
         (pa.array([b"ok", b"\xff"]).cast(pa.large_binary()).view(pa.large_string()), 1),
+        (
+            pa.MapArray.from_arrays(
+                pa.array([0, 1, 2], pa.int32()),
+                pa.array([b"ok", b"\xff"]).view(pa.string()),
+                [1, 2],
+            ),
+            1,
+        ),
     ],
     ids=str,
 )

@@ -205,6 +205,12 @@ def test_awaited_streams_are_known() -> None:
             pd.to_datetime(pd.Series(["2024-01-01", None])).dt.tz_localize("Europe/Berlin"),
             [datetime(2023, 12, 31, 23), None],
         ),
+        (
+            pd.Series(
+                pd.to_datetime(["2024-01-01", None]).tz_localize("Asia/Tokyo"), dtype="category"
+            ),
+            [datetime(2023, 12, 31, 15), None],
+        ),
         (pd.arrays.SparseArray([0, 1, 0]), [0, 1, 0]),
         (pd.Series([date(2024, 1, 1), None], dtype=object), [date(2024, 1, 1), None]),
         (pd.Series([date(2024, 1, 1)], dtype=pd.ArrowDtype(pa.date32())), [datetime(2024, 1, 1)]),
@@ -374,12 +380,32 @@ def test_dtypes_of_polars_that_are_refused(series: Any) -> None:
         ),
         (np.array([(1, None)], [("b", "i4"), ("c", "O")]), [{"b": 1, "c": None}]),
         (np.zeros((1, 2), [("b", "i1")]), [[{"b": 0}, {"b": 0}]]),
+        (np.zeros((2, 0)), [[], []]),
+        (np.zeros((2, 0, 3)), [[], []]),
+        (np.zeros((1, 2, 0), dtype=object), [[[], []]]),
+        (np.ma.array(["2024", "NaT"], "M8[s]", mask=[True, False]), [None, None]),
     ],
     ids=lambda given: str(getattr(given, "dtype", "")),
 )
 def test_arrays_of_numpy(array: Any, expected: list[Any]) -> None:
     """Each dtype has its values; more dimensions are lists, fields documents, masks nulls."""
     assert expected == column(array)
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no StringDType")
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_text_of_any_length(missing: Any) -> None:
+    """NumPy's own text is text; what is missing in it is null."""
+    dtype = np.dtypes.StringDType(na_object=missing)
+    assert column(np.array(["a", missing, "bc"], dtype)) == ["a", None, "bc"]
+
+
+def test_matrices() -> None:
+    """A matrix, which has two dimensions whatever becomes of it, is a column of lists."""
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix([[1, 2], [3, 4]])
+
+    assert column(matrix) == [[1, 2], [3, 4]]
 
 
 def test_structured_arrays() -> None:
@@ -510,11 +536,24 @@ def test_batches_of_several_schemas() -> None:
         rows(iter([1]))
 
 
+def test_readers_hold_to_their_schema() -> None:
+    """A reader that gives another type than it said is refused: its columns were looked at."""
+    said = pa.schema([("a", pa.int64())])
+    reader = pa.RecordBatchReader.from_batches(said, iter([pa.record_batch({"a": ["x"]})]))
+    with pytest.raises(SchemaError, match="the schema of their reader, got a: string"):
+        rows(reader)
+
+
 # What is no holder of columns
 
 
 @pytest.mark.parametrize(
-    "data", [[{"a": 1}], "a", 7, None, {"a": 1}, {"a": "text"}, {"a": [1], "b": [1, 2]}], ids=repr
+    "data",
+    [
+        *([{"a": 1}], "a", 7, None, {"a": 1}, {"a": "text"}, {"a": [1], "b": [1, 2]}),
+        *({"a": {1, 2}}, {"a": bytearray(b"ab")}, {"a": np.array(1)}),
+    ],
+    ids=repr,
 )
 def test_other_things_are_refused(data: Any) -> None:
     """Lists of documents, single values and columns of several lengths are refused."""

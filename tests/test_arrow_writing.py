@@ -296,6 +296,14 @@ def test_presence(db: str) -> None:
     assert documents == stored(Wyrm)
 
 
+def test_presence_of_what_was_filled_in(db: str) -> None:
+    """A value that was put where a document lacked the field is stored."""
+    filled = pa.table({"_id": [1, 2], "age": [7, None], "age__present": [False, False]})
+    arrow.insert_table(Wyrm, filled, schema={"_id": int})
+
+    assert [{"_id": 1, "age": 7}, {"_id": 2}] == stored(Wyrm)
+
+
 # What fields declare
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .cells import Cell, Unfit, filled
+from .cells import Cell, Texts, Unfit, filled
 
 __all__ = [
     "ABSENT",
@@ -156,6 +156,7 @@ class Maps(Lists):
         """Look through the values, and for names that are there twice."""
         keys, values = items.flatten()
         self.inner.check(values)
+        Texts().check(keys)
         names = keys.to_pylist()
         for start, stop in pairwise(offsets.tolist()):
             here = names[start:stop]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -99,6 +99,10 @@ def _of_series(place: str, name: Any, series: Any) -> Take:
         isinstance(dtype, pandas.CategoricalDtype) and dtype.categories.dtype == np.dtype(object)
     ):
         return _of_objects(series.astype(object).to_numpy())
+    if isinstance(dtype, pandas.CategoricalDtype) and isinstance(
+        dtype.categories.dtype, pandas.DatetimeTZDtype
+    ):  # of which Arrow asks in a way that pandas warns of
+        return _of_series(place, name, series.astype(dtype.categories.dtype))
     if type(dtype).__module__.startswith("pymongoarrow."):
         return _of_objects(series.to_numpy(dtype=object))
     if isinstance(dtype, pandas.DatetimeTZDtype):
@@ -176,16 +180,23 @@ def _is_missing(value: Any) -> bool:
 
 def _of_numpy(place: str, name: Any, values: Any) -> Take:
     """Return what takes rows of an array of NumPy's, whatever its dimensions."""
+    if isinstance(values, np.matrix):
+        values = np.asarray(values)  # which has other dimensions than two
     dtype = values.dtype
     if values.ndim > 1:
         flat = _of_numpy(place, name, values.reshape(-1))
         inside = int(np.prod(values.shape[1:]))
-        return lambda start, stop: _lists(flat(start * inside, stop * inside), values.shape[1:])
+        shape = values.shape[1:]
+        return lambda start, stop: _lists(
+            flat(start * inside, stop * inside), (stop - start, *shape)
+        )
     if dtype.names is not None:
         inner = {field: _of_numpy(place, f"{name}.{field}", values[field]) for field in dtype.names}
         mask = _masked_rows(values)
         return lambda start, stop: _struct(inner, start, stop, mask)
-    if dtype.kind == "O":
+    if dtype.kind == "T":  # text of any length, None or NaN where it is missing
+        values = values.astype(object)
+    if values.dtype.kind == "O":
         if np.ma.isMaskedArray(values):
             pairs = zip(values.data, np.ma.getmaskarray(values), strict=True)
             return _of_objects([None if is_hidden else value for value, is_hidden in pairs])
@@ -203,6 +214,8 @@ def _of_numpy(place: str, name: Any, values: Any) -> Take:
         values = values.astype(dtype.newbyteorder("="))
     mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
     data = np.ma.getdata(values)
+    if mask is not None and dtype.kind == "M":
+        mask = mask | np.isnat(data)  # Arrow looks for them only where there is no mask
 
     def take(start: int, stop: int) -> Any:
         some, hidden = data[start:stop], None if mask is None else mask[start:stop]
@@ -272,12 +285,15 @@ def _struct(inner: Mapping[str, Take], start: int, stop: int, mask: Any) -> Any:
 
 
 def _lists(items: Any, shape: tuple[int, ...]) -> Any:
-    """Return items as lists of lists, as a shape says."""
-    for size in reversed(shape):
+    """Return items as lists of lists, as a shape says; its first number is that of the rows."""
+    for depth in range(len(shape) - 1, 0, -1):
+        size, count = shape[depth], int(np.prod(shape[:depth]))
         if isinstance(items, list):
-            items = [items[at : at + size] for at in range(0, len(items), size)]
+            items = [items[at * size : (at + 1) * size] for at in range(count)]
         elif size:
             items = pa.FixedSizeListArray.from_arrays(items, size)
+        else:  # of which Arrow cannot tell how many there are
+            items = pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), items)
     return items
 
 
@@ -305,10 +321,14 @@ def of_arrays(place: str, data: Mapping[str, Any], at_once: int) -> Input:
     rows: int | None = None
     takes: dict[str, Take] = {}
     for name, values in data.items():
-        if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
+        is_one = isinstance(values, (str, bytes, bytearray, Mapping)) or (
+            not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0
+        )
+        if is_one or isinstance(values, Set):
+            advice = "its values have no order" if isinstance(values, Set) else "repeat one value"
             raise SchemaError(
                 f"{place}: expected an array for each column, got {type(values).__name__} for "
-                f"{name!r}; a value for all rows is to be repeated"
+                f"{name!r}; {advice}"
             )
         if rows is not None and len(values) != rows:
             raise SchemaError(

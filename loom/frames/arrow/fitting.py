@@ -79,7 +79,7 @@ def cell_for(place: str, type: Any, target: Any, rules: Rules) -> Cell:
     if types.is_dictionary(type):
         return Dictionary(cell_for(place, type.value_type, target, rules))
     if types.is_run_end_encoded(type):
-        return Changed(pc.run_end_decode, cell_for(place, type.value_type, target, rules))
+        return Changed(_without_runs, cell_for(place, type.value_type, target, rules))
     if type == pa.string_view():
         inner = cell_for(place, pa.large_string(), target, rules)
         return Changed(lambda array: array.cast(pa.large_string()), inner)
@@ -92,6 +92,12 @@ def cell_for(place: str, type: Any, target: Any, rules: Rules) -> Cell:
         return _container(place, type, target, rules)
     found = _plain(place, type, rules)
     return found if target is None else _to(place, type, found, target, rules)
+
+
+def _without_runs(array: Any) -> Any:
+    """Return a run-end-encoded array with a value for each row; Arrow does not for nested ones."""
+    rows = np.arange(array.offset, array.offset + len(array))
+    return array.values.take(pa.array(np.searchsorted(array.run_ends.to_numpy(), rows, "right")))
 
 
 def _plain(place: str, type: Any, rules: Rules) -> Cell:

@@ -34,7 +34,7 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
     if isinstance(data, pa.Table):
         return _named(place, _table(data))
     if isinstance(data, pa.RecordBatchReader):
-        return _named(place, _stream(data.schema, lambda: iter(data)))
+        return _named(place, _stream(data.schema, lambda: _alike(place, data)))
     if kind == "polars":
         return _named(place, _of_polars(place, data, at_once))
     if kind == "pandas" or (kind != "pyarrow" and _is_pandas(data)):
@@ -139,6 +139,18 @@ def _of_batches(place: str, batches: Iterator[Any]) -> Input:
             yield batch
 
     return _stream(first.schema, checked)
+
+
+def _alike(place: str, reader: Any) -> Iterator[Any]:
+    """Yield the batches of a reader; Arrow does not look whether they have its schema."""
+    for batch in reader:
+        if batch.schema != reader.schema:
+            raise SchemaError(
+                f"{place}: expected record batches with the schema of their reader, got "
+                f"{batch.schema}"
+            )
+        yield batch
+        del batch  # before the next one comes
 
 
 def _awaited(stream: Any) -> Input:

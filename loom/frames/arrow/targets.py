@@ -278,7 +278,9 @@ def values_of(targets: Iterable[Target], part: Part) -> list[list[Any]]:
         if target.presence is not None:
             there = part.columns[target.presence].to_pylist()
             made = [
-                value if is_there else ABSENT for value, is_there in zip(made, there, strict=True)
+                # A value that somebody has put there since is none that is absent.
+                ABSENT if value is None and not is_there else value
+                for value, is_there in zip(made, there, strict=True)
             ]
         found.append(made)
     return found
