@@ -83,9 +83,7 @@ def columns_of_moments(
     fields = {}
     for name in found:
         if name not in (roles.time, roles.symbol):
-            values = [document.get(name, MISSING) for document in documents]
-            if name in cls._definition.names or any(v is not MISSING for v in values):
-                fields[name] = column_of(values)
+            fields[name] = column_of([document.get(name, MISSING) for document in documents])
     if "_id" in fields and fields["_id"].absent is not None and fields["_id"].absent.all():
         del fields["_id"]
     names = tuple(n for n in found if n in fields or n in (roles.time, roles.symbol))

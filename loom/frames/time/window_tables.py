@@ -8,6 +8,8 @@ from contextlib import suppress
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
+from bson import Decimal128
+
 from ...errors import FieldError, QueryError, SchemaError, missing_extra, nearest
 from .gathering import symbol_of
 from .moment_columns import (
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # made when it is imported
 
-__all__ = ["columns_of_table", "dataframe_of", "polars_of", "table_of", "table_of_dataframe"]
+__all__ = ["array_of_objects", "columns_of_table", "table_of"]
 
 
 def columns_of_table(
@@ -70,7 +72,13 @@ def columns_of_table(
                 f"{place}: expected a table of Arrow's, got {type(table).__name__}; moments go into "
                 "MomentWindow(moments), DataFrames into from_dataframe"
             )
-        table = pa.table(table)
+        try:
+            table = pa.table(table)
+        except pa.ArrowInvalid as error:  # Polars has ObjectIds that Arrow cannot read
+            raise SchemaError(
+                f"{place}: expected columns that Arrow can read: {error}; DataFrames go into "
+                "from_dataframe"
+            ) from error
     is_present: dict[str, Any] = {}
     if query is not None:
         _warn_of_mismatches(table, place)
@@ -154,9 +162,7 @@ def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
                 f"{place}: expected instants with a zone, got naive ones; say whose clock they "
                 "show: tzone='UTC'"
             )
-        if naive is UTC:
-            column = column.cast(pa.timestamp(type.unit, "UTC"))
-        else:
+        if naive is not UTC:  # as which Arrow takes them
             try:
                 column = pc.assume_timezone(column, name_of(naive))
             except pa.ArrowInvalid as error:
@@ -244,13 +250,13 @@ def table_of(window: View) -> Any:
         if name == columns.roles.time:
             arrays[name] = pa.array(window.times).cast(pa.timestamp("ms", "UTC")).cast(instants)
         elif name == columns.roles.symbol:
-            arrays[name] = _made([columns.symbol] * len(window), columns.cls, name, place)
+            arrays[name] = array_of_objects([columns.symbol] * len(window), columns.cls, name, place)
         else:
             column = columns.fields[name]
             if column.arrow is not None:
                 found = column.arrow[start:stop]
             elif column.all.dtype.kind == "O":
-                found = _made(column.objects(start, stop), columns.cls, name, place)
+                found = array_of_objects(column.objects(start, stop), columns.cls, name, place)
             else:
                 mask = None if column.null is None else column.null[start:stop]
                 found = pa.array(column.all[start:stop], mask=mask)
@@ -269,10 +275,14 @@ def _zone_name(zone: tzinfo) -> str:
     return name[:6] if name[:1] in "+-" else name  # without the seconds of an offset
 
 
-def _made(values: list[Any], cls: Any, name: str, place: str) -> Any:
-    """Return objects as an array, of the type that the field's annotation says, if it does."""
+def array_of_objects(values: list[Any], cls: Any, name: str, place: str) -> Any:
+    """Return objects as an array, of the type that the field's annotation says, if it does.
+
+    Raises:
+        SchemaError: Arrow has no type for them, or they do not fit it.
+    """
     from .. import arrow  # with the extra
-    from ..arrow.types import is_object_id
+    from ..arrow.types import Decimal128Type, is_object_id
 
     type: Any = None
     with suppress(SchemaError, FieldError):
@@ -282,67 +292,13 @@ def _made(values: list[Any], cls: Any, name: str, place: str) -> Any:
         if is_object_id(type):
             raw = [None if value is None else value.binary for value in values]
             return pa.ExtensionArray.from_storage(type, pa.array(raw, type.storage_type))
+        if isinstance(type, Decimal128Type):
+            raw = [None if value is None else _decimal(value).bid for value in values]
+            return pa.ExtensionArray.from_storage(type, pa.array(raw, type.storage_type))
         return pa.array(values, type)
-    except (AttributeError, TypeError, pa.ArrowException) as error:
+    except (AttributeError, TypeError, ArithmeticError, pa.ArrowException) as error:
         raise SchemaError(f"{place}: expected values that Arrow has a type for: {error}") from error
 
 
-def table_of_dataframe(cls: Any, frame: Any, place: str) -> Any:
-    """Return a DataFrame of pandas or Polars as a table; an index with a name is a column."""
-    if type(frame).__module__.partition(".")[0] != "pandas":
-        return frame
-    import pandas
-
-    if not isinstance(frame, pandas.DataFrame):
-        raise QueryError(f"{place}: expected a DataFrame, got {type(frame).__name__}")
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
-    arrays = {}
-    for name in frame.columns:
-        if not isinstance(name, str):
-            raise SchemaError(f"{place}: expected columns with names of fields, got {name!r}")
-        column = frame[name]
-        if isinstance(column.dtype, pandas.DatetimeTZDtype):
-            naive = pa.array(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-            arrays[name] = naive.cast(pa.timestamp(naive.type.unit, "UTC"))
-        elif isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
-            arrays[name] = pa.array(column.to_numpy(), from_pandas=False)  # NaN stays NaN
-        else:
-            try:
-                arrays[name] = pa.array(column, from_pandas=True)
-            except (pa.ArrowInvalid, pa.ArrowTypeError):  # ObjectIds
-                values = [None if value is pandas.NA else value for value in column.tolist()]
-                arrays[name] = _made(values, cls, name, f"{place}, {name}")
-    return pa.table(arrays)
-
-
-def dataframe_of(window: View) -> Any:
-    """Return a window as a DataFrame of pandas.
-
-    Raises:
-        MissingExtra: pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise missing_extra("pandas", "pandas") from None
-
-    def dtype_of(type: Any) -> Any:
-        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
-        is_extension = isinstance(type, pa.BaseExtensionType)
-        return type.to_pandas_dtype() if is_extension else pandas.ArrowDtype(type)
-
-    return table_of(window).to_pandas(types_mapper=dtype_of)
-
-
-def polars_of(window: View) -> Any:
-    """Return a window as a DataFrame of Polars.
-
-    Raises:
-        MissingExtra: Polars is not installed.
-    """
-    try:
-        import polars
-    except ImportError:
-        raise missing_extra("polars", "Polars") from None
-    return polars.from_arrow(table_of(window))
+def _decimal(value: Any) -> Decimal128:
+    return value if isinstance(value, Decimal128) else Decimal128(value)
