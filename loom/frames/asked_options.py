@@ -35,21 +35,24 @@ def check_numbers(place: str, options: dict[str, Any]) -> None:
     Traceback (most recent call last):
     loom.errors.QueryError: Dragon: expected limit= to be a whole number, got '5' of type str
     """
-    for name, lowest in _NUMBERS.items():
-        if name not in options:
-            continue
-        value = options[name]
-        if value is None:
+    for name in _NUMBERS.keys() & options.keys():
+        if options[name] is None:
             del options[name]
-        elif isinstance(value, bool) or not isinstance(value, int):
-            raise QueryError(
-                f"{place}: expected {name}= to be a whole number, got {brief(value)} of type "
-                f"{type(value).__name__}"
-            )
-        elif lowest is not None and value < lowest:
-            raise QueryError(
-                f"{place}: expected {name}= to be a whole number from {lowest} on, got {value}"
-            )
+        else:
+            _check_number(place, name, options[name])
+
+
+def _check_number(place: str, name: str, value: Any) -> None:
+    lowest = _NUMBERS[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise QueryError(
+            f"{place}: expected {name}= to be a whole number, got {brief(value)} of type "
+            f"{type(value).__name__}"
+        )
+    if lowest is not None and value < lowest:
+        raise QueryError(
+            f"{place}: expected {name}= to be a whole number from {lowest} on, got {value}"
+        )
 
 
 def check_find(place: str, options: dict[str, Any]) -> None:
@@ -64,12 +67,18 @@ def check_find(place: str, options: dict[str, Any]) -> None:
     Traceback (most recent call last):
     loom.errors.QueryError: Dragon: expected an option, got 'limits'; did you mean 'limit'?
     """
-    check_numbers(place, options)
-    for name in [name for name, value in options.items() if value is None and name != "collation"]:
-        del options[name]
     known = _find_names()
     if not options.keys() <= known:
         raise _unknown(place, options, known)
+    nothing = []
+    for name, value in options.items():
+        if value is None:
+            if name != "collation":
+                nothing.append(name)
+        elif name in _NUMBERS:
+            _check_number(place, name, value)
+    for name in nothing:
+        del options[name]
 
 
 @cache

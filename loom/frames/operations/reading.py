@@ -89,7 +89,7 @@ async def _one(
     options: Options,
 ) -> Any:
     plan = plan_for(cls, projection)
-    document = await port.find_one(cls, query, plan.driver, _find_options(cls, options))
+    document = await port.find_one(cls, query, plan.driver, options)
     if document is not None:
         if plan.is_plain:
             return wrap_one(cls, document)
@@ -118,6 +118,7 @@ async def by_id(
 ) -> Any:
     """Return the frame with an `_id`, or None."""
     if type(id) is ObjectId:
+        options = _find_options(cls, options)
         return await _one(port, cls, {"_id": id}, projection, required, options)
     return await one(port, cls, id_filter(cls._to_id(id)), projection, required, options)
 
