@@ -1099,3 +1099,17 @@ def test_parts_tell_projections_apart(tmp_path: Any, db: str, first: Any, second
     assert written.files == again.files
     with pytest.raises(QueryError, match="another"):
         arrow.to_parquet(Flight, tmp_path / "f", projection=second, **options)
+
+
+def test_other_paths_beside_a_directive(db: str) -> None:
+    """`$path` is for columns: where an aggregate would send it, it is refused."""
+    planes()
+    stored(Flight, {"_id": 1, "plane": 2})
+    projection = {"which": {"$ref": Plane, "$path": "plane", "code": True}}
+    directive = Flight.filter().limit(5).sort("_id")
+    table = directive.load_table(projection=projection)
+    found = Flight.filter().sort("_id").project(projection).load_table()
+
+    assert [{"which": {"_id": 2, "code": "p2"}}] == table.to_pylist() == found.to_pylist()
+    with pytest.raises(QueryError, match="got .path; leave out"):
+        directive.project(projection).load_table()

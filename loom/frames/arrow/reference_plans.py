@@ -24,7 +24,7 @@ from .layouts import Inner, Layout, Place, Reference, Referring, Target
 from .schema import columns_for, field_type, path_type, paths_of, schema_of, struct_of
 from .types import AnyId, leaf_of, with_leaf
 
-__all__ = ["columns_of"]
+__all__ = ["columns_of", "names_path"]
 
 _REFS = ("$ref", "$ref.")
 _SUBS = ("$sub", "$sub.")
@@ -54,6 +54,13 @@ def columns_of(cls: Any, projection: Any, schema: Any) -> Schema:
     if schema is not None and not isinstance(schema, (Schema, Mapping)):
         return columns_for(cls, ["_id"], schema)  # which says what is wrong
     return _Planner().layout(cls, projection, GivenTypes(cls.__name__, schema), [])
+
+
+def names_path(projection: Any) -> bool:
+    """Tell whether `$path` is anywhere in a projection."""
+    if not isinstance(projection, Mapping):
+        return False
+    return "$path" in projection or any(map(names_path, projection.values()))
 
 
 class _Planner:

@@ -16,7 +16,7 @@ from ..projections import plan_for
 from .asking import Asked
 from .columns import Schema
 from .layouts import Layout
-from .reference_plans import columns_of
+from .reference_plans import columns_of, names_path
 from .schema import schema_of
 
 __all__ = ["Command", "chain_of", "command_of"]
@@ -126,14 +126,14 @@ def _as_projected(asked: Asked, columns: Schema, projection: Any) -> Schema:
     """Return the columns of documents in which a step has put values under other names."""
     named = projection.items() if isinstance(projection, Mapping) else ()
     moved = {name for name, value in named if isinstance(value, str)}
-    if not moved:
-        return columns
-    if isinstance(columns, Layout):
+    if isinstance(columns, Layout) and (moved or names_path(projection)):
         raise QueryError(
             f"{asked.place}: expected no other names beside $ref in a directive that is sent as an "
-            f"aggregate, got {', '.join(sorted(moved))}; leave out .project(...) and pass "
-            "projection= to the reader"
+            f"aggregate, got {', '.join(sorted(moved)) or '$path'}; leave out .project(...) and "
+            "pass projection= to the reader"
         )
+    if not moved:
+        return columns
     made = [c._replace(path=c.name) if c.name in moved else c for c in columns]
     return Schema(columns.place, made)
 
