@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from bson import Decimal128, ObjectId
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, BulkWriteError
 
@@ -819,6 +820,39 @@ def test_there_and_back(server: Server, db: str, documents: list[dict[str, Any]]
 
     assert [stripped(d) for d in collection.find().sort("_id")] == [stripped(d) for d in found]
     assert [{*d} for d in collection.find().sort("_id")] == [{*d} for d in found]
+
+
+class Told(Everything):
+    """The same, with a listener."""
+
+
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=25,
+)
+@given(documents=documents_of({name: FITTING[name] for name in NAMES}), nulls=st.booleans())
+def test_frames_are_stored_as_rows(db: str, documents: list[dict[str, Any]], nulls: bool) -> None:
+    """What is stored is the same whether a frame is made for each row or not."""
+    Told.listen("insert", _nothing)
+    for cls in (Everything, Told):
+        cls.get_collection().delete_many({})
+    if documents:
+        rows = [{"_id": n, **document} for n, document in enumerate(documents)]
+        Told.get_collection().insert_many(rows)
+    loaded = arrow.table(Told)
+    Told.get_collection().delete_many({})
+    how: Any = {"nulls": "keep" if nulls else "omit"}
+    arrow.insert_table(Everything, loaded, **how)
+    arrow.insert_table(Told, loaded, **how)
+
+    expected, found = stored(Everything), stored(Told)
+    assert [*map(stripped, expected)] == [*map(stripped, found)]
+    assert [[*d] for d in expected] == [[*d] for d in found]
+
+
+def _nothing() -> None:
+    """Listen."""
 
 
 def test_signatures_are_the_same() -> None:
