@@ -570,17 +570,25 @@ async def test_transactions(server: Server, call: Runtime) -> None:
     first=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=6),
     second=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=8),
     batch=st.integers(1, 4),
+    is_heard=st.booleans(),
 )
 def test_upserts_are_those_of_a_dict(
-    db: str, first: list[tuple[int, int]], second: list[tuple[int, int]], batch: int
+    db: str,
+    first: list[tuple[int, int]],
+    second: list[tuple[int, int]],
+    batch: int,
+    is_heard: bool,
 ) -> None:
-    """Whatever rows name whatever documents, the collection is what a dict would be."""
+    """Whatever rows name whatever documents, and whoever listens, it is as in a dict."""
 
     class Pair(Frame):
         _id: int
         value: int
         other: int
 
+    heard: list[int] = []
+    for event in ("inserted", "updated") if is_heard else ():
+        Pair.listen(event, lambda frames: heard.extend(f._id for f in frames))
     collection = Pair.get_collection()
     collection.delete_many({})
     model: dict[int, dict[str, int]] = {key: {"other": value} for key, value in first}
@@ -595,3 +603,4 @@ def test_upserts_are_those_of_a_dict(
     assert model == {d.pop("_id"): d for d in collection.find()}
     assert len({k for k, _ in second} - before) == result.upserted
     assert len(second) == result.upserted + result.matched
+    assert sorted(heard) == (sorted(k for k, _ in second) if is_heard else [])
