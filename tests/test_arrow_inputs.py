@@ -561,6 +561,19 @@ def test_other_things_are_refused(data: Any) -> None:
         rows(data)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [pa.array([1]), pa.chunked_array([[1]]), pl.Series([1])],
+    ids=lambda data: str(type(data)),
+)
+def test_columns_without_names(data: Any) -> None:
+    """An array is no column: it has no name."""
+    with pytest.raises(SchemaError, match="name"):
+        rows(data)
+    assert [{"a": 1}] == rows({"a": data})
+    assert [{"a": 1}] == rows(pa.array([{"a": 1}]))
+
+
 def test_only_dataframes() -> None:
     """`insert_dataframe` takes DataFrames only."""
     assert only_dataframe(PLACE, pd.DataFrame()) is not None

@@ -41,11 +41,8 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         return _named(place, of_pandas(place, data, at_once))
     if isinstance(data, np.ndarray):
         return _named(place, of_records(place, data, at_once))
-    if hasattr(data, "__arrow_c_stream__"):
-        reader = pa.RecordBatchReader.from_stream(data)
-        return _named(place, _stream(reader.schema, lambda: iter(reader)))
-    if hasattr(data, "__arrow_c_array__"):
-        return input_of(place, pa.record_batch(data), at_once)
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return _named(place, _of_capsule(place, data))
     if isinstance(data, Mapping):
         return _named(place, of_arrays(place, data, at_once))
     if hasattr(data, "schema") and hasattr(data, "__aiter__"):
@@ -123,6 +120,20 @@ def _stream(schema: Any, batches: Callable[[], Iterable[Any]]) -> Input:
     return Input(schema.names, list(schema.types), None, False, parts)
 
 
+def _of_capsule(place: str, data: Any) -> Input:
+    """Return what another library gives as a stream, or an array, of Arrow's."""
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            reader = pa.RecordBatchReader.from_stream(data)
+            return _stream(reader.schema, lambda: iter(reader))
+        return _table(pa.Table.from_batches([pa.record_batch(data)]))
+    except pa.ArrowInvalid as error:
+        raise SchemaError(
+            f"{place}: expected columns with names, got {_told(data)} without; give a dict, "
+            "{name: array}"
+        ) from error
+
+
 def _of_batches(place: str, batches: Iterator[Any]) -> Input:
     """Return what goes through record batches that come one by one; the first tells the schema."""
     first = next(batches, None)
@@ -166,6 +177,8 @@ def _of_polars(place: str, data: Any, at_once: int) -> Input:
     import polars
 
     if isinstance(data, polars.Series):
+        if not data.name:
+            raise SchemaError(f"{place}: expected a Series with a name, got one without")
         data = data.to_frame()
     if not isinstance(data, (polars.DataFrame, polars.LazyFrame)):
         raise SchemaError(
