@@ -127,6 +127,7 @@ ORDER = """
     loom.frames.time.views
     loom.frames.time.window_pictures loom.frames.time.window_resampling
     loom.frames.time.window_tables
+    loom.frames.time.window_dataframes
     loom.frames.time.versions
     loom.frames.time.cones loom.frames.time.gaps loom.frames.time.sliding_windows loom.frames.time.window_loads
     loom.frames.time.window

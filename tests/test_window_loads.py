@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from bson import ObjectId
+from bson import Decimal128, ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -309,6 +309,61 @@ def test_tables_round_trip(db: str, zone: str) -> None:
         polars = found.to_polars()
         assert found.values("volume").tolist() == polars["volume"].to_list()
         assert zone == polars.schema["time"].time_zone  # type: ignore[union-attr]
+        assert found == MomentWindow.from_dataframe(Quote, polars)
+
+
+class Bill(Moment):
+    """A moment with a Decimal."""
+
+    due: Decimal | None
+
+
+def test_decimals_and_ids_come_back(db: str) -> None:
+    """What MongoDB has a type of its own for goes through every kind of table, null or not."""
+    Bill.insert_many(
+        [
+            Bill(symbol="ACME", time=START, due=due)
+            for due in (Decimal("1.50"), None, Decimal("NaN"))
+        ]
+    )
+    loaded, given = MomentWindow.load(Bill), MomentWindow(Bill.many())
+
+    for found in (loaded, given, MomentWindow(Bill.many())[1:]):
+        table = found.to_table()
+        assert table.schema == loaded.to_table().schema
+        for again in (
+            MomentWindow.from_table(Bill, table),
+            MomentWindow.from_dataframe(Bill, found.to_dataframe()),
+            MomentWindow.from_dataframe(Bill, found.to_polars()),
+        ):
+            assert found == again
+            assert found[0]._id == again[0]._id
+    plain = MomentWindow([Bill(symbol="ACME", time=START, due=Decimal("1.5"))])
+    assert [Decimal128("1.5")] == MomentWindow.from_table(Bill, plain.to_table()).values(
+        "due"
+    ).tolist()
+    with pytest.raises(SchemaError, match=r"Bill\.due: expected values that Arrow has a type for"):
+        MomentWindow([Bill(symbol="ACME", time=START, due="much")]).to_table()
+    with pytest.raises(SchemaError, match="from_table: expected columns that Arrow can read"):
+        MomentWindow.from_table(Bill, loaded.to_polars())
+
+
+def test_dataframes_that_are_refused() -> None:
+    """Naive datetimes among others, columns that come twice, what is not collected, pointers."""
+    naive = START.replace(tzinfo=None)
+    frame = pd.DataFrame({"time": pd.Series([START, naive, None], dtype=object), "symbol": "ACME"})
+    with pytest.raises(
+        SchemaError, match="time: expected datetimes with a zone, got 1 of 2 without"
+    ):
+        MomentWindow.from_dataframe(Price, frame)
+    twice = pd.DataFrame([[1, 2]], columns=["time", "time"])
+    with pytest.raises(SchemaError, match="expected each column once, got time, time"):
+        MomentWindow.from_dataframe(Price, twice)
+    with pytest.raises(QueryError, match="expected a DataFrame, got LazyFrame; collect it first"):
+        MomentWindow.from_dataframe(Price, pl.LazyFrame({"time": [START]}))
+    objects = pl.DataFrame({"time": [START], "note": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(SchemaError, match="note: expected values that Arrow has a type for"):
+        MomentWindow.from_dataframe(Price, objects)
 
 
 def test_tables_share_memory(db: str) -> None:

@@ -226,7 +226,7 @@ class Loads(View):
         """
         place = f"{cls.__name__}.from_dataframe"
         tables = _tables()[1]
-        table = tables.table_of_dataframe(of, frame, place)
+        table = _dataframes().table_of_dataframe(of, frame, place)
         return cls._of(tables.columns_of_table(of, table, tzone, place))
 
     def to_table(self) -> Any:
@@ -239,12 +239,12 @@ class Loads(View):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a DataFrame of pandas whose columns keep their Arrow types; see `to_table`."""
-        found: pd.DataFrame = _tables()[1].dataframe_of(self)
+        found: pd.DataFrame = _dataframes().dataframe_of(self)
         return found
 
     def to_polars(self) -> pl.DataFrame:
         """Return a DataFrame of Polars; see `to_table`."""
-        found: pl.DataFrame = _tables()[1].polars_of(self)
+        found: pl.DataFrame = _dataframes().polars_of(self)
         return found
 
 
@@ -304,3 +304,10 @@ def _tables() -> tuple[Any, Any]:
     from . import window_tables
 
     return arrow, window_tables
+
+
+def _dataframes() -> Any:
+    """Return the module that needs the extra `arrow`, and pandas or Polars."""
+    from . import window_dataframes
+
+    return window_dataframes

@@ -250,7 +250,9 @@ def table_of(window: View) -> Any:
         if name == columns.roles.time:
             arrays[name] = pa.array(window.times).cast(pa.timestamp("ms", "UTC")).cast(instants)
         elif name == columns.roles.symbol:
-            arrays[name] = array_of_objects([columns.symbol] * len(window), columns.cls, name, place)
+            arrays[name] = array_of_objects(
+                [columns.symbol] * len(window), columns.cls, name, place
+            )
         else:
             column = columns.fields[name]
             if column.arrow is not None:
@@ -281,8 +283,10 @@ def array_of_objects(values: list[Any], cls: Any, name: str, place: str) -> Any:
     Raises:
         SchemaError: Arrow has no type for them, or they do not fit it.
     """
+    from pymongoarrow.types import Decimal128Type
+
     from .. import arrow  # with the extra
-    from ..arrow.types import Decimal128Type, is_object_id
+    from ..arrow.types import is_object_id
 
     type: Any = None
     with suppress(SchemaError, FieldError):
