@@ -298,6 +298,20 @@ async def test_dataframes(call: Runtime) -> None:
     assert 10 == int((friends == FRIEND).sum())
 
 
+async def test_polars_and_arrow(call: Runtime) -> None:
+    """What Polars holds can be given to Arrow and pandas, and be written back."""
+    documents = stored()
+    frame = await call(arrow).polars(Wyrm, projection=["_id", "friend"])
+
+    assert [pl.Int64, pl.Binary] == frame.dtypes
+    assert {d["friend"].binary for d in documents} == {*frame["friend"].to_list()}
+    assert len(documents) == frame.to_arrow().num_rows == len(frame.to_pandas())
+    Wyrm.get_collection().update_many({}, {"$unset": {"friend": 1}})
+    await call(arrow).upsert_table(Wyrm, frame, on="_id")
+    found = Wyrm.get_collection().find({}, {"friend": 1})
+    assert {d["_id"]: d["friend"] for d in documents} == {d["_id"]: d["friend"] for d in found}
+
+
 async def test_polars(call: Runtime) -> None:
     """Polars has the same values."""
     documents = stored()

@@ -254,6 +254,8 @@ def _to(place: str, type: Any, plain: Cell, target: Any, rules: Rules) -> Cell:
             found = plain
         elif types.is_integer(type):
             found = Mapped(lambda number: as_decimal128(0, number), Integers())
+        elif is_bytes:  # as Polars holds them
+            found = _Bytes(16, Decimal128.from_bid, "a Decimal128 of 16 bytes")
     elif is_object_id(target):
         if is_text:
             found = _Hex()

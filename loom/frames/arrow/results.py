@@ -220,9 +220,20 @@ def polars_of(reading: Reading, table: Any) -> polars.DataFrame:
     except ImportError:
         raise missing_extra("polars", "Polars") from None
     _tell(reading)
-    found = polars.from_arrow(table)
+    # As bytes: of columns of PyMongoArrow's types Polars can make no table of Arrow's again.
+    types = [stored(type) for type in table.schema.types]
+    columns = [
+        pa.chunked_array([_without_names(one, type) for one in column.chunks], type)
+        for column, type in zip(table.columns, types, strict=True)
+    ]
+    found = polars.from_arrow(pa.Table.from_arrays(columns, table.column_names))
     assert isinstance(found, polars.DataFrame)  # as of every table
     return found
+
+
+def _without_names(array: Any, type: Any) -> Any:
+    """Return an array without extension types, as `stored` gives its type."""
+    return rebuilt(array, type, lambda found, _: found.storage)
 
 
 def numpy_of(reading: Reading, table: Any) -> dict[str, np.ndarray[Any, Any]]:
