@@ -119,17 +119,17 @@ class _Reach(Generic[V]):
             return int(np.searchsorted(self.past_stops, low + self.shape.past.amount))
         return int(np.searchsorted(self.nows, floor + self.shape.past.amount))
 
-    def whole(self) -> Array:
-        """Return at which times the cones are whole."""
+    def whole(self, places: Array) -> Array:
+        """Return those of some places at which the cones are whole."""
+        places = places[self.is_whole_future[places]]
         if self.shape.past.is_count and self.columns.known is not None:
-            places = np.flatnonzero(self.is_whole_future).tolist()
-            found = [place for place in places if self.is_whole_past(place, self.low, 0)]
+            found = [n for n in places.tolist() if self.is_whole_past(n, self.low, 0)]
             return np.array(found, np.int64)
         if self.shape.past.is_count:
-            is_whole = self.past_stops - self.low >= self.shape.past.amount
+            is_whole = self.past_stops[places] - self.low >= self.shape.past.amount
         else:
-            is_whole = self.nows - self.shape.past.amount >= self.times[:1]
-        return np.flatnonzero(is_whole & self.is_whole_future)
+            is_whole = self.nows[places] - self.shape.past.amount >= self.times[:1]
+        return places[is_whole]
 
     def cone(self, place: int, low: int) -> Cone[V]:
         """Return the cone of a time; a past of so many moments begins no earlier than a row."""
@@ -199,7 +199,7 @@ def cones_of(
         places = np.flatnonzero(np.diff(steps, prepend=-1))
     else:
         places = np.arange(0, len(reach.events), stride.amount)
-    return Cones(reach, np.intersect1d(places, reach.whole()) if strict else places)
+    return Cones(reach, reach.whole(places) if strict else places)
 
 
 def folds_of(
