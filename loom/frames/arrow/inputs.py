@@ -47,8 +47,8 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         return _named(place, of_arrays(place, data, at_once))
     if hasattr(data, "schema") and hasattr(data, "__aiter__"):
         return _named(place, _awaited(data))
-    if isinstance(data, (list, tuple)) and data and isinstance(data[0], pa.RecordBatch):
-        data = iter(data)
+    if isinstance(data, (list, tuple)):
+        return _named(place, _of_batches(place, iter(data)))
     if hasattr(data, "__next__"):
         return _named(place, _of_batches(place, data))
     if hasattr(data, "to_reader"):  # a scanner
@@ -76,11 +76,7 @@ def only_dataframe(place: str, data: Any) -> Any:
 
 
 def _told(data: Any) -> str:
-    return (
-        f"{type(data).__name__} {str(data)[:60]}"
-        if isinstance(data, (list, tuple))
-        else (f"{type(data).__module__}.{type(data).__name__}")
-    )
+    return f"{type(data).__module__}.{type(data).__name__}"
 
 
 def _is_pandas(data: Any) -> bool:
@@ -136,9 +132,11 @@ def _of_capsule(place: str, data: Any) -> Input:
 
 def _of_batches(place: str, batches: Iterator[Any]) -> Input:
     """Return what goes through record batches that come one by one; the first tells the schema."""
-    first = next(batches, None)
+    first: Any = next(batches, None)
     if not isinstance(first, pa.RecordBatch):
-        raise SchemaError(f"{place}: expected record batches, got {_told(first)}")
+        raise SchemaError(
+            f"{place}: expected record batches, got {_told(first)}; documents go to insert_many()"
+        )
 
     def checked() -> Iterator[Any]:
         for batch in chain([first], batches):

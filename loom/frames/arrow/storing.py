@@ -54,7 +54,7 @@ class Job:
         if not getattr(cls, "_is_frame", False) or not isinstance(cls, type):
             raise QueryError(f"arrow.{operation}: expected a Frame class, got {cls!r}")
         self.port = port
-        self.cls = cls
+        self.cls: Any = cls
         self.operation = operation
         self.place = f"{cls.__name__}.{operation}"
         port.check_writable(cls, operation)
