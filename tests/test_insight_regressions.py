@@ -219,6 +219,18 @@ def test_windows_are_as_one_by_one(points: list[tuple[float, float]], size: int,
             ), name
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_windows_larger_than_all_points(count: int) -> None:
+    """There is no line, whatever times are; columns keep their types."""
+    times = [datetime(2024, 3, 10, hour, tzinfo=timezone.utc) for hour in range(count)]
+    dated = regression([1.0] * count, 3, times=times)
+    numbered = regression([1.0] * count, 3, times=[0.0] * count, unit="second")
+
+    for found in (dated, regression([1.0] * count, 3)) + ((numbered,) if count else ()):
+        assert {0} == {len(column) for column in found.values()}
+    assert np.dtype("datetime64[us]") == dated["origin"].dtype
+
+
 def test_windows_over_times() -> None:
     """Times are datetimes in the columns, and every window has an origin of its own."""
     rng = np.random.default_rng(0)

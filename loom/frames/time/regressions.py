@@ -292,7 +292,8 @@ def regression(
     for name in ("slope", "intercept", "stderr", "intercept_stderr") if y_scale else ():
         columns[name] = np.ldexp(columns[name], y_scale)
     columns["intercept"] = numbers.back(columns["intercept"])
-    origin = axis.shown(axis.origins(np.minimum(firsts, len(y) - 1))) if count else axis.ticks[:0]
+    first_ticks = axis.origins(np.minimum(firsts, len(y) - 1)) if count else axis.ticks[:0]
+    origin = axis.shown(first_ticks)
     missing = np.datetime64("NaT", "us") if axis.is_calendar else np.nan
     origin = np.where(n > 0, origin, missing)
     return {"n": n, "left_out": size - n, **columns, "origin": origin}
