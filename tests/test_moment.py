@@ -400,25 +400,39 @@ async def test_as_of(call: Runtime) -> None:
 
 
 async def test_as_of_is_one_aggregate(call: Runtime, commands: Commands) -> None:
-    """The server sorts, in the order of the declared index, and takes the last of each time."""
+    """The server goes by the order of the declared index, and looks at one time at once."""
     await call(Price).as_of("X", NOON, DailyFrame.create(NOON), comment="c", projection=["amount"])
     (sent,) = commands.bodies
     day = {"$gte": NOON.replace(hour=0), "$lt": NOON.replace(hour=0) + timedelta(1)}
+    whole = {"documents": ["unbounded", "unbounded"]}
 
     assert [
         {"$match": {"symbol": "X", "known_at": {"$lte": NOON}, "time": day}},
-        {"$sort": {"symbol": 1, "time": 1, "known_at": 1, "_id": 1}},
         {
-            "$group": {
-                "_id": {"time": "$time", "symbol": {"$ifNull": ["$symbol", None]}},
-                "moment": {"$last": "$$ROOT"},
+            "$setWindowFields": {
+                "partitionBy": "$time",
+                "sortBy": {"known_at": 1, "_id": 1},
+                "output": {"_loom_last": {"$max": "$known_at", "window": whole}},
             }
         },
-        {"$replaceRoot": {"newRoot": "$moment"}},
-        {"$sort": {"time": 1, "symbol": 1}},
+        {
+            "$match": {
+                "$expr": {"$eq": [{"$ifNull": [f"${f}", None]} for f in ("known_at", "_loom_last")]}
+            }
+        },
+        {"$unset": "_loom_last"},
+        {"$sort": {"time": 1, "known_at": 1, "_id": 1}},
         {"$project": {"amount": True}},
     ] == [_aware(stage) for stage in sent["pipeline"]]
     assert "c" == sent["comment"]
+    commands.clear()
+    await call(Price).as_of({"symbol": {"$in": ["X", "Y"]}})
+    await call(Reading).as_of(5)
+    several, plain = (sent["pipeline"] for sent in commands.bodies)
+
+    by = {"time": "$time", "symbol": {"$ifNull": ["$symbol", None]}}
+    assert by == several[1]["$setWindowFields"]["partitionBy"]
+    assert [{"$match": {"sensor": 5}}, {"$sort": {"ts": 1, "_id": 1}}] == plain[:2]
 
 
 def _aware(value: Any) -> Any:
@@ -435,15 +449,45 @@ async def test_latest_is_one_find(call: Runtime, commands: Commands) -> None:
 
     assert {"time": -1, "known_at": -1, "_id": -1} == dict(sent["sort"])
     assert {"symbol", "known_at"} == sent["filter"].keys()
+    with pytest.raises(QueryError, match=r"Price.latest: expected no sort, .* use one\("):
+        await call(Price).latest("X", sort="time")
 
 
 async def test_versions_of_one_instant(call: Runtime) -> None:
-    """Of what became known at the same instant, that with the greatest `_id` counts."""
-    for id in (2, 3, 1):
-        await call(Price(_id=id, symbol="X", time=NOON, known_at=NOON, amount=id)).insert()
-    assert 3 == (await call(Price).latest("X"))._id
+    """What became known at the same instant is no correction: all of it stays, `_id` by `_id`."""
+    for id, known in ((2, 1), (3, 1), (1, 1), (4, 0), (5, 3)):
+        told = NOON + known * HOUR
+        await call(Price(_id=id, symbol="X", time=NOON, known_at=told, amount=1.0)).insert()
+    await call(Price(_id=6, symbol="Y", time=NOON, known_at=NOON, amount=1.0)).insert()
+    two = NOON + 2 * HOUR
+    assert 5 == (await call(Price).latest("X"))._id
+    assert 3 == (await call(Price).latest("X", known_at=two))._id
+    assert [5] == [one._id for one in await call(Price).as_of("X")]
+    assert [6, 1, 2, 3] == [one._id for one in await call(Price).as_of(known_at=two)]
 
-    assert [3] == [one._id for one in await call(Price).as_of("X")]
+    assert [1, 2, 3] == [one._id for one in await call(Price).as_of("X", two)]
+
+
+async def test_what_nobody_knows_since_when(call: Runtime) -> None:
+    """It is known at no instant; without one it stands where nothing else is told of its time."""
+    for id, at, known in ((1, 0, None), (2, 0, 1), (3, 0, None), (4, 1, None), (5, 1, None)):
+        document = {"_id": id, "symbol": "X", "time": NOON + at * HOUR, "amount": 1.0}
+        if known is not None or id == 5:
+            document["known_at"] = None if known is None else NOON + known * HOUR
+        Price.get_collection().insert_one(document)
+    assert [2] == [one._id for one in await call(Price).as_of("X", NOON + 9 * HOUR)]
+    assert 2 == (await call(Price).latest("X", known_at=NOON + 9 * HOUR))._id
+
+    assert [2, 4, 5] == [one._id for one in await call(Price).as_of("X")]
+    assert [2, 4, 5] == [one._id for one in await call(Price).as_of()]
+
+
+async def test_times_that_nobody_corrects(call: Runtime) -> None:
+    """Where a class names no field for knowledge, all there is is known, in the order of time."""
+    rows = [{"_id": n, "sensor": 5, "ts": NOON + at * HOUR} for n, at in enumerate((1, 0, 1, 0))]
+    await call(Reading).insert_many(rows)
+
+    assert [1, 3, 0, 2] == [one._id for one in await call(Reading).as_of(5)]
 
 
 @settings(
@@ -466,11 +510,13 @@ def test_as_of_against_python(db: str, told: list[Any], hours: int) -> None:
     if frames:
         Price.insert_many(frames)
     instant = NOON + hours * HOUR
-    last: dict[Any, Price] = {}
+    last: dict[Any, list[Price]] = {}
     for one in sorted(frames, key=lambda one: (one.known_at, one._id)):
         if one.known_at <= instant:
-            last[one.time, one.symbol] = one
-    expected = [last[key] for key in sorted(last)]
+            kept = last.setdefault((one.time, one.symbol), [])
+            kept[:] = [other for other in kept if other.known_at == one.known_at] + [one]
+    left = [one for kept in last.values() for one in kept]
+    expected = sorted(left, key=lambda one: (one.time, one.known_at, one._id))
     assert expected == Price.as_of(known_at=instant)
     of_x = [one for one in expected if one.symbol == "X"]
     assert of_x == Price.as_of("X", instant)

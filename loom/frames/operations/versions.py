@@ -1,4 +1,4 @@
-"""The last version of each moment: what `Moment.as_of` asks."""
+"""The last versions of each moment: what `Moment.as_of` asks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,25 @@ from .reading import Options
 __all__ = ["as_of", "versions_of"]
 
 
+#: Where since when the last version of a time is known stands in between.
+_LAST = "_loom_last"
+
+
 async def as_of(
-    port: Port, cls: Any, filter: Any, projection: Projection, options: Options
+    port: Port, cls: Any, filter: Any, projection: Projection, options: Options, is_one: bool
 ) -> list[Any]:
-    """Return the last version of each time that matches, in the order of time."""
+    """Return the last versions of each time that matches, in the order of time.
+
+    Args:
+        port: sends it.
+        cls: the class of the moments.
+        filter: what they match.
+        projection: as for `many`.
+        options: as for `Collection.aggregate`.
+        is_one: the filter lets one symbol through.
+    """
     plan = plan_for(cls, projection)
-    # In the order of an index over the same fields, which is then read as it is.
-    by = [name for name in (cls._symbol_field, cls._time_field) if name is not None]
-    stages = [
-        {"$sort": dict.fromkeys([*by, *versions_of(cls)], 1)},
-        {"$group": {"_id": _group(cls), "moment": {"$last": "$$ROOT"}}},
-        {"$replaceRoot": {"newRoot": "$moment"}},
-        {"$sort": _order(cls)},
-    ]
+    stages = [*_last_of_each(cls, is_one), {"$sort": _order(cls)}]
     if plan.driver:
         stages.append({"$project": _projected(cls, plan.driver)})
     command = aggregate_for(port, Chain(cls).filter(filter), options, *stages)
@@ -43,18 +49,44 @@ def versions_of(cls: Any) -> list[str]:
     return ["_id"] if known is None else [known, "_id"]
 
 
-def _group(cls: Any) -> Any:
+def _last_of_each(cls: Any, is_one: bool) -> list[dict[str, Any]]:
+    """Return the stages that leave what was known last of each time, all of it.
+
+    Of one symbol a server sorts by time, known-at and `_id`, as an index does that begins with the
+    symbol, and then looks at the moments of one time at once.
+    """
+    known = cls._known_at_field
+    if known is None:
+        return []  # nothing is corrected
+    window = {"documents": ["unbounded", "unbounded"]}
+    return [
+        {
+            "$setWindowFields": {
+                "partitionBy": _group(cls, is_one),
+                "sortBy": dict.fromkeys(versions_of(cls), 1),
+                "output": {_LAST: {"$max": f"${known}", "window": window}},
+            }
+        },
+        # Those nobody knows since when are the last of their time where all of it are so.
+        {"$match": {"$expr": {"$eq": [_or_null(known), _or_null(_LAST)]}}},
+        {"$unset": _LAST},
+    ]
+
+
+def _or_null(field: str) -> dict[str, Any]:
+    return {"$ifNull": [f"${field}", None]}
+
+
+def _group(cls: Any, is_one: bool) -> Any:
     """Return what versions of one fact have in common."""
-    if cls._symbol_field is None:
+    if is_one or cls._symbol_field is None:
         return f"${cls._time_field}"
     # An absent one and a null are the same, as they are to filters.
-    symbol = {"$ifNull": [f"${cls._symbol_field}", None]}
-    return {"time": f"${cls._time_field}", "symbol": symbol}
+    return {"time": f"${cls._time_field}", "symbol": _or_null(cls._symbol_field)}
 
 
 def _order(cls: Any) -> dict[str, int]:
-    symbol = {} if cls._symbol_field is None else {cls._symbol_field: 1}
-    return {cls._time_field: 1, **symbol}
+    return dict.fromkeys([cls._time_field, *versions_of(cls)], 1)
 
 
 def _projected(cls: Any, driver: Mapping[str, Any]) -> dict[str, Any]:

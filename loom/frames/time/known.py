@@ -1,4 +1,4 @@
-"""What was known of moments at an instant: the latest, and each time's last version."""
+"""What was known of moments at an instant: the latest, and each time's last versions."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ async def latest(
     options: Options,
 ) -> Any:
     """Return the moment with the latest time, in its last version, or None."""
+    if "sort" in options:
+        raise QueryError(
+            f"{cls.__name__}.latest: expected no sort, because the latest is wanted, got "
+            f"{options['sort']!r}; use one(filter, sort=...)"
+        )
     query = _query(cls, "latest", of, known_at, None)
     sort = [(name, -1) for name in (cls._time_field, *versions_of(cls))]
     return await operations.one(port, cls, query, projection, required, {"sort": sort, **options})
@@ -52,7 +57,7 @@ async def as_of(
     projection: Projection,
     options: Options,
 ) -> list[Any]:
-    """Return the last version of each time that was known, in the order of time."""
+    """Return the last versions of each time that was known, in the order of time."""
     for name in _NOT_TAKEN:
         if name in options:
             raise QueryError(
@@ -60,7 +65,7 @@ async def as_of(
                 "come, in their order: pass frame= for some of them"
             )
     query = _query(cls, "as_of", of, known_at, frame)
-    return await operations.as_of(port, cls, query, projection, options)
+    return await operations.as_of(port, cls, query, projection, options, _is_symbol(of))
 
 
 def asked(cls: Any, operation: str, of: Any) -> dict[str, Any]:

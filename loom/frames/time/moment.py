@@ -214,6 +214,8 @@ class TimedFrame(Frame):
     ) -> Self | None:
         """Return the moment with the latest time, or None; of several versions the last one.
 
+        Of those that became known together it is the one with the greatest `_id`.
+
         Args:
             filter: a symbol, or a filter as for `one`.
             required: raise NotFound instead of returning None.
@@ -241,11 +243,12 @@ class TimedFrame(Frame):
         projection: Projection = None,
         **options: Any,
     ) -> list[Self]:
-        """Return what was known at an instant: each time's last version, in the order of time.
+        """Return what was known at an instant: each time's last versions.
 
-        Of one symbol and one time the moment counts that became known last, `known_at` included;
-        of those that became known at the same instant the one with the greatest `_id`. One
-        aggregate.
+        Of one symbol and one time that counts which became known last, `known_at` included.
+        Several that became known together, as two trades of one millisecond, all count. They come
+        in the order of time, known-at and `_id`. One aggregate, with `$setWindowFields` (MongoDB
+        5.0).
 
         Args:
             filter: a symbol, or a filter as for `one`; it chooses among versions, too.
