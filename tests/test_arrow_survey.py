@@ -213,6 +213,20 @@ def test_large_batches() -> None:
         assert repeats(*documents[:place], [*one, one[-1]], *documents[place + 1 :])
 
 
+def test_documents_of_ever_other_fields() -> None:
+    """Thousands of names, in any order, are told from repeated ones, or left to the driver."""
+    chance = random.Random(3)
+    names = [f"name_{n}_{'x' * (n % 20)}" for n in range(300)]
+    mixed = [[(name, 1) for name in chance.sample(names, 20)] for _ in range(300)]
+    repeated = [*mixed, [*mixed[7], mixed[7][3]]]
+    endless = [[(f"field_{n}_{m}", 1) for m in range(30)] for n in range(1_000)]
+
+    for documents in (mixed, repeated, endless):
+        check(schema_of("i"), b"".join(map(encoded, [[A], *documents, [("i", 2)]])))
+    assert not repeats(*mixed)
+    assert repeats(*repeated)
+
+
 def test_forms_that_only_the_driver_reads() -> None:
     """Types without a known length, and lists numbered otherwise, get the exact look."""
     assert repeats([("odd", Regex("a"))])

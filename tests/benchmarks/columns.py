@@ -18,6 +18,7 @@ from typing import Any
 import loom as lm
 
 from .bench import Bench, Row, ratio_row
+from .data import SPARSE
 from .measure import Comparison
 
 __all__ = ["ROWS", "Trip", "compare_process", "memory", "tables"]
@@ -50,11 +51,16 @@ def compare_process(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: 
     return Comparison.of(times[ours], times[theirs])
 
 
+class Sparse(lm.Frame):
+    """Many doubles, a fifth of which each document lacks."""
+
+
 def tables(bench: Bench) -> Iterator[Row]:
     """Yield how tables and DataFrames compare with PyMongoArrow's and with lists of dicts."""
     if find_spec("pymongoarrow") is None:
         return
     import pandas as pd
+    import pyarrow as pa
     from pymongoarrow.api import find_arrow_all, find_pandas_all
     from pymongoarrow.schema import Schema
 
@@ -89,6 +95,21 @@ def tables(bench: Bench) -> Iterator[Row]:
     yield ratio_row(f"dataframe(), 6 columns, {size:,}", found, 0.70)
     found = compare_process(frame, lambda: pd.DataFrame(list(raw.find({}))), max(2, rounds // 3))
     yield ratio_row(f"dataframe() against DataFrame(list(find())), {size:,}", found, 0.33)
+    size = bench.size(ROWS // 5)
+    bench.use(Sparse, "sparse", size)
+    wide = bench.collection(Sparse)
+    types = {"_id": columns.find("_id"), **{f"value_{n}": pa.float64() for n in range(SPARSE)}}
+    asked = Schema(types)
+
+    def ours_of_many() -> Any:
+        return arrow.table(Sparse, schema=types)
+
+    def theirs_of_many() -> Any:
+        return find_arrow_all(wide, {}, schema=asked)
+
+    assert ours_of_many().equals(theirs_of_many())
+    found = compare_process(ours_of_many, theirs_of_many, rounds)
+    yield ratio_row(f"table(), {SPARSE} columns, a fifth absent, {size:,}", found, 1.75)
 
 
 #: Prints what a table or batches cost beyond what was there, and the size of the table, in bytes.

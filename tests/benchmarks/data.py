@@ -22,6 +22,7 @@ __all__ = [
     "PERIODS",
     "PLANES",
     "SMALL_FIELDS",
+    "SPARSE",
     "id_of",
     "number_of",
 ]
@@ -33,6 +34,8 @@ HOMES = 500
 #: What flights refer to.
 CARRIERS = 20
 PLANES = 3_000
+#: How many fields documents have of which each lacks a fifth.
+SPARSE = 40
 
 _START = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
 _KINDS = {
@@ -48,6 +51,7 @@ _KINDS = {
     "carriers": 10,
     "planes": 11,
     "prices": 12,
+    "sparse": 13,
 }
 
 
@@ -164,6 +168,11 @@ def _price(number: int) -> dict[str, Any]:
     }
 
 
+def _sparse(number: int) -> dict[str, Any]:
+    values = {f"value_{n}": number * 0.25 + n for n in range(SPARSE) if (number * 7 + n * 3) % 5}
+    return {"_id": id_of("sparse", number), **values}
+
+
 def _flight(number: int) -> dict[str, Any]:
     return {
         "_id": id_of("flights", number),
@@ -202,6 +211,7 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "carriers": _carrier,
     "planes": _plane,
     "prices": _price,
+    "sparse": _sparse,
 }
 
 #: Kinds of which the server makes so many documents and sends them again and again.

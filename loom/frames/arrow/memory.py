@@ -24,6 +24,10 @@ for _kind, _size in PREFIXED.items():
 _LENGTH_OF: list[int] = _SIZES.tolist()
 
 
+#: How often a name is looked for behind the one before it, and how many are looked up in all.
+_GUESSES, _PATIENCE = 4, 10_000
+
+
 class Unclear(Exception):
     """Documents that hold a field twice, or that only the driver can read."""
 
@@ -142,13 +146,18 @@ class Memory:
 
 
 class Names:
-    """The names of fields, each with the NUL behind it, as words of eight bytes."""
+    """The names of fields, each with the NUL behind it, as words of eight bytes.
+
+    They are linked in the order in which documents have them.
+    """
 
     def __init__(self, names: list[bytes]) -> None:
         self.all: list[bytes] = []
-        #: how long each is
-        self.sizes = np.zeros(0, np.int64)
-        self._add(names)
+        self._numbers: dict[bytes, int] = {}
+        self._patience = _PATIENCE
+        self._reserve(2 * len(names) + 8, 8)
+        for name in names:
+            self._add(name, len(self.all) - 1)
 
     def __len__(self) -> int:
         return len(self.all)
@@ -157,16 +166,36 @@ class Names:
         """Return the number of a name, -1 when it is not known."""
         return self._numbers.get(name, -1)
 
-    def _add(self, names: list[bytes]) -> None:
-        self.all += names
-        self._numbers = {name: number for number, name in enumerate(self.all)}
-        self.sizes = np.array([*map(len, self.all)], np.int64)
-        width = max([-(-len(name) // 8) * 8 for name in self.all], default=8)
-        shape = (len(self.all), width // 8)
-        made = [name.ljust(width, b"\0") for name in self.all]
-        ones = [(b"\xff" * len(name)).ljust(width, b"\0") for name in self.all]
-        self._words = np.frombuffer(b"".join(made), "<u8").reshape(shape).T.copy()
-        self._masks = np.frombuffer(b"".join(ones), "<u8").reshape(shape).T.copy()
+    def _reserve(self, room: int, width: int) -> None:
+        """Make room for names."""
+        self._words = np.zeros((-(-width // 8), room), "<u8")
+        self._masks = np.zeros_like(self._words)
+        #: how long each is
+        self.sizes = np.zeros(room, np.int64)
+        self._next = np.zeros(room, np.int64)
+
+    def _add(self, name: bytes, last: int) -> int:
+        """Add a name behind another one, and return its number."""
+        number = len(self.all)
+        if number == len(self.sizes) or len(name) > 8 * len(self._words):
+            order, width = self._next, max(len(name), 8 * len(self._words))
+            self._reserve(max(2 * number, len(order)) + 8, width)
+            self._next[: len(order)] = order
+            for known, one in enumerate(self.all):
+                self._write(known, one)
+        self._write(number, name)
+        self.all.append(name)
+        self._numbers[name] = number
+        behind_it = max(last, 0)
+        self._next[number] = self._next[behind_it]
+        self._next[behind_it] = number
+        return number
+
+    def _write(self, number: int, name: bytes) -> None:
+        width = 8 * len(self._words)
+        self._words[:, number] = np.frombuffer(name.ljust(width, b"\0"), "<u8")
+        self._masks[:, number] = np.frombuffer((b"\xff" * len(name)).ljust(width, b"\0"), "<u8")
+        self.sizes[number] = len(name)
 
     def find(self, memory: Memory, positions: Any, last: Any) -> Any:
         """Return the numbers of the names at some positions; new ones are added.
@@ -174,23 +203,33 @@ class Names:
         Args:
             memory: where they stand.
             positions: where they begin.
-            last: of each, the number behind which is looked first.
+            last: of each, the name that was there before it.
+
+        Raises:
+            Unclear: the documents are too different.
         """
         found = last.copy()
         unknown = np.arange(len(positions))
-        tries = 0
-        while True:
-            if tries == len(self.all):
-                self._add([memory.name_at(int(positions[unknown[0]]))])
-                found[unknown] = len(self.all) - 2
-                tries = len(self.all) - 1
-            guess = found[unknown] + 1
-            guess[guess == len(self.all)] = 0
+        for _ in range(min(_GUESSES, len(self.all))):
+            guess = self._next[found[unknown]]
             found[unknown] = guess
             unknown = unknown[~self._stand(memory, positions[unknown], guess)]
             if not len(unknown):
                 return found
-            tries += 1
+        while len(unknown):
+            self._patience -= 1
+            if self._patience < 0:
+                raise Unclear
+            first = int(unknown[0])
+            name = memory.name_at(int(positions[first]))
+            number = self._numbers.get(name)
+            if number is None:
+                number = self._add(name, int(last[first]))
+            numbers = np.full(len(unknown), number)
+            is_it = self._stand(memory, positions[unknown], numbers)
+            found[unknown[is_it]] = number
+            unknown = unknown[~is_it]
+        return found
 
     def _stand(self, memory: Memory, positions: Any, numbers: Any) -> Any:
         """Tell whether names stand at positions."""

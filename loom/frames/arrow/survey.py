@@ -27,6 +27,8 @@ DOCUMENT, ARRAY = 3, 4
 NULLS = frozenset((0x0A, 0x06))
 #: Lists of more bytes, and the rest of fewer lists than that, are gone through one by one.
 _LONG, _FEW = 4_096, 64
+#: How many names times documents are remembered at most.
+_MUCH = 2**26
 
 
 class Place:
@@ -180,6 +182,8 @@ class _Walk:
         while len(rows):
             kinds = memory.bytes[positions]
             last = names.find(memory, positions + 1, last)
+            if len(names) * len(self._ends) > _MUCH:
+                raise Unclear
             if len(names) > width:
                 grown = np.zeros((len(self._ends), 2 * len(names)), bool)
                 grown[:, :width] = seen.reshape(len(grown), width)
