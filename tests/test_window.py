@@ -65,6 +65,23 @@ def amounts(moments: Any) -> list[Any]:
 # Out of frames
 
 
+def test_values_are_those_of_documents() -> None:
+    """Sub-frames, results among them, are dicts in columns, and themselves in moments."""
+
+    class Told(Moment):
+        july: Spread
+        places: list[Place]
+
+    july, places = Spread.of([1.0, 2.0]), [Place(name="NYSE")]
+    given = Told(symbol="ACME", time=START, july=july, places=places)
+    found = MomentWindow([given])
+    places[0].name = "LSE"
+
+    assert 1.5 == found.values("july")[0]["mean"]
+    assert [{"name": "NYSE"}] == found.values("places")[0]
+    assert (july, [Place(name="NYSE")]) == (found[0].july, found[0].places)
+
+
 def test_moments_are_those_that_were_given() -> None:
     """A window gives back frames of the class with what they held, and not what they lacked."""
     given = [

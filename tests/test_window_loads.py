@@ -348,6 +348,29 @@ def test_decimals_and_ids_come_back(db: str) -> None:
         MomentWindow.from_table(Bill, loaded.to_polars())
 
 
+class Told(Moment):
+    """A moment with documents inside."""
+
+    inside: Inside
+    july: Spread | None
+
+
+def test_documents_inside(db: str) -> None:
+    """Windows of frames and of loads are equal, and so are their tables."""
+    inside, july = Inside(celsius=1.5, humid=0.5), Spread.of([1.0, 2.0])
+    Told.insert_many(
+        [
+            Told(symbol="ACME", time=START, known_at=START, inside=inside, july=spread)
+            for spread in (july, None)
+        ]
+    )
+    loaded, given = MomentWindow.load(Told), MomentWindow(Told.many())
+
+    assert loaded == given
+    assert loaded.to_table() == given.to_table()
+    assert loaded[0].july == given[0].july == july
+
+
 def test_dataframes_that_are_refused() -> None:
     """Naive datetimes among others, columns that come twice, what is not collected, pointers."""
     naive = START.replace(tzinfo=None)

@@ -157,17 +157,20 @@ def column_of(values: list[Any]) -> Column:
             count,
         ).view("datetime64[ms]")
     if made is None:
-        made = objects(
-            [
-                None
-                if value is MISSING
-                else value
-                if type(value) in PLAIN_OBJECTS
-                else deepcopy(value)
-                for value in values
-            ]
-        )
+        made = objects([None if value is MISSING else _kept(value) for value in values])
     return Column(made, null if null.any() else None, absent if absent.any() else None)
+
+
+def _kept(value: Any) -> Any:
+    """Return a value of its own, as a document holds it: sub-frames as documents."""
+    kind = type(value)
+    if kind in PLAIN_OBJECTS:
+        return value
+    if getattr(kind, "_is_subframe", False) is True:
+        return _kept(value._document)
+    if kind is dict:
+        return {name: _kept(each) for name, each in value.items()}
+    return [_kept(each) for each in value] if kind in (list, tuple) else deepcopy(value)
 
 
 def _numbers(values: list[Any], null: Array, given: list[Any], kinds: set[type]) -> Array:
