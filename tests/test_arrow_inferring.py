@@ -97,6 +97,21 @@ def test_types_that_nothing_holds() -> None:
     assert "_id: int32\nmore: int64" == str(drift_of(*documents, v=None, more=pa.int64()).schema)
 
 
+@pytest.mark.parametrize("name", ["", "lair.gold", "$gold"])
+def test_names_that_no_path_leads_to(name: str) -> None:
+    """A field that no projection can name would be a column of nulls: it is refused, or left out."""
+    documents = [{"_id": 1, name: 2}]
+    found = Inferred("Wyvern", {}, {})
+    found.note(documents)
+    with pytest.raises(SchemaError, match="expected fields that a path can name"):
+        _ = found.schema
+
+    found = Inferred("Wyvern", {}, {name: None})
+    found.note(documents)
+    assert [column.name for column in found.schema] == ["_id"]
+    assert repr(found) == "<Inferred of Wyvern: 1 document>"
+
+
 def test_the_report() -> None:
     """It says of every path which types were seen, how often and where, and what is declared."""
     drift = drift_of(

@@ -52,6 +52,14 @@ async def test_one_file(call: Runtime, tmp_path: Path) -> None:
     assert 4 == pq.read_metadata(path).num_row_groups
 
 
+async def test_a_directory_is_no_file(call: Runtime, tmp_path: Path, commands: Commands) -> None:
+    """It is refused before anything is read, and not after all of it."""
+    with pytest.raises(QueryError, match="expected a path for a file, got the directory"):
+        await call(arrow).to_parquet(Egg, tmp_path)
+
+    assert [] == commands.names == [*tmp_path.iterdir()]
+
+
 async def test_nothing_is_left_of_a_failure(call: Runtime, tmp_path: Path) -> None:
     """An older file stays as it is, and no other one is there."""
     stored()

@@ -246,6 +246,8 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
         "{}",
         '{"version": 2, "of": "D", "columns": []}',
         '{"version": 1, "of": "D", "columns": []}',
+        '{"version": 1, "of": "D", "columns": [{"name": "a", "path": "", "type": "int64"}]}',
+        '{"version": 1, "of": "D", "columns": [{"name": "a", "path": null, "type": "int64"}]}',
         '{"version": 1, "of": "D", "columns": [{"name": "a", "path": "a", "type": "int128"}]}',
         '{"version": 1, "of": "D", "columns": [{"name": "a", "path": "a", "type": {"list": 1}}]}',
         '{"version": 1, "of": "D", "columns": [{"name": "a", "path": "a", "type": {"struct": 1}}]}',
@@ -323,6 +325,8 @@ def test_schemas_that_mean_nothing() -> None:
     """A schema is a Schema, one of Arrow's, or types by name."""
     with pytest.raises(SchemaError, match="expected schema=Schema"):
         columns_for(Everything, None, 5)
+    with pytest.raises(SchemaError, match="expected a Frame class, got 5"):
+        arrow.schema_of(5)  # type: ignore[arg-type]
 
 
 def test_without_the_extra() -> None:

@@ -15,6 +15,7 @@ import loom
 from loom import (
     FieldError,
     Frame,
+    Q,
     QueryError,
     ReadOnly,
     RowsError,
@@ -195,6 +196,8 @@ def test_values_are_no_operators(db: str) -> None:
         ({"symbol": ["A"]}, ["symbol", "time"], SchemaError, "none for 'time'"),
         ({"symbol": ["A", None]}, "symbol", SchemaError, "null for 'symbol' in row 1"),
         ({"symbol": ["A"]}, [], QueryError, "on= with columns"),
+        ({"symbol": ["A"]}, 5, QueryError, "on= with columns"),
+        ({"amount": [1.0]}, Q.symbol, SchemaError, "none for 'symbol'"),
     ],
 )
 def test_names_that_are_refused(

@@ -728,6 +728,8 @@ def test_objects_that_cannot_be_stored(commands: Commands) -> None:
     "how",
     [
         {"nulls": "drop"},
+        {"ordered": 1},
+        {"events": None},
         {"finer": True},
         {"on_error": "ignore"},
         {"batch_rows": 0},

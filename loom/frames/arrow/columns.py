@@ -38,7 +38,8 @@ class Schema:
         columns: in their order.
 
     Raises:
-        SchemaError: there is none, one is there twice, or has a type that no column can have.
+        SchemaError: there is none, one is there twice, has a type that no column can have, or a
+            path that leads nowhere.
 
     >>> import pyarrow as pa
     >>> schema = Schema("Dragon", [Column("gold", pa.int64(), "lair.gold")])
@@ -56,6 +57,7 @@ class Schema:
         seen: set[str] = set()
         for column in self._columns:
             checked(f"{place}.{column.name}", column.type)
+            _check_names(place, column)
             if column.name in seen:
                 raise SchemaError(f"{place}.{column.name}: expected each column once, got it twice")
             seen.add(column.name)
@@ -155,6 +157,14 @@ class Schema:
             SchemaError: the file holds something else.
         """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _check_names(place: str, column: Column) -> None:
+    name, path = column.name, column.path
+    if not isinstance(name, str) or not isinstance(path, str) or not all(path.split(".")):
+        raise SchemaError(
+            f"{place}.{name}: expected a name and a path such as 'lair.gold', got {path!r}"
+        )
 
 
 def inside(type: Any, path: list[str]) -> Any:

@@ -167,6 +167,14 @@ class Inferred:
         #: how many documents were looked at
         self.documents = 0
 
+    def __repr__(self) -> str:
+        return f"<Inferred of {self._title}>"
+
+    @property
+    def _title(self) -> str:
+        ending = "" if self.documents == 1 else "s"
+        return f"{self._place}: {self.documents} document{ending}"
+
     def note(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Look at documents."""
         for document in documents:
@@ -178,7 +186,8 @@ class Inferred:
         """The schema that all documents of the sample fit.
 
         Raises:
-            SchemaError: a column has values of several types, or there is no document.
+            SchemaError: a column has values of several types, a field has a name with a dot in it,
+                or there is no document.
         """
         if not self.documents:
             raise SchemaError(f"{self._place}: expected documents to infer columns from, got none")
@@ -186,6 +195,12 @@ class Inferred:
         for name in dict.fromkeys(["_id", *self._root.fields, *self._types]):
             if name in self._types:
                 type_ = self._types[name]
+            elif not name or "." in name or name[0] == "$":
+                raise SchemaError(
+                    f"{self._place}: expected fields that a path can name, got {name!r}; "
+                    f"types={{{name!r}: None}} leaves it out",
+                    name,
+                )
             elif name in self._root.fields:
                 type_ = self._root.fields[name].type(f"{self._place}.{name}")
             else:
@@ -231,7 +246,7 @@ class Inferred:
             yield path, said, ids, path in drifted
 
     def __str__(self) -> str:
-        lines = [f"{self._place}: {self.documents} documents"]
+        lines = [self._title]
         for path, said, ids, is_drifted in self._lines():
             declared = f" (declared {named(self._declared[path])})" if is_drifted else ""
             lines.append(f"{path}: {said}{declared}" + (f" [{ids}]" if ids else ""))
@@ -246,7 +261,7 @@ class Inferred:
             mark = ' class="drifted"' if is_drifted else ""
             rows.append(f"<tr{mark}>{cells}</tr>")
         heads = "".join(f"<th>{head}</th>" for head in ("path", "declared", "seen", "examples"))
-        caption = f"<caption>{escape(self._place)}: {self.documents} documents</caption>"
+        caption = f"<caption>{escape(self._title)}</caption>"
         return f"<table>{caption}<tr>{heads}</tr>{''.join(rows)}</table>"
 
     _repr_html_ = to_html

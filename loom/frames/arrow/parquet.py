@@ -107,6 +107,11 @@ async def _to_parquet(
 ) -> Written:
     files = Files(reading.is_async)
     if part_rows is None:
+        if path.is_dir():
+            raise QueryError(
+                f"to_parquet: expected a path for a file, got the directory {path}; part_rows=... "
+                "writes part files into it"
+            )
         batches = reading.batches()
         try:
             async with _File(files, path, reading.schema, compression) as file:

@@ -82,6 +82,8 @@ def schema_of(cls: type[Frame], types: Mapping[str, Any] | None = None) -> Schem
     number: int32
     found: timestamp[UTC]
     """
+    if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
+        raise SchemaError(f"schema_of: expected a Frame class, got {cls!r}")
     given = dict(types or {})
     names = [*dict.fromkeys(["_id", *cls._definition.ordered])]
     for name in given:

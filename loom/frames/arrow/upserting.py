@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from pymongo import UpdateOne
 
 from ...errors import FieldError, QueryError, SchemaError, nearest
 from ..changes import check_fields
+from ..conditions import Field
 from ..events import emit, listeners
 from ..forms import is_marked, with_marks
 from ..ids import id_keys
@@ -52,11 +53,12 @@ class Matched(Job):
         how: Mapping[str, Any],
     ) -> None:
         super().__init__(port, cls, operation, how)
-        self.on = [on] if isinstance(on, str) else [*map(str, on)]
-        if not self.on:
+        names = [on] if isinstance(on, (str, Field)) else on
+        if not isinstance(names, Iterable) or not (found := [*map(str, names)]):
             raise QueryError(
-                f"{self.place}: expected on= with columns that find a document, got none"
+                f"{self.place}: expected on= with columns that find a document, got {on!r}"
             )
+        self.on = found
 
     @property
     def listening(self) -> str:

@@ -110,6 +110,11 @@ class Way:
                     f"{place}: expected {name} of {' or '.join(map(repr, known))}, got "
                     f"{getattr(way, name)!r}"
                 )
+        for name in ("events", "ordered", "return_ids"):
+            if not isinstance(getattr(way, name), bool):
+                raise QueryError(
+                    f"{place}: expected {name}=True or False, got {getattr(way, name)!r}"
+                )
         for name in ("batch_rows", "max_bytes"):
             number = getattr(way, name)
             if not isinstance(number, int) or isinstance(number, bool) or number < 1:
