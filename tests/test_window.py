@@ -304,6 +304,8 @@ def test_a_misspelt_field_is_refused() -> None:
     """The error names the nearest one."""
     with pytest.raises(FieldError, match="expected one of its fields, got 'amout'.*amount"):
         window()["amout"]
+    with pytest.raises(FieldError, match=r"projection=\['place.name'\]"):
+        MomentWindow([price(0, place=Place(name="NYSE"))]).values("place.name")
 
 
 # Views

@@ -6,7 +6,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import FieldError, nearest
-from .moment_columns import Array, Columns, Query, datetime_of, np
+from .moment_columns import Array, Columns, Query, datetime_of, frozen, np
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -146,9 +146,14 @@ class View:
     def known(self) -> Array:
         """Since when each moment has been known, as `datetime64[ms]` in UTC.
 
-        A moment that does not say so has been known since its time.
+        Where no moment says so, all have been known since their times; where some do, it is NaT
+        for the others.
         """
-        return self._columns.known_since()[self._start : self._stop].view("datetime64[ms]")
+        columns, rows = self._columns, slice(self._start, self._stop)
+        known = columns.known_since()[rows].view("datetime64[ms]")
+        if columns.unknown is None or not columns.unknown[rows].any():
+            return known
+        return frozen(np.where(columns.unknown[rows], np.datetime64("NaT"), known))
 
     def values(self, field: str) -> Array:
         """Return the values of a field: a view that cannot be written.
@@ -169,9 +174,12 @@ class View:
             made[:] = [columns.symbol] * len(self)
             made.flags.writeable = False
             return made
+        hint = nearest(field, self.fields)
+        if isinstance(field, str) and field.partition(".")[0] in columns.fields:
+            hint = f"; load it as a column of its own: projection=[{field!r}]"
         raise FieldError(
             f"{type(self).__name__} of {self.cls.__name__}: expected one of its fields, got "
-            f"{field!r}{nearest(field, self.fields)}"
+            f"{field!r}{hint}"
         )
 
 
