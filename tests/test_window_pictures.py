@@ -83,12 +83,19 @@ def test_plot_parts_lines_at_gaps() -> None:
 
 
 def test_plot_shows_single_values() -> None:
-    """A value between two gaps has no line, and is seen by a point."""
+    """A value between two gaps has no line, and is seen by a point, as few values are."""
     hours = [*range(60), 80, *range(100, 160)]
 
-    assert window(hours).plot("amount").get_lines()[0].get_marker() == ""
-    assert window(hours).plot("amount", gap="5h").get_lines()[0].get_marker() == "."
-    assert window(range(5)).plot("amount").get_lines()[0].get_marker() == "."
+    def points(*given: Any, **options: Any) -> Any:
+        line = window(*given).plot("amount", **options).get_lines()[0]
+        assert line.get_marker() == "."
+        places = np.arange(len(line.get_ydata()))
+        return places[line.get_markevery()].tolist() if line.get_markevery() is not None else None
+
+    assert points(hours) == []
+    # A value that is missing stands before it, and one before what follows.
+    assert points(hours, gap="5h") == [61]
+    assert points(range(5)) is None
 
 
 def test_plot_takes_axes() -> None:

@@ -88,8 +88,10 @@ def draw_lines(axes: Any, times: Array, lines: Mapping[str, Array], gap: int | N
             drawn = np.insert(values, behind, np.nan)
             places = np.insert(times, behind, times[behind])
         # A single value between two gaps has no line to be seen by.
-        few = len(drawn) < _FEW or bool(gap is not None and _alone(drawn).any())
-        axes.plot(places, drawn, label=name, marker="." if few else "", markersize=3, linewidth=1)
+        marked = None if len(drawn) < _FEW else np.flatnonzero(_alone(drawn)).tolist()
+        axes.plot(
+            places, drawn, label=name, marker=".", markevery=marked, markersize=3, linewidth=1
+        )
 
 
 def _alone(values: Array) -> Array:
