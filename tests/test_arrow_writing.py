@@ -693,14 +693,15 @@ async def test_nothing_written_at_all(server: Server, call: Runtime) -> None:
     assert any("2 unknown" in note for note in caught.value.__notes__)
 
 
-async def test_failed_write_concerns(server: Server, call: Runtime) -> None:
-    """A write concern that fails is told; the rows stand."""
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+async def test_failed_write_concerns(server: Server, call: Runtime, on_error: Any) -> None:
+    """A write concern that fails is told, also where refusals are returned; the rows stand."""
     if not server.is_embedded:
         pytest.skip("other deployments may not let tests set fail points")
     failure = {"code": 64, "errmsg": "waiting timed out"}
     failing = fault(server, "insert", times=1, writeConcernError=failure)
     with failing, pytest.raises(RowsError, match="waiting timed out") as caught:
-        await call(arrow).insert_table(Wyrm, table(2))
+        await call(arrow).insert_table(Wyrm, table(2), on_error=on_error)
     assert 2 == caught.value.result.inserted == len(stored(Wyrm))
 
 

@@ -186,7 +186,8 @@ class Job:
             add_note(error, f"{self.place}: {result}")
             raise error
         is_refusal = error is None or isinstance(error, BulkWriteError)
-        if is_refusal and self.way.on_error == "return" and not self.is_in_transaction:
+        is_told = not failures.concerns  # the result has no place for those
+        if is_refusal and is_told and self.way.on_error == "return" and not self.is_in_transaction:
             return result
         if not is_refusal and not (result.inserted or result.matched or result.upserted):
             assert error is not None
