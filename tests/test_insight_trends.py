@@ -176,6 +176,8 @@ def test_windows_without_a_field() -> None:
             name(window(), 4, field="amuont")
     with pytest.raises(QueryError, match="name one of its fields"):
         Spread.of(window())
+    with pytest.raises(QueryError, match=r"Trending\.over: .*; name one of its fields"):
+        list(Trending.over(window(), DailyFrame))
 
 
 def test_masked_values_are_left_out() -> None:

@@ -47,8 +47,12 @@ def test_as_a_sequence() -> None:
     assert found[-1] == [*found][-1]
     assert found[1].frame.duration == timedelta(hours=23)
     assert [*found[1:3]] == [*found][1:3]
-    with pytest.raises(IndexError):
-        found[4]
+    for place in (4, -5):
+        with pytest.raises(IndexError, match=f"expected a place below 4, got {place}"):
+            found[place]
+    for place in (1.0, None, found.frames[0]):
+        with pytest.raises(TypeError, match="expected a place, a slice or the name of a column"):
+            found[place]  # type: ignore[call-overload]
 
 
 def test_as_columns() -> None:

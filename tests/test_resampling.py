@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.errors import QueryError
+from loom.errors import QueryError, TimeFrameError
 from loom.frames.time import (
     DailyFrame,
     HourlyFrame,
@@ -174,3 +174,12 @@ def test_integers_are_exact(data: Any) -> None:
         expected = [kept[0], max(kept), sum(kept), kept[-1]] if kept else [None] * 4
         assert list(figures.values()) == expected
     assert found["gold_sum"].dtype == np.int64
+
+
+def test_what_is_neither_columns_nor_a_time_of_the_calendar() -> None:
+    """The errors say so, rather than what went wrong inside."""
+    with pytest.raises(QueryError, match="expected columns by field, got list; write "):
+        resample_columns([NOON], [1], DailyFrame, gold="sum")  # type: ignore[arg-type]
+    far = np.array(["12024-01-01"], "datetime64[D]")
+    with pytest.raises(TimeFrameError, match="expected times within the years 1 to 9999, got "):
+        resample_columns(far, {"gold": [1]}, DailyFrame, gold="sum")

@@ -102,9 +102,10 @@ def of_field(values: Any, field: str | None, place: str) -> Any:
     """Return what is measured: one field of a window, or values as they are.
 
     Raises:
-        QueryError: `field` with values that have no fields.
+        QueryError: `field` with values that have no fields, or fields and none is named.
     """
     if field is None:
+        _check_row(values, place)
         return values
     if not hasattr(values, "fields"):
         raise QueryError(
@@ -124,10 +125,7 @@ def numbers_of(values: Any, place: str) -> Numbers:
     Raises:
         QueryError: not one row of numbers.
     """
-    if callable(getattr(values, "values", None)) and hasattr(values, "fields"):
-        raise QueryError(
-            f"{place}: expected values, got {values!r}; name one of its fields: window['price']"
-        )
+    _check_row(values, place)
     array = array_of(values, "values")
     if isinstance(array, np.ma.MaskedArray):
         return _from_masked(array, place)
@@ -142,6 +140,14 @@ def numbers_of(values: Any, place: str) -> Numbers:
     floats = array.astype(np.float64, copy=False)
     finite = np.isfinite(floats)
     return Numbers(floats if finite.all() else np.where(finite, floats, np.nan), 0)
+
+
+def _check_row(values: Any, place: str) -> None:
+    """Refuse a window, which has a row of values for each field."""
+    if callable(getattr(values, "values", None)) and hasattr(values, "fields"):
+        raise QueryError(
+            f"{place}: expected values, got {values!r}; name one of its fields: window['price']"
+        )
 
 
 def array_of(given: Any, attribute: str = "values") -> Array:

@@ -123,7 +123,13 @@ class Resampled(Frozen):
                 columns={name: column[key] for name, column in self.columns.items()},
                 left_out={name: column[key] for name, column in self.left_out.items()},
             )
-        frame = self.frames[key]  # an IndexError of its own
+        if not hasattr(key, "__index__"):
+            raise TypeError(
+                f"Resampled: expected a place, a slice or the name of a column, got {key!r}"
+            )
+        if not -len(self) <= key.__index__() < len(self):
+            raise IndexError(f"Resampled: expected a place below {len(self):,}, got {key}")
+        frame = self.frames[key]
         values = {name: plain(column[[key]])[0] for name, column in self.columns.items()}
         return ResampledFrame(frame, int(self.n[key]), values)
 

@@ -158,6 +158,11 @@ def resample_columns(
     >>> [(str(frame), n, values["gold_sum"]) for frame, n, values in days]
     [('2024-03-09', 1, 4), ('2024-03-10', 1, 6), ('2024-03-11', 0, None), ('2024-03-12', 1, None)]
     """
+    if not hasattr(columns, "keys"):
+        raise QueryError(
+            f"resample_columns: expected columns by field, got {type(columns).__name__}; write "
+            "{'price': values}"
+        )
     plan = plan_of(
         "resample_columns", kind, fields, named, tzone=tzone, start=start, end=end,
         week_start=week_start, year_start=year_start, ddof=ddof,
@@ -211,7 +216,13 @@ def resampled(
 
 
 def _instant(tick: Any, size: int) -> datetime:
-    return _EPOCH + int(tick) * size * _MICROSECOND
+    try:
+        return _EPOCH + int(tick) * size * _MICROSECOND
+    except OverflowError:
+        raise TimeFrameError(
+            f"resample: expected times within the years 1 to 9999, got {int(tick) * size:,} "
+            "microseconds since 1970"
+        ) from None
 
 
 def places_of(plan: Plan, ticks: Array) -> Iterator[tuple[CalendarFrame, slice | Array]]:
