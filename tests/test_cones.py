@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Any
@@ -31,9 +32,10 @@ def facts_of(rows: list[tuple[int, int | None]]) -> list[Fact]:
 
 
 def made(rows: list[tuple[int, int | None]]) -> MomentWindow:
-    """Return their window; a moment without delay does not say when it became known."""
+    """Return their window; if none has a delay, none says when it became known."""
+    nobody = all(late is None for _, late in rows)
     return MomentWindow(
-        price(hour, volume=n, known_at=None if late is None else START + (hour + late) * HOUR)
+        price(hour, volume=n, known_at=None if nobody else START + (hour + (late or 0)) * HOUR)
         for n, (hour, late) in enumerate(rows)
     )
 
@@ -68,9 +70,9 @@ def test_corrections_are_invisible_before_they_came() -> None:
     """The figure that was published first stands until its correction is known."""
     window = MomentWindow(
         [
-            price(0, note="first"),
+            price(0, note="first", known_at=START),
             price(0, note="corrected", known_at=START + 10 * HOUR),
-            price(1, note="other"),
+            price(1, note="other", known_at=START + HOUR),
         ]
     )
 
@@ -89,6 +91,40 @@ def test_as_of_is_a_view_where_it_can_be() -> None:
         whole.as_of(datetime(2024, 3, 10))
     with pytest.raises(QueryError, match="expected versions='last' or 'all', got 'first'"):
         whole.as_of(START, versions="first")  # type: ignore[arg-type]
+
+
+def test_what_some_do_not_say() -> None:
+    """Nobody says so: event times count. Some do: what asks for knowledge counts the others."""
+    silent = [price(0), price(1)]
+    assert 1 == len(MomentWindow(silent).as_of(START))
+    assert 2 == len(MomentWindow(silent).sliding_time_cone(1, 1))
+    mixed = MomentWindow([*silent, price(2, known_at=START + 5 * HOUR), price(3, known_at=START)])
+    asked: dict[str, Any] = {
+        "as_of": lambda part: part.as_of(START),
+        "sliding_time_cone": lambda part: part.sliding_time_cone(1, 1),
+        "folds": lambda part: part.folds(1, 1),
+    }
+    for name, ask in asked.items():
+        message = rf"MomentWindow\.{name}: expected a known_at for all moments or for none, got "
+        with pytest.raises(QueryError, match=message + r"2 of 4 without; .* Q\.known_at != None"):
+            ask(mixed)
+        # None of a part says so, but of the whole some do.
+        with pytest.raises(QueryError, match=message + "2 of 2 without"):
+            ask(mixed[:2])
+        with pytest.raises(QueryError, match=message + "1 of 2 without"):
+            ask(mixed[::2])
+        ask(mixed[2:])
+        ask(mixed[:0])
+    with pytest.raises(QueryError, match="got 1 of 2 without"):
+        pickle.loads(pickle.dumps(mixed[1:3])).as_of(START)
+    told = [datetime(2024, 3, 10, 5), datetime(2024, 3, 10)]
+
+    assert [0.0, 10.0, 20.0, 30.0] == amounts(mixed)
+    assert [None, None, *told] == mixed.known.tolist()
+    assert not mixed.known.flags.writeable
+    assert told == mixed[2:].known.tolist()
+    assert [3] == [len(part) for part in mixed.sliding_window(3)][:1]
+    assert 30.0 == mixed.latest.amount
 
 
 def expected_cones(
@@ -324,7 +360,8 @@ def test_folds() -> None:
 def test_folds_of_what_was_known_late() -> None:
     """What was known late does not count, and what was before the fold is not taken instead."""
     late = dict.fromkeys((5, 6), START + 12 * HOUR)
-    found = MomentWindow(price(n, known_at=late.get(n)) for n in range(14)).folds(3, 2)
+    moments = [price(n, known_at=late.get(n, START + n * HOUR)) for n in range(14)]
+    found = MomentWindow(moments).folds(3, 2)
 
     assert [
         ([0.0, 10.0, 20.0], [30.0, 40.0]),

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from bson import Decimal128, ObjectId
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
@@ -25,7 +25,7 @@ from loom import Q, QueryError, SchemaError, SubFrame, TimeFrameError
 from loom.frames import arrow
 from loom.frames.time import DailyFrame, Moment, MomentWindow, Spread, TimedFrame
 
-from .conftest import Commands, Runtime
+from .conftest import Commands, Runtime, Server
 from .test_window import HOUR, START, Price, Reading, price
 
 UTC = timezone.utc
@@ -40,6 +40,14 @@ class Quote(Moment):
     at: datetime | None
     broker: ObjectId | None
     tags: list[str] | None
+
+
+class Numbered(Quote):
+    """The same collection, with ids of the user's own."""
+
+    _collection = "Quote"
+
+    _id: int
 
 
 class Inside(SubFrame):
@@ -181,19 +189,24 @@ async def test_moments_without_a_time_are_counted(call: Runtime) -> None:
 
 
 async def test_late_knowledge(call: Runtime) -> None:
-    """What a moment says of when it became known counts; what says nothing was known at once."""
-    for late in (0, 5, None):
+    """What a moment says of when it became known counts; of what says nothing nothing is guessed."""
+    for late in (5, None, 0):
         document = {"symbol": "ACME", "time": START, "amount": float(late or 0)}
         if late is not None:
             document["known_at"] = START + late * HOUR
         Quote.get_collection().insert_one(document)
-    found = await load(call, Quote)
-
-    assert [0, 0, 5] == [
-        int((k - np.datetime64(START.replace(tzinfo=None))) / HOUR) for k in found.known
+    whole = await load(call, Quote)
+    assert [None, START, START + 5 * HOUR] == [
+        known and known.replace(tzinfo=UTC) for known in whole.known.tolist()
     ]
-    assert 2 == len(found.as_of(START))
+    with pytest.raises(QueryError, match=r"as_of: .* got 1 of 3 without; .* Q\.known_at != None"):
+        whole.as_of(START)
+    found = await load(call, Quote, Q.known_at != None)  # noqa: E711
+
+    assert [START, START + 5 * HOUR] == [k.replace(tzinfo=UTC) for k in found.known.tolist()]
+    assert 1 == len(found.as_of(START))
     assert [5.0] == found.as_of(START + 5 * HOUR).values("amount").tolist()
+    assert 1 == len((await load(call, Quote, Q.known_at == None)).as_of(START))  # noqa: E711
 
 
 async def test_values_that_do_not_fit_are_refused(call: Runtime) -> None:
@@ -483,7 +496,12 @@ def test_tables_and_frames_make_equal_windows(given: list[tuple[int, int | None]
     assert one.values("volume").tolist() == two.values("volume").tolist()
     assert one.known.tolist() == two.known.tolist()
     now = START + 3 * HOUR
-    assert one.as_of(now).values("volume").tolist() == two.as_of(now).values("volume").tolist()
+    if 0 < [k for _, k in given].count(None) < len(given):
+        for window in (one, two):
+            with pytest.raises(QueryError, match="as_of: expected a known_at for all moments"):
+                window.as_of(now)
+    else:
+        assert one.as_of(now).values("volume").tolist() == two.as_of(now).values("volume").tolist()
 
 
 def test_times_of_tables() -> None:
@@ -668,3 +686,83 @@ async def test_as_of_is_what_the_server_says(call: Runtime) -> None:
         now = START + hour * HOUR
 
         assert await call(Quote).as_of("ACME", now) == [*found.as_of(now)]
+
+
+#: Moments by hour, by delay and by the place of their id.
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), max_size=14).flatmap(
+    lambda rows: st.tuples(st.just(rows), st.permutations(range(len(rows))))
+)
+
+
+@given(ROWS, st.integers(-2, 8), st.booleans())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_as_of_of_class_and_window(
+    db: str, server: Server, told: tuple[list[tuple[int, int]], list[int]], hour: int, is_int: bool
+) -> None:
+    """Whatever ties and corrections came in whatever order: both know the same, in one order."""
+    rows, places = told
+    Quote.get_collection().delete_many({})
+    documents = [
+        {
+            "_id": place if is_int else ObjectId(f"{place * 0x1357 % 0x100:02x}" + f"{place:022x}"),
+            "symbol": "ACME",
+            "time": START + at * HOUR,
+            "known_at": START + (at + late) * HOUR,
+            "amount": float(place),
+        }
+        for (at, late), place in zip(rows, places, strict=True)
+    ]
+    if documents:
+        Quote.get_collection().insert_many(documents)
+    cls = Numbered if is_int else Quote
+    now = START + hour * HOUR
+    run = server.loop.run_until_complete
+    at_once = cls.as_of("ACME", now)
+    last = {
+        d["time"]: d["known_at"]
+        for d in sorted(documents, key=lambda d: d["known_at"])
+        if d["known_at"] <= now
+    }
+    expected = [d for d in documents if d["known_at"] == last.get(d["time"])]
+
+    assert sorted(expected, key=lambda d: (d["time"], d["known_at"], d["_id"])) == [
+        {name: one._document[name] for name in documents[0]} for one in at_once
+    ]
+    assert at_once == run(cls.aio.as_of("ACME", now))
+    assert at_once == [*cls.window("ACME").as_of(now)]
+    assert at_once == [*run(cls.aio.window("ACME")).as_of(now)]
+    assert cls.as_of("ACME") == [*cls.window("ACME").as_of(START + 99 * HOUR)]
+
+
+async def test_ties_of_a_load_go_by_their_ids(call: Runtime) -> None:
+    """So a server that resamples and the window say the same of what is first and last."""
+    ids = [ObjectId(f"{n:024x}") for n in (0xFF00000000, 3, 1, 0xFF000000000000, 2)]
+    await call(Quote).insert_many(
+        [
+            Quote(_id=id, symbol="ACME", time=START, known_at=START, amount=n)
+            for n, id in enumerate(ids)
+        ]
+        + [Quote(symbol="ACME", time=START + n * HOUR, known_at=START, amount=9.0) for n in (2, 1)]
+    )
+    found = await call(Quote).window("ACME")
+    assert [2.0, 4.0, 1.0, 0.0, 3.0, 9.0, 9.0] == found.values("amount").tolist()
+    assert sorted(ids) == found.values("_id").tolist()[:5]
+    wanted = {"amount": ["first", "last"]}
+    here, there = (found[:5].resample(DailyFrame, wanted, on=on) for on in ("local", None))
+    assert "local" == here.source
+    both = await call(MomentWindow).load_resampled(
+        Quote, Q.time == START, DailyFrame, amount=["first", "last", "p50"]
+    )
+    assert "local" == both.source
+    server = await call(MomentWindow).load_resampled(Quote, Q.time == START, DailyFrame, wanted)
+    assert "server" == server.source
+    for result in (here, there, both, server):
+        assert [[2.0], [3.0]] == [result[f"amount_{name}"].tolist() for name in ("first", "last")]
+    # Without it they are as they came, and stay so in tables.
+    bare = await call(Quote).window("ACME", projection=["amount"])
+    assert {*range(5)} == {*bare.values("amount").tolist()[:5]}
+    table = pa.table({"time": [START] * 2, "symbol": ["X"] * 2, "_id": [2, 1]})
+
+    assert [2, 1] == MomentWindow.from_table(Price, table).values("_id").tolist()

@@ -7,7 +7,15 @@ from typing import Generic, NamedTuple, overload
 
 from .moment_columns import Array, distinct, np
 from .spans import Size, Span, span_of
-from .versions import Versions, check_versions, known_rows, last_versions, of_rows, unasked
+from .versions import (
+    Versions,
+    check_known,
+    check_versions,
+    known_rows,
+    last_versions,
+    of_rows,
+    unasked,
+)
 from .views import V
 
 __all__ = ["Cone", "Cones", "cones_of", "folds_of"]
@@ -188,11 +196,12 @@ def cones_of(
     """Return the cones of a window.
 
     Raises:
-        QueryError: what was given are no sizes.
+        QueryError: what was given are no sizes, or some moments do not say since when they are known.
     """
     place = f"{type(window).__name__}.sliding_time_cone"
     reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
     stride = span_of(step, f"{place}, step")
+    check_known(window, place)
     if not stride.is_count:
         # The first time at or behind each step: those between which and the one before lies one.
         steps = (reach.events - reach.events[:1]) // stride.amount
@@ -208,11 +217,12 @@ def folds_of(
     """Return whole cones that have no time in common, each as early as it can be.
 
     Raises:
-        QueryError: what was given are no sizes.
+        QueryError: what was given are no sizes, or some moments do not say since when they are known.
     """
     place = f"{type(window).__name__}.folds"
     reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
     pause = span_of(embargo, f"{place}, embargo", least=0)
+    check_known(window, place)
     found: list[Cone[V]] = []
     events = reach.events
     low, floor, number = reach.low, int(events[0]) if len(events) else 0, 0

@@ -20,6 +20,7 @@ from .moment_columns import (
     Roles,
     check_times,
     frozen,
+    mixed,
     np,
     objects,
     one_symbol,
@@ -70,7 +71,7 @@ def columns_of_moments(
     documents = [frame._document for frame in frames]
     times, missing = _ticks(documents, roles.time, zone, place)
     check_times(int(missing.sum()), len(frames), roles.time, place)
-    known = None
+    known = unknown = None
     if roles.known is not None:
         ticks, unknown = _ticks(documents, roles.known, zone, place)
         known = np.where(unknown, times, ticks)
@@ -97,6 +98,7 @@ def columns_of_moments(
         None if trivial else frozen(known),
         fields,
         names,
+        unknown=mixed(unknown),
     )
     order = order_of(columns.times, columns.known)
     return columns if order is None else columns.chosen(order)

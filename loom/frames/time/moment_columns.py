@@ -26,10 +26,12 @@ __all__ = [
     "datetime_of",
     "distinct",
     "frozen",
+    "mixed",
     "np",
     "objects",
     "one_symbol",
     "order_of",
+    "ties_by",
 ]
 
 Array: TypeAlias = Any
@@ -49,6 +51,11 @@ def frozen(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def mixed(mask: Array | None) -> Array | None:
+    """Return a mask where it tells some from others, else None."""
+    return None if mask is None or mask.all() or not mask.any() else frozen(mask)
 
 
 def distinct(times: Array) -> Array:
@@ -198,7 +205,9 @@ class Columns(NamedTuple):
         symbol: of all of them, None when they have none, or there are no moments.
         tzone: the zone in which they are shown.
         times: event times, in milliseconds since 1970 in UTC, in order.
-        known: since when each moment has been known, None if all were known at their times.
+        known: since when each moment has been known, None if all were known at their times. Its
+            time stands in where nobody knows.
+        unknown: where nobody knows, None if that is so of all moments, or of none.
         fields: the columns by field in the order of documents, those of `symbol` and `time` left
             out.
         names: all fields, in the order of documents.
@@ -214,6 +223,7 @@ class Columns(NamedTuple):
     fields: dict[str, Column]
     names: tuple[str, ...]
     query: Query | None = None
+    unknown: Array | None = None
 
     def chosen(self, rows: Any) -> Columns:
         """Return some rows: a slice gives views, an array of numbers a copy."""
@@ -222,6 +232,7 @@ class Columns(NamedTuple):
             known=None if self.known is None else frozen(self.known[rows]),
             fields={name: column.chosen(rows) for name, column in self.fields.items()},
             query=None,
+            unknown=None if self.unknown is None else frozen(self.unknown[rows]),
         )
 
     def known_since(self) -> Array:
@@ -273,6 +284,31 @@ def order_of(times: Array, known: Array | None) -> Array | None:
         return None
     found: Array = np.lexsort((times,) if known is None else (known, times))
     return found
+
+
+def ties_by(
+    keys: tuple[Array, ...], order: Array | None, times: Array, known: Array | None
+) -> Array | None:
+    """Return an order of rows in which what is of one time, and known at one time, goes by keys.
+
+    Args:
+        keys: of the rows as they came; the last one counts first.
+        order: that of the rows by time and since when they are known; None if they came so.
+        times: of the rows in that order, as is `known`.
+    """
+    same = times[1:] == times[:-1]
+    if known is not None:
+        same &= known[1:] == known[:-1]
+    if not same.any():
+        return order
+    is_tied = np.append(same, False)
+    is_tied[1:] |= same
+    places = np.flatnonzero(is_tied)
+    runs = np.cumsum(~np.append(False, same))[places]
+    rows = places if order is None else order[places]
+    found = np.arange(len(times)) if order is None else order.copy()
+    found[places] = rows[np.lexsort((*(key[rows] for key in keys), runs))]
+    return order if order is None and (found[places] == places).all() else found
 
 
 def one_symbol(counts: Mapping[Any, int], field: str | None, place: str) -> Any:

@@ -6,9 +6,17 @@ from typing import Any, Literal, TypeAlias
 
 from ...errors import QueryError
 from .moment_columns import Array, Columns, np
-from .views import V
+from .views import V, View
 
-__all__ = ["Versions", "check_versions", "known_rows", "last_versions", "of_rows", "unasked"]
+__all__ = [
+    "Versions",
+    "check_known",
+    "check_versions",
+    "known_rows",
+    "last_versions",
+    "of_rows",
+    "unasked",
+]
 
 #: Of moments with one time: those that became known last, or all.
 Versions: TypeAlias = Literal["last", "all"]
@@ -18,6 +26,26 @@ def check_versions(given: Any, place: str) -> None:
     """Refuse what is neither."""
     if given not in ("last", "all"):
         raise QueryError(f"{place}: expected versions='last' or 'all', got {given!r}")
+
+
+def check_known(window: View, place: str) -> None:
+    """Refuse moments of which nobody knows since when they are known, among others that say so.
+
+    To take their times would show what was not known, to leave them out would hide what was.
+
+    Raises:
+        QueryError: there are some.
+    """
+    columns = window._columns
+    if columns.unknown is None:
+        return
+    missing = int(columns.unknown[window._start : window._stop].sum())
+    if missing:
+        known = columns.roles.known
+        raise QueryError(
+            f"{place}: expected a {known} for all moments or for none, got {missing:,} of "
+            f"{len(window):,} without; set it, or leave those out first, as with Q.{known} != None"
+        )
 
 
 def last_versions(columns: Columns, rows: Array, versions: Versions) -> Array:

@@ -19,7 +19,7 @@ from .series import Series
 from .sliding_windows import SlidingWindows, sliding, split_by
 from .spans import Size, ends_of, floor_of
 from .timeframe import TimeFrame
-from .versions import Versions, check_versions, known_rows, of_rows, unasked
+from .versions import Versions, check_known, check_versions, known_rows, of_rows, unasked
 from .window_loads import Loads
 from .window_pictures import Pictures
 from .window_resampling import Resampling
@@ -39,7 +39,11 @@ class MomentWindow(Loads, Resampling, Pictures):
 
     It is a sequence of moments, which are made when they are asked for. Slices, `between` and
     whatever slides are views of the same arrays. Moments of one time are in the order in which
-    they became known, those that became known together in the order in which they came.
+    they became known; those that became known together in the order of their `_id`, if they were
+    loaded with one that is an ObjectId or an integer, else in the order in which they came.
+
+    Where no moment says since when it is known, each has been known since its time. Where only some
+    say so, whatever asks what was known is refused: `as_of`, cones and folds.
 
     `_id` and times are those of what is stored, in whole milliseconds.
 
@@ -198,10 +202,13 @@ class MomentWindow(Loads, Resampling, Pictures):
             `query`: what is stored by now was not known then.
 
         Raises:
+            QueryError: some moments do not say since when they are known, and others do; the
+                message counts them.
             TimeFrameError: a datetime without a zone.
         """
         place = f"{type(self).__name__}.as_of"
         check_versions(versions, place)
+        check_known(self, place)
         now = floor_of(instant, place)
         rows = known_rows(self._columns, self._start, self._stop, now, versions)
         return of_rows(unasked(self), rows)
@@ -323,7 +330,7 @@ class MomentWindow(Loads, Resampling, Pictures):
             something became known later than at its time.
 
         Raises:
-            QueryError: they are no sizes.
+            QueryError: they are no sizes, or some moments do not say since when they are known.
         """
         return cones_of(self, past_size, future_size, gap, step, strict, versions)
 
@@ -349,7 +356,7 @@ class MomentWindow(Loads, Resampling, Pictures):
             versions: as for `sliding_time_cone`.
 
         Raises:
-            QueryError: they are no sizes.
+            QueryError: they are no sizes, or some moments do not say since when they are known.
         """
         return folds_of(self, past_size, future_size, gap, embargo, versions)
 

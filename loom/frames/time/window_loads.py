@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...connection import connection_of, overrides
 from ...errors import QueryError
+from ..asked_options import check_find
 from ..port import awaited, blocking, complete
 from .aggregates import Aggregations
 from .calendar_frames import CalendarFrame
@@ -88,7 +89,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         query, kinds, reason = _stored(of, filter, options, plan)
         if not reason:
             return await of_query(awaited(), query, kinds, plan)
-        window = await self.load(of, filter, projection=plan.fields, **query.options)
+        window = await self.load(of, filter, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
 
@@ -188,7 +189,7 @@ class Loads(View):
         query, kinds, reason = _stored(of, filter, options, plan)
         if not reason:
             return complete(of_query(blocking(), query, kinds, plan))
-        window = cls.load(of, filter, projection=plan.fields, **query.options)
+        window = cls.load(of, filter, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
     @classmethod
@@ -286,16 +287,28 @@ def _stored(
     of: Any, filter: Any, options: Mapping[str, Any] | None, plan: Plan
 ) -> tuple[Query, dict[str, Kind], str]:
     """Return the query of moments, what their fields hold, and why they must be loaded, if so."""
+    if not isinstance(options or {}, Mapping):
+        raise QueryError(f"{plan.place}: expected options as a dict, got {options!r}")
     query = _asked(of, filter, None, dict(options or {}), plan.place)
     _tables()  # or the extra is missing
+    from ..arrow.asking import Asked
     from ..arrow.schema import columns_for
 
+    asked = Asked.of(of, None, query.options)
+    if asked.pipeline is None:  # else there will be a load, which says it
+        check_find(of.__name__, dict(asked.options))
     columns = columns_for(of, plan.fields, None) if plan.fields else ()
     types = {column.name: str(column.type) for column in columns}
     kinds: dict[str, Kind] = {
         field: _KINDS[type] for field, type in types.items() if type in _KINDS
     }
     return query, kinds, reason_to_load(query, plan, kinds)
+
+
+def _needed(plan: Plan) -> list[str]:
+    """Return the fields to load: with the id, where it tells what is first of one time."""
+    by_id = any(one.of in ("first", "last") for one in plan.wanted)
+    return [*plan.fields, "_id"] if by_id else plan.fields
 
 
 def _tables() -> tuple[Any, Any]:

@@ -96,8 +96,9 @@ class Resampling(View):
         short queries for the ends, unless `start` and `end` are given, and one aggregate. Other
         windows are computed here, and so is what servers only estimate; the result has `source`
         and `reason`. Both give the same, but for the last digits of sums, means and deviations of
-        floats, and but for which of several values of one time, known at one time, is first or
-        last: on a server that is told by `_id`, here by the order of the window.
+        floats. Which of several values of one time, known at one time, is first or last is told by
+        `_id`; here by the order of the window, which is the same unless it was loaded without its
+        `_id`, or with one that is neither an ObjectId nor an integer.
 
         Awaited: `await window.aio.resample(...)`.
 

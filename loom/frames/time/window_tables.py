@@ -20,9 +20,11 @@ from .moment_columns import (
     Roles,
     check_times,
     frozen,
+    mixed,
     np,
     one_symbol,
     order_of,
+    ties_by,
 )
 from .zones import UTC, TimeZone, name_of, zone_of
 
@@ -97,17 +99,25 @@ def columns_of_table(
         symbol = _symbol(table.column(roles.symbol), roles.symbol, place)
     column = _instants(table.column(roles.time), naive, f"{place}, {roles.time}")
     check_times(column.null_count, len(column), roles.time, place)
-    times, known = _ticks(column), None
+    times, known, unknown = _ticks(column), None, None
     if roles.known is not None and roles.known in names:
         column = _instants(table.column(roles.known), naive, f"{place}, {roles.known}")
         known = _ticks(column)
         if column.null_count:
-            known = np.where(np.asarray(column.is_null()), times, known)
+            unknown = np.asarray(column.is_null())
+            known = np.where(unknown, times, known)
+            unknown = mixed(unknown)
         known = None if (known == times).all() else known
     order = order_of(times, known)
     if order is not None:
         times = times[order]
         known = None if known is None else known[order]
+    if query is not None and "_id" in names:
+        # As servers put them in order, whichever came first.
+        keys = _id_keys(table.column("_id"))
+        order = order if keys is None else ties_by(keys, order, times, known)
+    if unknown is not None and order is not None:
+        unknown = frozen(unknown[order])
     fields = {
         name: _column(table.column(name), is_present.get(name), order, naive, f"{place}, {name}")
         for name in names
@@ -123,7 +133,24 @@ def columns_of_table(
         fields,
         names,
         query,
+        unknown,
     )
+
+
+def _id_keys(column: Any) -> tuple[Array, ...] | None:
+    """Return by what servers compare ids, if they are ObjectIds or integers; what counts first last."""
+    from ..arrow.types import is_object_id  # with the extra
+
+    if column.null_count or not len(column):
+        return None
+    if is_object_id(column.type):
+        stored = _whole(column).storage
+        dtype = [("high", ">u8"), ("low", ">u4")]
+        pairs = np.frombuffer(stored.buffers()[1], dtype)[stored.offset :][: len(stored)]
+        return pairs["low"], pairs["high"]
+    if pa.types.is_integer(column.type):
+        return (_whole(column).to_numpy(),)
+    return None
 
 
 def _symbol(column: Any, name: str, place: str) -> Any:
