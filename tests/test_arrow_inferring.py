@@ -54,6 +54,8 @@ def drift_of(*documents: dict[str, Any], **types: Any) -> Inferred:
         ([1, Int64(2)], "int64"),
         ([1, 2.5], "float64"),
         ([Int64(1), 2.5, None], "float64"),
+        ([Int64(2**53), 2.5], "float64"),
+        ([Int64(2**53 + 1), 2.0, 5], "int64"),
         ([None], "null"),
         (["x", None], "string"),
         ([True], "bool"),
@@ -88,6 +90,10 @@ def test_types_that_nothing_holds() -> None:
         match=r"v.w: expected values of one type, got int32 \(2, as in _id=1\) and string",
     ):
         _ = drift_of(*documents).schema
+    for double in (2.5, float("nan"), float("inf"), 2.0**63):
+        documents_of_numbers = [{"_id": 1, "v": double}, {"_id": 2, "v": Int64(2**53 + 1)}]
+        with pytest.raises(SchemaError, match=r"no double is, as in _id=2, and .*, as in _id=1"):
+            _ = drift_of(*documents_of_numbers).schema
     with pytest.raises(SchemaError, match="expected values that columns can hold, got Regex"):
         _ = drift_of({"_id": 1, "v": Regex("a")}).schema
     with pytest.raises(SchemaError, match="expected documents to infer columns from, got none"):

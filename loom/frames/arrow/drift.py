@@ -63,7 +63,7 @@ class SeenType(NamedTuple):
 class Seen:
     """The values at one path."""
 
-    __slots__ = ("counts", "fields", "ids", "items")
+    __slots__ = ("broken", "counts", "fields", "ids", "items", "large")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -71,6 +71,9 @@ class Seen:
         #: those of embedded documents, and of the items of lists
         self.fields: dict[str, Seen] = {}
         self.items: Seen | None = None
+        #: of documents with an int that no double is, and with a double that no int is
+        self.large: list[Any] = []
+        self.broken: list[Any] = []
 
     def note(self, value: Any, id: Any) -> None:
         """Look at a value of the document with an `_id`."""
@@ -79,6 +82,10 @@ class Seen:
         ids = self.ids.setdefault(kind, [])
         if len(ids) < _EXAMPLES and id not in ids:
             ids.append(id)
+        if kind == "int64" and not self.large and int(float(value)) != value:
+            self.large.append(id)
+        elif kind == "double" and not self.broken and not (value % 1 == 0 and abs(value) < 2**63):
+            self.broken.append(id)
         if kind == "document":
             value = value.as_doc() if isinstance(value, DBRef) else value
             for name, inner in value.items():
@@ -95,6 +102,17 @@ class Seen:
         missing = of - sum(self.counts.values())
         return (*found, *([SeenType("absent", missing, ())] if missing > 0 else ()))
 
+    def _large(self, place: str) -> Any:
+        """Return the type of numbers of which some are larger than doubles tell apart."""
+        if not self.broken:
+            return pa.int64()
+        raise SchemaError(
+            f"{place}: expected numbers of one type, got an int that no double is, as in "
+            f"_id={self.large[0]!r}, and a double that no int is, as in _id={self.broken[0]!r}; say "
+            "what the column is, types={...: pa.float64()}, or leave it out with None",
+            place.partition(".")[2],
+        )
+
     def type(self, place: str) -> Any:
         """Return the one type that holds all of the values.
 
@@ -105,6 +123,8 @@ class Seen:
         if not kinds:
             return pa.null()
         if all(kind in _NUMBERS for kind in kinds):
+            if self.large and "double" in kinds:
+                return self._large(place)
             return next(_NUMBERS[kind] for kind in reversed(_NUMBERS) if kind in kinds)
         if len(kinds) > 1:
             one, two = sorted(kinds, key=lambda kind: -self.counts[kind])[:2]
