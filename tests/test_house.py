@@ -154,6 +154,7 @@ LATE = {
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
     ("loom.frames.time.moment", "loom.frames.time.window"),  # which needs NumPy
     ("loom.frames.time.window_loads", "loom.frames.arrow"),
+    ("loom.frames.time.window_loads", "loom.frames.arrow.asking"),
     ("loom.frames.time.window_loads", "loom.frames.arrow.schema"),
     ("loom.frames.time.window_tables", "loom.frames.arrow"),
     ("loom.frames.time.window_tables", "loom.frames.arrow.types"),

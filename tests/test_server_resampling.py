@@ -624,6 +624,18 @@ async def test_what_is_asked_wrongly_of_what_is_stored(call: Runtime) -> None:
     await call(price(NOON, note="x")).insert()
     with pytest.raises(QueryError, match="expected numbers"):
         await stored(call, Price, None, DailyFrame, note="sum")
+    for of, options, message in (
+        (
+            "sum",
+            {"comentt": "x"},
+            "Price: expected an option, got 'comentt'; did you mean 'comment'",
+        ),
+        ("median", {"comentt": "x"}, "Price: expected an option, got 'comentt'"),
+        ("sum", {"on_mismatch": "ignore"}, "expected on_mismatch of "),
+        ("sum", ["comment"], "expected options as a dict, got "),
+    ):
+        with pytest.raises(QueryError, match=message):
+            await stored(call, Price, None, DailyFrame, amount=of, options=options)
 
 
 @pytest.mark.parametrize("name", ["resample", "load_resampled"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import copy, deepcopy
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +77,21 @@ def test_windows_are_a_sequence() -> None:
     assert "SlidingWindows(8 over MomentWindow(Price ACME: 10 moments" in repr(found)
     with pytest.raises(IndexError):
         found[8]
+
+
+@pytest.mark.parametrize("kept", [lambda each: pickle.loads(pickle.dumps(each)), copy, deepcopy])
+def test_what_slides_over_a_part_is_kept(kept: Any) -> None:
+    """Windows and cones of a slice are the same in another process, where there is no more."""
+    late = MomentWindow(price(n, known_at=START + (n + n % 3) * HOUR) for n in range(20))
+    for whole in (window(20), late):
+        for part in (whole, whole[5:15]):
+            for size in (3, "3h"):
+                windows = part.sliding_window(size)
+                assert [*windows[1:]] == [*kept(windows[1:])]
+                for strict in (True, False):
+                    cones = part.sliding_time_cone(size, 2, strict)
+                    assert [*cones[1:]] == [*kept(cones[1:])]
+                    assert cones.times.tolist() == kept(cones).times.tolist()
 
 
 def test_windows_larger_than_the_whole() -> None:

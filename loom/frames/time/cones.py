@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Generic, NamedTuple, overload
+from typing import Any, Generic, NamedTuple, overload
 
 from .moment_columns import Array, distinct, np
 from .spans import Size, Span, span_of
@@ -180,8 +180,16 @@ class Cones(Sequence[Cone[V]], Generic[V]):
         low = self._reach.low
         return (self._reach.cone(int(place), low) for place in self._places)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The rows of a window that is kept elsewhere begin with its own.
+        return _restored, (self._reach.window._apart(), self._reach.shape, self._places)
+
     def __repr__(self) -> str:
         return f"Cones({len(self):,} in {self._reach.window!r})"
+
+
+def _restored(window: V, shape: _Shape, places: Array) -> Cones[V]:
+    return Cones(_Reach(window, shape), places)
 
 
 def cones_of(

@@ -59,6 +59,17 @@ class SlidingWindows(Sequence[V], Generic[V]):
                 view._stop = stop
                 yield view
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The rows of a window that is kept elsewhere begin with its own.
+        low = self._window._start
+        ends = (
+            range(end.start - low, end.stop - low, end.step)
+            if isinstance(end, range)
+            else end - low
+            for end in (self._starts, self._stops)
+        )
+        return type(self), (self._window._apart(), *ends)
+
     def __repr__(self) -> str:
         return f"SlidingWindows({len(self):,} over {self._window!r})"
 

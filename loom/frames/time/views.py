@@ -39,6 +39,13 @@ class View:
         made._columns, made._start, made._stop = self._columns, start, max(start, stop)
         return made
 
+    def _apart(self) -> Self:
+        """Return the same window over columns that begin and end with it, to be kept elsewhere."""
+        columns = self._columns
+        if (self._start, self._stop) == (0, len(columns.times)):
+            return self
+        return self._of(columns.chosen(slice(self._start, self._stop)))
+
     # What it is
 
     @property
@@ -126,9 +133,7 @@ class View:
     __hash__ = None  # type: ignore[assignment]  # equal by many values
 
     def __reduce__(self) -> tuple[Any, ...]:
-        columns = self._columns
-        if (self._start, self._stop) != (0, len(columns.times)):
-            columns = columns.chosen(slice(self._start, self._stop))
+        columns = self._apart()._columns
         columns = columns._replace(
             query=None,
             fields={name: column.plain() for name, column in columns.fields.items()},
