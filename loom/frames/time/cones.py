@@ -127,11 +127,25 @@ class _Reach(Generic[V]):
             return int(np.searchsorted(self.past_stops, low + self.shape.past.amount))
         return int(np.searchsorted(self.nows, floor + self.shape.past.amount))
 
+    def told(self) -> Array:
+        """Return of how many times something was known when each past ends: its least length."""
+        firsts = np.searchsorted(self.times, self.events)  # what was known first of a time
+        since = np.maximum(
+            self.columns.known_since()[self.low : self.high][firsts], self.events + 1
+        )
+        found: Array = np.searchsorted(np.sort(since), self.nows, "right")
+        return found
+
     def whole(self, places: Array) -> Array:
         """Return those of some places at which the cones are whole."""
         places = places[self.is_whole_future[places]]
         if self.shape.past.is_count and self.columns.known is not None:
-            found = [n for n in places.tolist() if self.is_whole_past(n, self.low, 0)]
+            is_certain = self.told()[places] >= self.shape.past.amount
+            found = [
+                place
+                for place, certain in zip(places.tolist(), is_certain.tolist(), strict=True)
+                if certain or self.is_whole_past(place, self.low, 0)
+            ]
             return np.array(found, np.int64)
         if self.shape.past.is_count:
             is_whole = self.past_stops[places] - self.low >= self.shape.past.amount
