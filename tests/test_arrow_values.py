@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
-from bson import Decimal128, Int64
+from bson import Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -298,3 +300,27 @@ def test_libraries_have_what_find_lists(
                 if column.name == "when" and library == "numpy" and told is not None:
                     told = told.replace(tzinfo=UTC)
                 assert same(stored_value, told, column.type), (library, column.name, told)
+
+
+def test_pandas_asks_object_ids_for_everything(db: str, tmp_path: Path) -> None:
+    """A DataFrame with ObjectIds tells its size, sorts, joins, and goes into a Parquet file and back."""
+    one, two = ObjectId(), ObjectId()
+
+    class Dragon(Frame):
+        mate: ObjectId | None
+
+    Dragon.insert_many([Dragon(_id=two, mate=one), Dragon(_id=one, mate=None)])
+    found = arrow.dataframe(Dragon)
+    shown = io.StringIO()
+    found.info(buf=shown)
+    assert "2 non-null" in shown.getvalue()
+    assert "1 non-null" in shown.getvalue()
+    assert found.memory_usage()["_id"] > 0
+    assert [one, two] == found.sort_values("_id")["_id"].tolist()
+    assert [None, one] == found.sort_values("_id")["mate"].tolist()
+    assert [two] == found.merge(found, left_on="mate", right_on="_id")["_id_x"].tolist()
+    assert 2 == found.groupby("_id").size().sum()
+    found.to_parquet(tmp_path / "dragons.parquet")
+    again = pd.read_parquet(tmp_path / "dragons.parquet")
+    assert [two, one] == again["_id"].tolist()
+    assert one == again["mate"][0]

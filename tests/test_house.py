@@ -153,6 +153,8 @@ LATE = {
     ("loom.connection", "loom.embedded"),
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
     ("loom.frames.time.moment", "loom.frames.time.window"),  # which needs NumPy
+    ("loom.frames.arrow.results", "loom.frames.arrow.pandas_dtypes"),  # which needs pandas
+    ("loom.frames.time.window_dataframes", "loom.frames.arrow.pandas_dtypes"),
     ("loom.frames.time.window_loads", "loom.frames.arrow"),
     ("loom.frames.time.window_loads", "loom.frames.arrow.asking"),
     ("loom.frames.time.window_loads", "loom.frames.arrow.schema"),

@@ -16,7 +16,7 @@ from ...errors import QueryError, SchemaError, missing_extra
 from ..port import complete
 from .decoding import MISMATCHES
 from .reading import Reading
-from .types import is_object_id, rebuilt, stored
+from .types import rebuilt, stored
 
 if TYPE_CHECKING:
     import pandas
@@ -179,17 +179,13 @@ def dataframe_of(reading: Reading, table: Any) -> pandas.DataFrame:
         MissingExtra: pandas is not installed.
     """
     try:
-        import pandas
+        from .pandas_dtypes import dtype_of
     except ImportError:
         raise missing_extra("pandas", "pandas") from None
+
     _check_times(reading, table)
     if not table.num_rows:
         table = _empty(table.schema)  # with a chunk, which that dtype needs
-
-    def dtype_of(type: Any) -> Any:
-        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
-        return type.to_pandas_dtype() if is_object_id(type) else pandas.ArrowDtype(type)
-
     frame: pandas.DataFrame = table.to_pandas(types_mapper=dtype_of)
     if reading.mismatches:
         frame.attrs[f"loom.{MISMATCHES[1:]}"] = reading.mismatches

@@ -109,14 +109,9 @@ def dataframe_of(window: View) -> Any:
         MissingExtra: pandas is not installed.
     """
     try:
-        import pandas
+        from ..arrow.pandas_dtypes import dtype_of
     except ImportError:
         raise missing_extra("pandas", "pandas") from None
-
-    def dtype_of(type: Any) -> Any:
-        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
-        is_extension = isinstance(type, pa.BaseExtensionType)
-        return type.to_pandas_dtype() if is_extension else pandas.ArrowDtype(type)
 
     return table_of(window).to_pandas(types_mapper=dtype_of)
 

@@ -1,0 +1,70 @@
+"""Dtypes of pandas for the types of columns; that of ObjectIds has what pandas asks of every array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas
+import pyarrow as pa
+from bson import ObjectId
+from pymongoarrow.pandas_types import PandasObjectId, PandasObjectIdArray
+from pymongoarrow.types import ObjectIdType
+
+from .types import is_object_id
+
+__all__ = ["ObjectIdArray", "ObjectIdDtype", "dtype_of"]
+
+
+class ObjectIdArray(PandasObjectIdArray):  # type: ignore[misc]  # a class without types
+    """ObjectIds, or None.
+
+    PyMongoArrow's array refuses `DataFrame.info()`, `memory_usage()` and `to_parquet()`.
+    """
+
+    @property
+    def _default_dtype(self) -> ObjectIdDtype:
+        return ObjectIdDtype()
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the references, in bytes."""
+        return int(self.data.nbytes)
+
+    def __arrow_array__(self, type: Any = None) -> Any:
+        stored = [
+            None if gone else id.binary for id, gone in zip(self.data, self.isna(), strict=True)
+        ]
+        wanted = ObjectIdType()
+        found = pa.ExtensionArray.from_storage(wanted, pa.array(stored, wanted.storage_type))
+        return found if type is None else found.cast(type)
+
+
+class ObjectIdDtype(PandasObjectId):  # type: ignore[misc]
+    """The dtype of ObjectIds, under the name that PyMongoArrow has given it."""
+
+    @property
+    def name(self) -> str:
+        """The name under which pandas finds PyMongoArrow's dtype."""
+        return "bson_PandasObjectId"
+
+    @classmethod
+    def construct_array_type(cls) -> type[ObjectIdArray]:
+        """Return the class of the arrays."""
+        return ObjectIdArray
+
+    def __from_arrow__(self, array: Any) -> ObjectIdArray:
+        chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+        data = np.empty(len(array), dtype=object)
+        data[:] = [
+            None if stored is None else ObjectId(stored)
+            for chunk in chunks
+            for stored in chunk.storage.to_numpy(zero_copy_only=False)
+        ]
+        return ObjectIdArray(data, self)
+
+
+def dtype_of(type: Any) -> Any:
+    """Return the dtype for an Arrow type, which keeps it."""
+    # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
+    return ObjectIdDtype() if is_object_id(type) else pandas.ArrowDtype(type)
