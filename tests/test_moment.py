@@ -628,6 +628,30 @@ async def test_corrections_are_added(call: Runtime, cls: Any) -> None:
         await call(cls).delete_where({}, all=True)
 
 
+async def test_corrections_within_a_millisecond(
+    call: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction is known after what it corrects, however quick it is, or the clock goes back."""
+    clock = [NOON]
+    monkeypatch.setattr("loom.frames.stamping.now", lambda: clock[0])
+    one = Ticket(symbol="X", time=NOON, amount=1.0)
+    told = []
+    for amount, at in ((1.0, NOON), (2.0, NOON), (3.0, NOON - HOUR), (4.0, NOON + HOUR)):
+        clock[0], one.amount = at, amount
+        await call(one).save()
+        told.append(one.known_at)
+        assert [amount] == [found.amount for found in await call(Ticket).as_of("X")]
+        assert amount == (await call(Ticket).latest("X")).amount
+    tick = timedelta(milliseconds=1)
+    assert [NOON, NOON + tick, NOON + 2 * tick, NOON + HOUR] == told
+    before = one._document.copy()
+    one.amount = object()  # type: ignore[assignment]
+    with pytest.raises(EncodeError):
+        await call(one).save()
+
+    assert before["known_at"] == one.known_at
+
+
 async def test_a_correction_that_was_not_stored(call: Runtime) -> None:
     """The frame keeps its times and its id."""
     one = Ticket(symbol="X", time=NOON, amount=1.0, known_at=NOON)

@@ -6,15 +6,15 @@ milliseconds, one for all frames of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from .marked import marked
 from .paths import is_ancestor
 from .tracking import tracked_of
 
-__all__ = ["now", "stamp_inserted", "stamp_updated", "stamped_anew", "stamping"]
+__all__ = ["known_later", "now", "stamp_inserted", "stamp_updated", "stamped_anew", "stamping"]
 
 
 def stamping(cls: Any) -> Iterable[tuple[str, Any]]:
@@ -61,6 +61,22 @@ def stamped_anew(frame: Any) -> tuple[str, ...]:
     assigned = tracked_of(frame) or ()
     times = (name for name in marked(type(frame)).inserted if name not in assigned)
     return tuple({"recorded": None, **dict.fromkeys(times)})
+
+
+def known_later(frame: Any, was: Mapping[str, Any]) -> dict[str, datetime]:
+    """Return since when a correction is known, where a stamp would not tell it from what it corrects.
+
+    Two saves may come in one millisecond, or the clock may have been put back.
+
+    Args:
+        frame: that is added again.
+        was: its stamps of before.
+    """
+    name: str = getattr(type(frame), "_known_at_field", None) or ""
+    before = was.get(name)
+    if not isinstance(before, datetime) or before.tzinfo is None or before < now():
+        return {}
+    return {name: before + timedelta(milliseconds=1)}
 
 
 def stamp_updated(sender: type, frames: list[Any], changes: Sequence[Any] = ()) -> None:

@@ -24,7 +24,7 @@ from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
 from ..signals import assigned_by
-from ..stamping import stamp_updated, stamped_anew
+from ..stamping import known_later, stamp_updated, stamped_anew
 from ..texts import normalise
 from ..tracking import is_doubtful, resolve
 from .guards import (
@@ -218,6 +218,7 @@ async def _append(
             "new document is stored, whole"
         )
     was = {name: frame._document.pop(name, None) for name in ("_id", *stamped_anew(frame))}
+    frame._document.update(known_later(frame, was))
     try:
         await insert(port, frame, without_update_options(options))
     except BaseException:

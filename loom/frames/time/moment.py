@@ -331,7 +331,8 @@ class LedgerMoment(Moment, LedgerFrame):
 
     The same as `class Price(Moment, LedgerFrame)`. `recorded` is when it was inserted, by this
     machine's clock, whatever `known_at` says. A `save` of a moment that is stored adds the
-    corrected one; it is known from then on, unless its `known_at` was assigned.
+    corrected one; it is known from then on, a millisecond after what it corrects at least, unless
+    its `known_at` was assigned.
 
     >>> class Price(LedgerMoment):
     ...     amount: float
