@@ -208,6 +208,12 @@ async def test_late_knowledge(call: Runtime) -> None:
     assert [5.0] == found.as_of(START + 5 * HOUR).values("amount").tolist()
     assert 1 == len((await load(call, Quote, Q.known_at == None)).as_of(START))  # noqa: E711
 
+    class Plain(Quote):
+        _collection = "Quote"
+        _known_at_field = None
+
+    assert 3 == len((await load(call, Plain)).as_of(START)) == len(await call(Plain).as_of("ACME"))
+
 
 async def test_values_that_do_not_fit_are_refused(call: Runtime) -> None:
     """As columns refuse them."""

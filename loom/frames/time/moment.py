@@ -248,7 +248,7 @@ class TimedFrame(Frame):
         Of one symbol and one time that counts which became known last, `known_at` included.
         Several that became known together, as two trades of one millisecond, all count. They come
         in the order of time, known-at and `_id`. One aggregate, with `$setWindowFields` (MongoDB
-        5.0).
+        5.0; in a transaction 5.3).
 
         Args:
             filter: a symbol, or a filter as for `one`; it chooses among versions, too.
