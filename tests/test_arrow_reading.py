@@ -435,6 +435,42 @@ async def test_kinds(call: Runtime) -> None:
     assert [9] == piped.column(0).to_pylist()
 
 
+async def test_the_root_of_kinds(call: Runtime) -> None:
+    """The root has the fields of all kinds and what tells them apart, so that all can be stored again."""
+
+    class Animal(Frame):
+        _kind_field = "kind"
+        name: str
+
+    class Cat(Animal):
+        lives: int
+
+    class Snail(Animal):
+        speed: float
+        lives: float
+
+    Animal.insert_many([Animal(name="A"), Cat(name="C", lives=9), Snail(name="S", speed=0.5)])
+    stored = [*Animal.get_collection().find()]
+
+    found = await call(arrow).table(Animal)
+    assert ["_id", "name", "lives", "speed", "kind"] == found.column_names
+    assert ["Animal", "Cat", "Snail"] == found["kind"].to_pylist()
+    assert [None, 9.0, None] == found["lives"].to_pylist()
+    Animal.delete_where({}, all=True)
+    await call(arrow).insert_table(Animal, found, nulls="omit")
+    assert stored == [*Animal.get_collection().find()]
+    assert [Animal, Cat, Snail] == [type(one) for one in Animal.many()]
+
+    class Dog(Animal):
+        lives: str
+
+    with pytest.raises(
+        SchemaError, match="Animal.lives: expected one type in all kinds, got int64"
+    ):
+        await call(arrow).table(Animal)
+    assert 1 == (await call(arrow).table(Cat)).num_rows
+
+
 async def test_older_forms(call: Runtime) -> None:
     """A class that upgrades its documents has no columns, but for those of what is stored."""
 

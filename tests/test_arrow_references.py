@@ -839,12 +839,12 @@ async def test_kinds(call: Runtime, commands: Commands) -> None:
 
     assert [
         {
-            "animal": {"_id": 1, "name": "Rex", "barks": 5, "lives": None},
+            "animal": {"_id": 1, "name": "Rex", "barks": 5, "lives": None, "kind": "Dog"},
             "dog": {"_id": 1, "barks": 5},
             "same": {"_id": 1, "lives": None},
         },
         {
-            "animal": {"_id": 2, "name": "Tom", "barks": None, "lives": 7},
+            "animal": {"_id": 2, "name": "Tom", "barks": None, "lives": 7, "kind": "Cat"},
             "dog": None,
             "same": {"_id": 2, "lives": 7},
         },

@@ -88,7 +88,7 @@ class _Planner:
                     places[name] = found
             else:
                 ((_, path),) = paths_of(cls.__name__, {name: value})
-                column = Column(name, given.find(name, path) or _type_at(cls, name, path), path)
+                column = Column(name, given.find(name, path) or path_type(cls, name, path), path)
                 more = [path]
             if columns.get(name, column) != column:
                 raise ProjectionError(
@@ -168,7 +168,9 @@ class _Planner:
         """Return the columns that stand beside a directive."""
         named = {name: inner for name, inner in value.items() if not name.startswith("$")}
         if not named:
-            named = dict.fromkeys(given.fields or _names(cls, given.single()), True)
+            named = dict.fromkeys(
+                given.fields or [column.name for column in schema_of(cls, given.single())], True
+            )
         for name in always:
             if named.get(name, True) is False:
                 raise ProjectionError(
@@ -241,7 +243,7 @@ class _Planner:
                         f"{place}: expected a type that is given, or the annotation of a SubFrame, "
                         "got none; give its type by schema="
                     )
-                types[field] = given_type or _type_at(sub_class, field, field)
+                types[field] = given_type or path_type(sub_class, field, field)
                 more = [field]
             paths += [f"{name}.{path}" for path in more]
         if types:
@@ -309,20 +311,6 @@ def _checked(where: str, directive: str, sub_class: Any) -> Any:
 # What annotations say
 
 
-def _type_at(cls: Any, name: str, path: str) -> Any:
-    """Return the type at a path of a class, or of one of the kinds below it.
-
-    Raises:
-        SchemaError: no annotation says one.
-        FieldError: it is no path of the class.
-    """
-    root = path.partition(".")[0]
-    for one in _kinds(cls):
-        if root in one._definition.ordered:
-            return path_type(one, name, path)
-    return path_type(cls, name, path)
-
-
 def _type_or_none(cls: Any, column: Column, declared: Any) -> Any:
     """Return the type at the path of a column, None where it may be any.
 
@@ -330,27 +318,13 @@ def _type_or_none(cls: Any, column: Column, declared: Any) -> Any:
         FieldError: the class has no such field, and no type is given for it.
     """
     try:
-        return _type_at(cls, column.name, column.path)
+        return path_type(cls, column.name, column.path)
     except SchemaError:
         return None
     except FieldError:
         if declared is None:
             raise
         return None
-
-
-def _kinds(cls: Any) -> tuple[Any, ...]:
-    kinds = getattr(cls, "_kinds", None)
-    return (cls,) if kinds is None else (cls, *kinds.below(cls))
-
-
-def _names(cls: Any, given: Mapping[str, Any]) -> list[str]:
-    """Return the columns of a class and of the kinds below it."""
-    names: dict[str, None] = {}
-    for one in _kinds(cls):
-        own = {n: t for n, t in given.items() if one is cls or n in one._definition.ordered}
-        names.update(dict.fromkeys(column.name for column in schema_of(one, own)))
-    return [*names]
 
 
 def _sub_class(cls: Any, path: str) -> tuple[Any, str]:

@@ -19,7 +19,7 @@ from ...errors import FieldError, SchemaError, nearest
 from ..annotations import failure_of, resolved_annotations
 from ..conditions import Field
 from .columns import Column, Schema, inside
-from .types import OBJECT_ID, checked, from_plain
+from .types import OBJECT_ID, checked, from_plain, named
 
 if TYPE_CHECKING:
     from ..frame import Frame
@@ -61,6 +61,9 @@ _TYPES: tuple[tuple[type, Any], ...] = (
 def schema_of(cls: type[Frame], types: Mapping[str, Any] | None = None) -> Schema:
     """Return the columns of a class: `_id`, and every annotated field.
 
+    Of several classes in one collection, the root and every class with others below it have the
+    fields of these, too, and the field that tells their kinds.
+
     Args:
         cls: the class.
         types: what some fields are instead, by name: a type of Arrow's, an annotation such as
@@ -85,10 +88,10 @@ def schema_of(cls: type[Frame], types: Mapping[str, Any] | None = None) -> Schem
     if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
         raise SchemaError(f"schema_of: expected a Frame class, got {cls!r}")
     given = dict(types or {})
-    names = [*dict.fromkeys(["_id", *cls._definition.ordered])]
+    names = names_of(cls)
     for name in given:
         if name not in names:
-            if not cls._definition.is_open:
+            if not any(one._definition.is_open for one in classes_of(cls)):
                 raise FieldError(
                     f"{cls.__name__}: expected a field, got {name!r}{nearest(name, names)}"
                 )
@@ -101,11 +104,45 @@ def schema_of(cls: type[Frame], types: Mapping[str, Any] | None = None) -> Schem
     return Schema(cls.__name__, columns)
 
 
+def classes_of(cls: Any) -> tuple[Any, ...]:
+    """Return a class and the kinds below it, whose documents it reads."""
+    return (cls,) if cls._kinds is None else (cls, *cls._kinds.below(cls))
+
+
+def names_of(cls: Any) -> list[str]:
+    """Return the fields of a class, those of the kinds below it, and what tells these apart."""
+    classes = classes_of(cls)
+    names = dict.fromkeys(("_id", *(n for one in classes for n in one._definition.ordered)))
+    if len(classes) > 1:
+        names.setdefault(cls._kinds.field)
+    return [*names]
+
+
 def field_type(cls: Any, name: str, given: Mapping[str, Any]) -> Any:
-    """Return the type of a field: the one that is given, else that of its annotation."""
+    """Return the type of a field: the one that is given, else that of its annotations."""
     place = f"{cls.__name__}.{name}"
     if name in given:
         return as_type(place, given[name])
+    declaring = [one for one in classes_of(cls) if name in one._definition.ordered]
+    if not declaring and cls._kinds is not None and name == cls._kinds.field:
+        return pa.string()
+    types = [_declared_type(one, name) for one in declaring or [cls]]
+    if all(type == types[0] for type in types):
+        return types[0]
+    if all(type in (pa.int64(), pa.float64()) for type in types):
+        return pa.float64()
+    said = ", ".join(
+        f"{named(type)} in {one.__name__}" for one, type in zip(declaring, types, strict=True)
+    )
+    raise SchemaError(
+        f"{place}: expected one type in all kinds, got {said}; say what it is: "
+        f"schema_of({cls.__name__}, {{{name!r}: ...}}), None leaves it out"
+    )
+
+
+def _declared_type(cls: Any, name: str) -> Any:
+    """Return the type of a field by the annotation of the class itself."""
+    place = f"{cls.__name__}.{name}"
     annotations = resolved_annotations(cls._definition)
     if name == "_id" and annotations.get(name, Any) is Any:
         return OBJECT_ID
@@ -245,8 +282,8 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
         if isinstance(schema, Schema):
             return schema
         if schema is not None:
-            named = [(n, as_type(f"{place}.{n}", t)) for n, t in schema.items()]
-            return Schema(place, [Column(name, type, name) for name, type in named])
+            types = [(n, as_type(f"{place}.{n}", t)) for n, t in schema.items()]
+            return Schema(place, [Column(name, type, name) for name, type in types])
         return schema_of(cls)
     columns = []
     for name, path in paths_of(place, projection):
@@ -290,8 +327,8 @@ def paths_of(place: str, projection: Any) -> list[tuple[str, str]]:
 def path_type(cls: Any, name: str, path: str) -> Any:
     """Return the type of the values that a path leads to, by the annotations."""
     root, *rest = path.split(".")
-    names = ("_id", *cls._definition.ordered)
-    if root not in names and not cls._definition.is_open:
+    names = names_of(cls)
+    if root not in names and not any(one._definition.is_open for one in classes_of(cls)):
         raise FieldError(f"{cls.__name__}: expected a field, got {root!r}{nearest(root, names)}")
     found = inside(field_type(cls, root, {}), rest)
     if found is None:
