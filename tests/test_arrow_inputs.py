@@ -332,6 +332,16 @@ def test_dtypes_of_polars(series: Any, expected: list[Any]) -> None:
     assert [{"a": value} for value in expected] == rows(frame) == rows(frame.lazy())
 
 
+def test_frames_of_polars_that_were_made_of_tables() -> None:
+    """A type of PyMongoArrow's, which Polars takes over from Arrow, is written as its bytes."""
+    ids = pa.ExtensionArray.from_storage(OBJECT_ID, pa.array([ID.binary], pa.binary(12)))
+    frame = pl.from_arrow(pa.table({"a": ids, "b": [1]}))
+    assert isinstance(frame, pl.DataFrame)
+
+    for data in (frame, frame.lazy()):
+        assert [{"a": ID.binary, "b": 1}] == rows(data)
+
+
 @pytest.mark.parametrize(
     "series",
     [

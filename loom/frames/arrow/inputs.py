@@ -182,6 +182,13 @@ def _of_polars(place: str, data: Any, at_once: int) -> Input:
         raise SchemaError(
             f"{place}: expected a DataFrame or a LazyFrame of Polars, got {_told(data)}"
         )
+    named = [
+        name
+        for name, kind in data.collect_schema().items()
+        if isinstance(kind, getattr(polars, "BaseExtension", ()))
+    ]
+    if named:  # such as PyMongoArrow's, of which Polars can make no arrays of Arrow's
+        data = data.with_columns(polars.col(named).ext.storage())
     schema = data.collect_schema()
     names, types = [*schema], [_polars_type(place, name, kind) for name, kind in schema.items()]
     if isinstance(data, polars.DataFrame):
