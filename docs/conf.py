@@ -88,9 +88,9 @@ ENTRIES = {
     "Types": "loom.frames.arrow.batches",
     "Zone": "loom.frames.arrow.batches",
     "loom.frames.arrow.reading.Reading": "loom.frames.arrow.batches",
-    "Size": "loom.frames.time.spans.Size",
-    "Versions": "loom.frames.time.versions.Versions",
-    "V": "loom.frames.time.views.V",
+    "Size": "loom.frames.time.windows.spans.Size",
+    "Versions": "loom.frames.time.windows.versions.Versions",
+    "V": "loom.frames.time.windows.views.V",
     "Of": "loom.frames.time.known.Of",
 }
 nitpick_ignore = [

@@ -23,11 +23,11 @@ pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 import pyarrow as pa
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
-from loom.frames.arrow.cells import Unfit
 from loom.frames.arrow.columns import Column, Schema
 from loom.frames.arrow.decoding import Decoder
-from loom.frames.arrow.fitting import Rules, cell_for
 from loom.frames.arrow.types import OBJECT_ID
+from loom.frames.arrow.writers.cells import Unfit
+from loom.frames.arrow.writers.fitting import Rules, cell_for
 
 from .test_arrow_decoding import ALL, CODECS, FITTING, documents_of, raw
 

@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.dataset
 from pymongoarrow.types import CodeType, Decimal128Type
 
-from loom.frames.arrow.cells import Unfit
-from loom.frames.arrow.fitting import Rules, cell_for
-from loom.frames.arrow.inputs import input_of, only_dataframe
-from loom.frames.arrow.objects import Things
 from loom.frames.arrow.types import OBJECT_ID
+from loom.frames.arrow.writers.cells import Unfit
+from loom.frames.arrow.writers.fitting import Rules, cell_for
+from loom.frames.arrow.writers.inputs import input_of, only_dataframe
+from loom.frames.arrow.writers.objects import Things
 
 UTC = timezone.utc
 ID = ObjectId("65f000000000000000000001")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
 from loom.frames.arrow.exact import decoded
-from loom.frames.arrow.key_ranges import Cut, condition, cuts_of
+from loom.frames.arrow.parallel.key_ranges import Cut, condition, cuts_of
 
 from .conftest import Server
 

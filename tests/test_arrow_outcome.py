@@ -12,8 +12,8 @@ pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
 import pyarrow as pa
 
-from loom.frames.arrow.outcome import Failures, Ids, RowsWritten
 from loom.frames.arrow.types import OBJECT_ID
+from loom.frames.arrow.writers.outcome import Failures, Ids, RowsWritten
 
 ID = ObjectId("65f000000000000000000001")
 

@@ -41,11 +41,11 @@ pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 import pyarrow.parquet as pq
 
 from loom.frames import arrow
-from loom.frames.arrow import partitions, workers
 from loom.frames.arrow.decoding import Decoder
-from loom.frames.arrow.part_reading import Call, client_of, read
-from loom.frames.arrow.serving import _told
-from loom.frames.arrow.workers import Load
+from loom.frames.arrow.parallel import partitions, workers
+from loom.frames.arrow.parallel.part_reading import Call, client_of, read
+from loom.frames.arrow.parallel.serving import _told
+from loom.frames.arrow.parallel.workers import Load
 
 from .conftest import Runtime, Server
 from .faults import fault

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loom.frames import arrow
-from loom.frames.arrow import reference_rows
+from loom.frames.arrow.references import rows as reference_rows
 
 from .conftest import Commands, Runtime, Server
 from .faults import fault

@@ -109,28 +109,29 @@ ORDER = """
     loom.frames.frame
     loom.frames.ledger
     loom.frames.history
+    loom.frames.time.windows
     loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
     loom.frames.time.timeframe
     loom.frames.time.calendar_frames loom.frames.time.known
     loom.frames.time.year_frames loom.frames.time.moment
     loom.frames.time.arrays loom.frames.time.results
-    loom.frames.time.kernels loom.frames.time.sliding_sums loom.frames.time.percentiles
-    loom.frames.time.spreads
-    loom.frames.time.densities loom.frames.time.regressions
-    loom.frames.time.sliding_densities
+    loom.frames.time.insight.kernels loom.frames.time.insight.sliding_sums loom.frames.time.percentiles
+    loom.frames.time.insight.spreads
+    loom.frames.time.insight.densities loom.frames.time.insight.regressions
+    loom.frames.time.insight.sliding_densities
     loom.frames.time.pictures
-    loom.frames.time.aggregates loom.frames.time.resampled
-    loom.frames.time.resampling
-    loom.frames.time.server_resampling loom.frames.time.trends
-    loom.frames.time.moment_columns loom.frames.time.spans
-    loom.frames.time.gathering loom.frames.time.series
-    loom.frames.time.views
-    loom.frames.time.window_pictures loom.frames.time.window_resampling
-    loom.frames.time.window_tables
-    loom.frames.time.window_dataframes
-    loom.frames.time.versions
-    loom.frames.time.cones loom.frames.time.gaps loom.frames.time.sliding_windows loom.frames.time.window_loads
-    loom.frames.time.window
+    loom.frames.time.resampling.aggregates loom.frames.time.resampling.resampled
+    loom.frames.time.resampling.local
+    loom.frames.time.resampling loom.frames.time.resampling.on_server loom.frames.time.insight.trends
+    loom.frames.time.windows.moment_columns loom.frames.time.windows.spans
+    loom.frames.time.windows.gathering loom.frames.time.windows.series
+    loom.frames.time.windows.views
+    loom.frames.time.windows.pictures loom.frames.time.windows.resampling
+    loom.frames.time.windows.tables
+    loom.frames.time.windows.dataframes
+    loom.frames.time.windows.versions
+    loom.frames.time.windows.cones loom.frames.time.windows.gaps loom.frames.time.windows.sliding_windows loom.frames.time.windows.loads
+    loom.frames.time.windows.window
     loom.frames.time.insight
     loom.frames.time
     loom.frames
@@ -152,15 +153,15 @@ ORDER = """
 LATE = {
     ("loom.connection", "loom.embedded"),
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
-    ("loom.frames.time.moment", "loom.frames.time.window"),  # which needs NumPy
+    ("loom.frames.time.moment", "loom.frames.time.windows.window"),  # which needs NumPy
     ("loom.frames.arrow.results", "loom.frames.arrow.pandas_dtypes"),  # which needs pandas
-    ("loom.frames.time.window_dataframes", "loom.frames.arrow.pandas_dtypes"),
-    ("loom.frames.time.window_loads", "loom.frames.arrow"),
-    ("loom.frames.time.window_loads", "loom.frames.arrow.asking"),
-    ("loom.frames.time.window_loads", "loom.frames.arrow.schema"),
-    ("loom.frames.time.window_tables", "loom.frames.arrow"),
-    ("loom.frames.time.window_tables", "loom.frames.arrow.types"),
-    ("loom.frames.time.window_tables", "loom.frames.arrow.presence"),
+    ("loom.frames.time.windows.dataframes", "loom.frames.arrow.pandas_dtypes"),
+    ("loom.frames.time.windows.loads", "loom.frames.arrow"),
+    ("loom.frames.time.windows.loads", "loom.frames.arrow.asking"),
+    ("loom.frames.time.windows.loads", "loom.frames.arrow.schema"),
+    ("loom.frames.time.windows.tables", "loom.frames.arrow"),
+    ("loom.frames.time.windows.tables", "loom.frames.arrow.types"),
+    ("loom.frames.time.windows.tables", "loom.frames.arrow.presence"),
 }
 #: How long a file may be: about 350 lines.
 LIMIT = 420

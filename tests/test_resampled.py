@@ -16,8 +16,8 @@ import numpy as np
 
 from loom import MissingExtra, QueryError, TimeFrameError
 from loom.frames.time import DailyFrame, HourlyFrame, Spread, WeeklyFrame, YearlyFrame
-from loom.frames.time.resampled import Resampled
-from loom.frames.time.resampling import resample_columns
+from loom.frames.time.resampling.local import resample_columns
+from loom.frames.time.resampling.resampled import Resampled
 
 UTC = timezone.utc
 NOON = datetime(2024, 3, 9, 12, tzinfo=UTC)

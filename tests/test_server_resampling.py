@@ -27,9 +27,9 @@ from loom.frames import arrow
 from loom.frames.port import complete
 from loom.frames.time import DailyFrame, HourlyFrame, Moment, MomentWindow, TimedFrame
 from loom.frames.time.ranges import milliseconds
-from loom.frames.time.resampled import Resampled
-from loom.frames.time.resampling import edges_of, plan_of
-from loom.frames.time.server_resampling import Moments, floor_expression, on_server
+from loom.frames.time.resampling.local import edges_of, plan_of
+from loom.frames.time.resampling.on_server import Moments, floor_expression, on_server
+from loom.frames.time.resampling.resampled import Resampled
 from tests.conftest import Commands, Runtime, Server
 from tests.test_resampling import KINDS, PLACES, moments, zone_of
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loom import QueryError
 from loom.frames.time import DailyFrame, MomentWindow, TimeFrame, WeeklyFrame
 from loom.frames.time.calendar_frames import CalendarFrame
-from loom.frames.time.spans import milliseconds_of
+from loom.frames.time.windows.spans import milliseconds_of
 
 from .test_window import HOUR, START, Price, amounts, price, window
 

@@ -27,7 +27,7 @@ def windows(bench: Bench) -> Iterator[Row]:
     from scipy.stats import gaussian_kde
 
     from loom.frames.time.insight import PdfValue, spread
-    from loom.frames.time.kernels import Kernels
+    from loom.frames.time.insight.kernels import Kernels
 
     random = np.random.default_rng(2013)
     for size, count, limit in ((30, SIZE, 2.0), (1_000, SIZE // 10, 2.0)):

@@ -64,8 +64,8 @@ def several(processes: int, size: int) -> float:
     """Return the time of a table from processes that are ready."""
     import pyarrow as pa
 
-    from loom.frames.arrow import partitions
     from loom.frames.arrow.asking import Asked
+    from loom.frames.arrow.parallel import partitions
     from loom.frames.arrow.reading import Reading
     from loom.frames.port import blocking, complete
 

@@ -29,17 +29,17 @@ except ImportError as error:
     raise missing_extra("arrow", package) from None
 
 from .columns import Column, Schema
-from .dask_frames import dask
 from .drift import Inferred, SeenType
 from .exact import OnMismatch
 from .ids import Ids
 from .inferring import infer
 from .loading import aio, batches, dataframe, numpy, polars, table
-from .outcome import RowsWritten
+from .parallel.dask_frames import dask
 from .parquet import Written, to_parquet
 from .results import AsyncBatches, Batches
 from .schema import schema_of
-from .writing import insert_dataframe, insert_table, replace, upsert_table
+from .writers.outcome import RowsWritten
+from .writers.writing import insert_dataframe, insert_table, replace, upsert_table
 
 __all__ = [
     "AsyncBatches",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..port import awaited, blocking, complete
 from .asking import Asked, told
-from .dask_frames import DaskAwaited
 from .inferring import Inferring
+from .parallel.dask_frames import DaskAwaited
 from .parquet import ParquetAwaited
 from .reading import Reading
 from .results import AsyncBatches, Batches, load_dataframe, load_numpy, load_polars
-from .writing import WritingAwaited
+from .writers.writing import WritingAwaited
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,7 +27,7 @@ class ObjectIdArray(PandasObjectIdArray):  # type: ignore[misc]  # a class witho
         return ObjectIdDtype()
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The size of the references, in bytes."""
         return int(self.data.nbytes)
 

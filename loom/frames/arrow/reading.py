@@ -15,15 +15,15 @@ from ...encoding import ENCODING_ERRORS, encode, unencodable
 from ...errors import QueryError
 from ..id_ranges import behind
 from ..port import Port
-from . import partitions
 from .asking import Asked
 from .decoding import MISMATCHES, Decoder
 from .exact import decoded
-from .layouts import Layout
+from .parallel import partitions
 from .progress import tally_for
 from .raw import parts_of, take_bytes
 from .raw_cursors import raw_aggregate
-from .reference_joins import Joins
+from .references.joins import Joins
+from .references.layouts import Layout
 from .sources import Command, command_of, driver_of
 from .zones import Zoned, zone_name
 

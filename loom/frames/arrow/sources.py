@@ -15,8 +15,8 @@ from ..port import Port
 from ..projections import plan_for
 from .asking import Asked
 from .columns import Schema
-from .layouts import Layout
-from .reference_plans import columns_of, names_path
+from .references.layouts import Layout
+from .references.plans import columns_of, names_path
 from .schema import schema_of
 
 __all__ = ["Command", "chain_of", "command_of"]

@@ -23,8 +23,8 @@ from .zones import EST_TIMEZONE, NAMED, UTC, UTC_TIMEZONE, TimeZone
 if TYPE_CHECKING:
     from .insight import PdfValue, Regression, Spread, Trending
     from .moment import LedgerMoment, Moment, TimedFrame
-    from .resampled import Resampled
-    from .window import MomentWindow
+    from .resampling.resampled import Resampled
+    from .windows.window import MomentWindow
     from .zones import (
         ALASKA_TIMEZONE,
         CENTRAL_TIMEZONE,
@@ -74,10 +74,10 @@ _LATER = (
     dict.fromkeys(NAMED, "zones")
     | dict.fromkeys(("PdfValue", "Regression", "Spread", "Trending"), "insight")
     | dict.fromkeys(("LedgerMoment", "Moment", "TimedFrame"), "moment")
-    | {"MomentWindow": "window", "Resampled": "resampled"}
+    | {"MomentWindow": "windows.window", "Resampled": "resampling.resampled"}
 )
 #: Of these modules, those that need the extra `time`.
-_OF_EXTRA = ("insight", "resampled", "window")
+_OF_EXTRA = ("insight", "resampling.resampled", "windows.window")
 
 if find_spec("numpy") is None or find_spec("scipy") is None:
     # Past type checkers, to which all names are there.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .window import MomentWindow
+    from .windows.window import MomentWindow
     from .zones import TimeZone
 
 __all__ = ["LedgerMoment", "Moment", "TimedFrame"]
@@ -104,7 +104,7 @@ class AwaitedMoments(AwaitedClass[T]):
         **options: Any,
     ) -> MomentWindow:
         """Return the moments of a symbol as columns; see `Moment.window`."""
-        from .window import MomentWindow  # with the extra
+        from .windows.window import MomentWindow  # with the extra
 
         return await MomentWindow.aio.load(
             self._cls, filter, start, end, projection=projection, tzone=tzone, **options
@@ -292,7 +292,7 @@ class TimedFrame(Frame):
             SchemaError: a field has no type, or a value does not fit it.
             TimeFrameError: a datetime without a zone.
         """
-        from .window import MomentWindow  # with the extra
+        from .windows.window import MomentWindow  # with the extra
 
         return MomentWindow.load(
             cls, filter, start, end, projection=projection, tzone=tzone, **options

@@ -1,0 +1,1 @@
+"""References in columns: what ids stand for, as struct columns."""

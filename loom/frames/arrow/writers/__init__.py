@@ -1,0 +1,1 @@
+"""Writing columns: rows of tables as documents, inserted, upserted or replaced."""

@@ -1,0 +1,234 @@
+"""Columns of Python's objects: what is in them is looked at value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timezone, tzinfo
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+from bson import Binary, Code, Decimal128, ObjectId
+from bson.datetime_ms import DatetimeMS
+from pymongoarrow.types import CodeType, Decimal128Type
+
+from ....datetimes import settle_datetimes
+from ...values import plain
+from ..types import OBJECT_ID, is_object_id
+from .cells import Cell, Unfit
+from .fitting import Rules, is_hex, shown
+
+__all__ = ["Things"]
+
+#: Values of these types are stored as they are.
+_AS_THEY_ARE = frozenset(
+    (str, int, float, bool, bytes, type(None), ObjectId, Decimal128, Decimal, Binary, Code, UUID)
+)
+_CONTAINERS = (list, tuple, set, frozenset, Mapping, np.ndarray)
+
+
+class Things(Cell):
+    """Python's objects, each as the core stores it.
+
+    Args:
+        place: class and column, for errors.
+        target: what the class says that the field is; None for nothing.
+        rules: of the call.
+    """
+
+    def __init__(self, place: str, target: Any, rules: Rules) -> None:
+        self.place = place
+        self.rules = rules
+        self.fits = None if target is None else _fit_of(target)
+        self.expected = "" if target is None else shown(target)
+        #: types whose values are those of the field
+        self.plain = frozenset([type(None), *(kind for one, kind in _PLAIN if one == target)])
+
+    def check(self, array: Any) -> None:
+        """Look at each value."""
+        self.values(array)
+
+    def values(self, array: Any) -> list[Any]:
+        """Return the values as they are sent."""
+        plain = _AS_THEY_ARE if self.fits is None else self.plain
+        if plain.issuperset(map(type, array)):
+            return [*array]
+        return [None if v is None else self._value(at, v) for at, v in enumerate(array)]
+
+    def _value(self, at: int, value: Any) -> Any:
+        if isinstance(value, Enum):
+            value = value.value
+        if isinstance(value, _CONTAINERS) or getattr(type(value), "_is_subframe", False):
+            value = self._container(value)
+        elif isinstance(value, (datetime, np.datetime64)):
+            value = self._instant(at, value)
+        elif isinstance(value, np.generic):
+            value = value.item()
+        if self.fits is None:
+            return value
+        found = self.fits(value)
+        if found is None:
+            advice = "convert it, or annotate the field with what it is"
+            raise Unfit(at, f"{self.expected}, as its annotation says", value, advice)
+        return found
+
+    def _container(self, value: Any) -> Any:
+        """Return a copy: what the caller has is not changed."""
+        holder = {"": plain(value.tolist() if isinstance(value, np.ndarray) else value, self.place)}
+        settle_datetimes(holder, self.rules.naive, self.place)
+        return holder[""]
+
+    def _instant(self, at: int, value: Any) -> Any:
+        is_finer = False
+        if isinstance(value, np.datetime64):
+            cut = value.astype("datetime64[ms]")
+            is_finer = bool(cut != value)
+            found = cut.item()
+            value = found if isinstance(found, datetime) else DatetimeMS(int(cut.astype(int)))
+        elif value.microsecond % 1000 or getattr(value, "nanosecond", 0):
+            is_finer = True
+        if is_finer and self.rules.finer == "raise":
+            advice = "round it, or pass finer='cut'"
+            raise Unfit(at, "whole milliseconds", str(value), advice)
+        if not isinstance(value, datetime):
+            return value
+        made = datetime.combine(value.date(), value.time().replace(fold=value.fold), value.tzinfo)
+        if made.tzinfo is None:
+            naive = self.rules.naive
+            if naive == "refuse":
+                raise Unfit(at, "an instant with a zone", str(value), "give it one")
+            made = made.replace(tzinfo=naive if isinstance(naive, tzinfo) else timezone.utc)
+        holder = {"": made}
+        settle_datetimes(holder, "utc", self.place)
+        return holder[""]
+
+
+def _fit_of(target: Any) -> Callable[[Any], Any] | None:
+    """Return what gives a value as a field has it, None where it is none of it."""
+    types = pa.types
+    if types.is_boolean(target):
+        return lambda value: value if isinstance(value, bool) else None
+    if types.is_integer(target):
+        return _integer
+    if types.is_floating(target):
+        return _float
+    if types.is_string(target) or types.is_large_string(target):
+        return lambda value: None if isinstance(value, (*_NO_TEXT,)) else value
+    if types.is_timestamp(target) or types.is_date(target):
+        return lambda value: value if isinstance(value, (date, DatetimeMS)) else None
+    if types.is_decimal(target) or isinstance(target, Decimal128Type):
+        return _decimal
+    if is_object_id(target):
+        return _object_id
+    if target == pa.uuid():
+        return _uuid
+    if isinstance(target, CodeType):
+        return lambda value: Code(value) if isinstance(value, str) else None
+    if types.is_binary(target):
+        return lambda value: value if isinstance(value, bytes) else None
+    if types.is_list(target):
+        return _list_of(_fit_of(target.value_type))
+    if types.is_struct(target):
+        return _document_of({field.name: _fit_of(field.type) for field in target}, None)
+    if types.is_map(target):
+        return _document_of({}, _fit_of(target.item_type))
+    return None
+
+
+#: Gives a value as a field has it, None where it is none of it; stands for nothing that is said.
+_Fit = Callable[[Any], Any] | None
+
+
+def _inner(fit: _Fit, value: Any) -> Any:
+    """Return a value inside of another, `_UNFIT` where it is none."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or fit is None:
+        return value
+    found = fit(value)
+    return _UNFIT if found is None else found
+
+
+_UNFIT = object()
+
+
+def _list_of(inner: _Fit) -> Callable[[Any], Any]:
+    def fit(value: Any) -> Any:
+        if not isinstance(value, list):
+            return None
+        made = [_inner(inner, item) for item in value]
+        return None if any(one is _UNFIT for one in made) else made
+
+    return fit
+
+
+def _document_of(fields: Mapping[str, _Fit], others: _Fit) -> Callable[[Any], Any]:
+    def fit(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return None
+        made = {name: _inner(fields.get(name, others), one) for name, one in value.items()}
+        return None if any(one is _UNFIT for one in made.values()) else made
+
+    return fit
+
+
+#: By type, the one whose values are stored as they are.
+_PLAIN: tuple[tuple[Any, type], ...] = (
+    (pa.string(), str),
+    (pa.int64(), int),
+    (pa.float64(), float),
+    (pa.bool_(), bool),
+    (OBJECT_ID, ObjectId),
+)
+
+#: What is surely no text; others may be stored as such.
+_NO_TEXT = (
+    bool,
+    int,
+    float,
+    bytes,
+    datetime,
+    date,
+    ObjectId,
+    Decimal,
+    Decimal128,
+    list,
+    dict,
+    UUID,
+)
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**63 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _float(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value) if int(float(value)) == value else None
+        except OverflowError:
+            return None
+    return value if isinstance(value, float) else None
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return value if isinstance(value, (Decimal, Decimal128)) else None
+
+
+def _object_id(value: Any) -> Any:
+    if isinstance(value, str):
+        return ObjectId(value) if is_hex(value) else None
+    # A frame stands for its _id, of whatever type that is.
+    return None if isinstance(value, (bool, int, float, bytes, datetime, list, dict)) else value
+
+
+def _uuid(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return value
+    return value if isinstance(value, Binary) and value.subtype in (3, 4) else None

@@ -1,0 +1,1 @@
+"""Windows: the moments of one symbol, and what slides over them."""

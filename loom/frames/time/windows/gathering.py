@@ -1,0 +1,193 @@
+"""Gathering moments that are frames into the columns of a window."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from bson import Int64
+
+from ....errors import QueryError
+from ...paths import MISSING
+from ..zones import UTC, TimeZone, instant, zone_of
+from .moment_columns import (
+    PLAIN_OBJECTS,
+    Array,
+    Column,
+    Columns,
+    Roles,
+    check_times,
+    frozen,
+    mixed,
+    np,
+    objects,
+    one_symbol,
+    order_of,
+)
+
+__all__ = ["column_of", "columns_of_moments", "symbol_of"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+#: Integers that floats hold, and those that arrays do.
+_EXACT, _WIDEST = 2**53, 2**63
+
+
+def columns_of_moments(
+    moments: Iterable[Any], cls: Any, tzone: TimeZone | None, place: str
+) -> Columns:
+    """Return the columns of frames.
+
+    Args:
+        moments: frames of one class, in any order.
+        cls: their class; None for that of the first.
+        tzone: in which they are shown, and whose clock naive times show; None refuses these.
+        place: for errors.
+
+    Raises:
+        QueryError: they are no moments, of several symbols, or some have no time.
+        TimeFrameError: naive times, and no zone.
+    """
+    if hasattr(moments, "__arrow_c_stream__"):
+        raise QueryError(
+            f"{place}: expected moments, got {type(moments).__name__}; tables go into from_table, "
+            "DataFrames into from_dataframe"
+        )
+    frames = [*moments]
+    cls = type(frames[0]) if cls is None and frames else cls
+    if cls is None:
+        raise QueryError(f"{place}: expected moments or a class, got none; name it: cls=Price")
+    roles = Roles.of(cls, place)
+    others = Counter(type(frame).__name__ for frame in frames if not isinstance(frame, cls))
+    if others:
+        shown = ", ".join(f"{name} {count:,}" for name, count in others.most_common(5))
+        raise QueryError(
+            f"{place}: expected moments of {cls.__name__}, got {others.total():,} others: {shown}"
+        )
+    zone = None if tzone is None else zone_of(tzone, f"{place}, tzone")
+    documents = [frame._document for frame in frames]
+    times, missing = _ticks(documents, roles.time, zone, place)
+    check_times(int(missing.sum()), len(frames), roles.time, place)
+    known = unknown = None
+    if roles.known is not None:
+        ticks, unknown = _ticks(documents, roles.known, zone, place)
+        known = np.where(unknown, times, ticks)
+    found: dict[str, None] = dict.fromkeys(["_id", *cls._definition.ordered])
+    for document in documents:
+        found.update(dict.fromkeys(document))
+    symbol = None
+    if roles.symbol is not None:
+        symbol = symbol_of((d.get(roles.symbol) for d in documents), roles.symbol, place)
+    fields = {}
+    for name in found:
+        if name not in (roles.time, roles.symbol):
+            fields[name] = column_of([document.get(name, MISSING) for document in documents])
+    if "_id" in fields and fields["_id"].absent is not None and fields["_id"].absent.all():
+        del fields["_id"]
+    names = tuple(n for n in found if n in fields or n in (roles.time, roles.symbol))
+    trivial = known is None or bool((known == times).all())
+    columns = Columns(
+        cls,
+        roles,
+        symbol,
+        UTC if zone is None else zone,
+        frozen(times),
+        None if trivial else frozen(known),
+        fields,
+        names,
+        unknown=mixed(unknown),
+    )
+    order = order_of(columns.times, columns.known)
+    return columns if order is None else columns.chosen(order)
+
+
+def symbol_of(symbols: Iterable[Any], field: str, place: str) -> Any:
+    """Return what all symbols are; documents, which have no hash, are told apart by their texts.
+
+    Raises:
+        QueryError: there are several.
+    """
+    try:
+        return one_symbol(Counter(symbols := [*symbols]), field, place)
+    except TypeError:
+        one_symbol(Counter(map(repr, symbols)), field, place)
+        return deepcopy(symbols[0])  # type: ignore[index]
+
+
+def _ticks(
+    documents: list[dict[str, Any]], name: str, zone: tzinfo | None, place: str
+) -> tuple[Array, Array]:
+    """Return the times of a field in milliseconds, cut as `insert` cuts them, and which lack."""
+    ticks = np.zeros(len(documents), np.int64)
+    missing = np.zeros(len(documents), bool)
+    for row, document in enumerate(documents):
+        value = document.get(name)
+        if value is None or value != value:  # pandas' NaT
+            missing[row] = True
+        else:
+            ticks[row] = (
+                instant(value, zone, f"{place}, {name} of {row}") - _EPOCH
+            ) // _MILLISECOND
+    return ticks, missing
+
+
+def column_of(values: list[Any]) -> Column:
+    """Return Python's values as a column; what is MISSING or None is null.
+
+    Numbers that an array holds exactly are kept as numbers, whatever else as it is.
+    """
+    count = len(values)
+    absent = np.fromiter((value is MISSING for value in values), bool, count)
+    null = np.fromiter((value is MISSING or value is None for value in values), bool, count)
+    given = [value for value in values if value is not MISSING and value is not None]
+    kinds = {int if type(value) is Int64 else type(value) for value in given}
+    made: Array = None
+    if kinds and kinds <= {int, float}:
+        made = _numbers(values, null, given, kinds)
+    elif kinds == {bool}:
+        made = np.fromiter((value is True for value in values), bool, count)
+    elif kinds == {datetime} and all(_is_whole(value) for value in given):
+        made = np.fromiter(
+            (
+                0 if gone else (v - _EPOCH) // _MILLISECOND
+                for v, gone in zip(values, null, strict=True)
+            ),
+            np.int64,
+            count,
+        ).view("datetime64[ms]")
+    if made is None:
+        made = objects([None if value is MISSING else _kept(value) for value in values])
+    return Column(made, null if null.any() else None, absent if absent.any() else None)
+
+
+def _kept(value: Any) -> Any:
+    """Return a value of its own, as a document holds it: sub-frames as documents."""
+    kind = type(value)
+    if kind in PLAIN_OBJECTS:
+        return value
+    if getattr(kind, "_is_subframe", False) is True:
+        return _kept(value._document)
+    if kind is dict:
+        return {name: _kept(each) for name, each in value.items()}
+    return [_kept(each) for each in value] if kind in (list, tuple) else deepcopy(value)
+
+
+def _numbers(values: list[Any], null: Array, given: list[Any], kinds: set[type]) -> Array:
+    whole = [value for value in given if isinstance(value, int)]
+    largest = max(map(abs, whole), default=0)
+    if kinds == {int}:
+        if largest >= _WIDEST:
+            return None
+        pairs = zip(values, null.tolist(), strict=True)
+        return np.fromiter((0 if gone else v for v, gone in pairs), np.int64, len(values))
+    if largest > _EXACT:
+        return None
+    pairs = zip(values, null.tolist(), strict=True)
+    return np.fromiter((np.nan if gone else v for v, gone in pairs), np.float64, len(values))
+
+
+def _is_whole(value: datetime) -> bool:
+    return value.tzinfo is not None and value.microsecond % 1000 == 0

@@ -1,0 +1,326 @@
+"""Where windows come from, and what becomes of them: queries, tables and DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ....connection import connection_of, overrides
+from ....errors import QueryError
+from ...asked_options import check_find
+from ...port import awaited, blocking, complete
+from ..calendar_frames import CalendarFrame
+from ..known import Of, asked
+from ..resampling.aggregates import Aggregations
+from ..resampling.local import Plan, plan_of
+from ..resampling.on_server import Kind
+from ..resampling.resampled import Resampled
+from ..timeframe import TimeFrame
+from ..zones import UTC, TimeZone
+from .moment_columns import Query, Roles, datetime_of
+from .resampling import AwaitedResampling, of_query, reason_to_load, resample_here
+from .spans import ends_of
+from .views import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    from typing_extensions import Self
+
+__all__ = ["AwaitedLoads", "Loads"]
+
+W = TypeVar("W", bound="Loads")
+
+#: What numbers are of the types of columns that a server can compute with.
+_KINDS: dict[str, Kind] = {"bool": "bool", "double": "float", "int64": "int"}
+
+
+class AwaitedLoads(AwaitedResampling, Generic[W]):
+    """What loads windows of a class, and what a window asks the server, awaited."""
+
+    __slots__ = ("_cls",)
+
+    def __init__(self, cls: type[W], window: W | None) -> None:
+        self._cls = cls
+        self._window = window
+
+    async def load(
+        self,
+        of: Any,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
+        *,
+        projection: Iterable[str] | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
+    ) -> W:
+        """Return the window of the moments that match; see `MomentWindow.load`."""
+        place = f"{self._cls.__name__}.load"
+        query = _asked(of, filter, projection, options, place, start, end)
+        arrow, tables = _tables()
+        table = await arrow.aio.table(of, query.filter or None, **query.options)
+        columns = tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query)
+        return self._cls._of(columns)
+
+    async def load_resampled(
+        self,
+        of: Any,
+        filter: Of,
+        kind: type[CalendarFrame],
+        fields: Aggregations | None = None,
+        /,
+        *,
+        tzone: TimeZone | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        week_start: int | str | None = None,
+        year_start: int | None = None,
+        ddof: int = 1,
+        options: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Resampled:
+        """Return what stored moments amount to; see `MomentWindow.load_resampled`."""
+        plan = plan_of(
+            f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start,
+            end=end, week_start=week_start, year_start=year_start, ddof=ddof,
+        )  # fmt: skip
+        query, kinds, reason = _stored(of, filter, options, plan)
+        if not reason:
+            return await of_query(awaited(), query, kinds, plan)
+        window = await self.load(of, filter, projection=_needed(plan), **query.options)
+        return resample_here(window, plan, reason)
+
+
+class _Aio:
+    def __get__(self, window: W | None, owner: type[W]) -> AwaitedLoads[W]:
+        return AwaitedLoads(owner, window)
+
+
+class Loads(View):
+    """Loads windows, blocking, and makes tables of them."""
+
+    __slots__ = ()
+
+    #: The same, awaited: `await MomentWindow.aio.load(Price, Q.symbol == "ACME")`.
+    aio = _Aio()
+
+    @classmethod
+    def load(
+        cls,
+        of: Any,
+        filter: Of = None,
+        start: datetime | TimeFrame | None = None,
+        end: datetime | None = None,
+        *,
+        projection: Iterable[str] | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the window of the moments that match; awaited: `MomentWindow.aio.load(...)`.
+
+        They are loaded as columns, in any order, and then sorted. Needs the extra `arrow`.
+
+        Args:
+            of: the class of the moments.
+            filter: a symbol, or a filter as for `many`; what it matches has one symbol.
+            start: an aware datetime, from which on moments are loaded; or a time frame, which has
+                both ends.
+            end: an aware datetime, before which they are.
+            projection: names of fields, to load no more; the time, the symbol and since when it is
+                known are loaded in any case.
+            tzone: the zone in which times are shown, by default UTC.
+            options: as for `loom.frames.arrow.table`: `schema`, `limit`, `hint`, `progress` ...
+                With `presence=True` the moments lack what the documents lack; else it is None.
+
+        Raises:
+            QueryError: several symbols, or moments without a time; the message counts them.
+            SchemaError: a field has no type, or a value does not fit it.
+            TimeFrameError: a datetime without a zone.
+        """
+        place = f"{cls.__name__}.load"
+        query = _asked(of, filter, projection, options, place, start, end)
+        arrow, tables = _tables()
+        table = arrow.table(of, query.filter or None, **query.options)
+        return cls._of(tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query))
+
+    @classmethod
+    def load_resampled(
+        cls,
+        of: Any,
+        filter: Of,
+        kind: type[CalendarFrame],
+        fields: Aggregations | None = None,
+        /,
+        *,
+        tzone: TimeZone | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        week_start: int | str | None = None,
+        year_start: int | None = None,
+        ddof: int = 1,
+        options: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Resampled:
+        """Return what stored moments amount to, frame of the calendar by frame.
+
+        It is `MomentWindow.load(of, filter).resample(...)` without the load: the server computes
+        it. Only for what servers but estimate, percentiles, the fields are loaded. Awaited:
+        `await MomentWindow.aio.load_resampled(...)`. Needs the extra `arrow`.
+
+        Args:
+            of: the class of the moments.
+            filter: as for `load`.
+            kind, fields: as for `resample`, as is `price="ohlc"`.
+            tzone: the zone whose calendar counts; by default UTC.
+            start, end, week_start, year_start, ddof: as for `resample`.
+            options: `session`, `comment`, `hint`, `collation` and others, as for `load`.
+
+        Raises:
+            FieldError: no such field.
+            QueryError: as for `load` and `resample`.
+            SchemaError: a field has no type, or a value does not fit it.
+        """
+        plan = plan_of(
+            f"{cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
+            week_start=week_start, year_start=year_start, ddof=ddof,
+        )  # fmt: skip
+        query, kinds, reason = _stored(of, filter, options, plan)
+        if not reason:
+            return complete(of_query(blocking(), query, kinds, plan))
+        window = cls.load(of, filter, projection=_needed(plan), **query.options)
+        return resample_here(window, plan, reason)
+
+    @classmethod
+    def from_table(cls, of: Any, table: Any, *, tzone: TimeZone | None = None) -> Self:
+        """Return the window of the rows of a table of Arrow's, or of what gives a stream of it.
+
+        Args:
+            of: the class of the moments; columns have the names of its fields, further ones are
+                kept.
+            table: what has the rows, in any order.
+            tzone: the zone in which times are shown, by default UTC. Naive ones are taken to show
+                its clock, and refused without it.
+
+        Raises:
+            QueryError: several symbols, or rows without a time; the message counts them.
+            SchemaError: there is no column for the time, or times are finer than milliseconds.
+        """
+        place = f"{cls.__name__}.from_table"
+        return cls._of(_tables()[1].columns_of_table(of, table, tzone, place))
+
+    @classmethod
+    def from_dataframe(cls, of: Any, frame: Any, *, tzone: TimeZone | None = None) -> Self:
+        """Return the window of the rows of a DataFrame of pandas or Polars.
+
+        An index that has a name is a column like others. NaN stays NaN, NaT and NA are null.
+
+        Args:
+            of: as for `from_table`.
+            frame: the DataFrame.
+            tzone: as for `from_table`.
+
+        Raises:
+            QueryError: as for `from_table`.
+            SchemaError: as for `from_table`.
+        """
+        place = f"{cls.__name__}.from_dataframe"
+        tables = _tables()[1]
+        table = _dataframes().table_of_dataframe(of, frame, place)
+        return cls._of(tables.columns_of_table(of, table, tzone, place))
+
+    def to_table(self) -> Any:
+        """Return a `pyarrow.Table`, its times in the zone of the window.
+
+        Raises:
+            SchemaError: Arrow has no type for the values of a field.
+        """
+        return _tables()[1].table_of(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a DataFrame of pandas whose columns keep their Arrow types; see `to_table`."""
+        found: pd.DataFrame = _dataframes().dataframe_of(self)
+        return found
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a DataFrame of Polars; see `to_table`."""
+        found: pl.DataFrame = _dataframes().polars_of(self)
+        return found
+
+
+def _asked(
+    of: Any,
+    filter: Any,
+    projection: Any,
+    options: dict[str, Any],
+    place: str,
+    start: Any = None,
+    end: Any = None,
+) -> Query:
+    """Return what a load asks for, and of which database."""
+    roles = Roles.of(of, place)
+    query = asked(of, "window", filter)
+    low, high = ends_of(start, end, place)
+    ends = {
+        operator: datetime_of(end)
+        for operator, end in (("$gte", low), ("$lt", high))
+        if end is not None
+    }
+    if ends:
+        within = {roles.time: ends}
+        query = {"$and": [query, within]} if roles.time in query else {**query, **within}
+    if projection is not None:
+        if isinstance(projection, (str, Mapping)) or not isinstance(projection, Iterable):
+            raise QueryError(f"{place}: expected projection as names of fields, got {projection!r}")
+        needed = [name for name in (roles.symbol, roles.time, roles.known) if name is not None]
+        options = {"projection": [*dict.fromkeys([*needed, *map(str, projection)])], **options}
+    override = overrides.get()
+    using: dict[str, Any] = {"client": connection_of(of), "db": None}
+    if override is not None:
+        using["db"] = override.db
+        using["client"] = using["client"] if override.client is None else override.client
+    return Query(of, query, options, using)
+
+
+def _stored(
+    of: Any, filter: Any, options: Mapping[str, Any] | None, plan: Plan
+) -> tuple[Query, dict[str, Kind], str]:
+    """Return the query of moments, what their fields hold, and why they must be loaded, if so."""
+    if not isinstance(options or {}, Mapping):
+        raise QueryError(f"{plan.place}: expected options as a dict, got {options!r}")
+    query = _asked(of, filter, None, dict(options or {}), plan.place)
+    _tables()  # or the extra is missing
+    from ...arrow.asking import Asked
+    from ...arrow.schema import columns_for
+
+    asked = Asked.of(of, None, query.options)
+    if asked.pipeline is None:  # else there will be a load, which says it
+        check_find(of.__name__, dict(asked.options))
+    columns = columns_for(of, plan.fields, None) if plan.fields else ()
+    types = {column.name: str(column.type) for column in columns}
+    kinds: dict[str, Kind] = {
+        field: _KINDS[type] for field, type in types.items() if type in _KINDS
+    }
+    return query, kinds, reason_to_load(query, plan, kinds)
+
+
+def _needed(plan: Plan) -> list[str]:
+    """Return the fields to load: with the id, where it tells what is first of one time."""
+    by_id = any(one.of in ("first", "last") for one in plan.wanted)
+    return [*plan.fields, "_id"] if by_id else plan.fields
+
+
+def _tables() -> tuple[Any, Any]:
+    """Return the modules that need the extra `arrow`."""
+    from ... import arrow
+    from . import tables as window_tables
+
+    return arrow, window_tables
+
+
+def _dataframes() -> Any:
+    """Return the module that needs the extra `arrow`, and pandas or Polars."""
+    from . import dataframes as window_dataframes
+
+    return window_dataframes
