@@ -142,6 +142,25 @@ def test_a_calendar_of_ones_own() -> None:
     assert [(1, 4)] == of(hours(0).gaps(halves).runs)
 
 
+def test_a_frame_has_both_ends() -> None:
+    """A frame as the start is the same as its floor and its ceiling."""
+    day = DailyFrame.create(START)
+    whole = hours(3, 30)
+
+    for expected in ("1h", HourlyFrame):
+        found: Any = whole.gaps(expected, start=day)
+        assert found == whole.gaps(expected, start=day.floor, end=day.ceiling)
+        assert (24, 23) == (found.expected, found.count)
+
+
+def test_options_of_other_kinds_are_refused() -> None:
+    """The error names the option and who takes it, also when the window is empty."""
+    for whole in (hours(1), hours()):
+        for call in (whole.gaps, whole.split):
+            with pytest.raises(TimeFrameError, match=r"week_start: expected it with WeeklyFrame"):
+                call(DailyFrame, week_start=1)
+
+
 def test_many_gaps_are_shown_briefly() -> None:
     """The report names some and counts the rest."""
     found = hours(*range(0, 40, 2)).gaps("1h")

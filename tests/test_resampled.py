@@ -252,6 +252,31 @@ def test_what_is_refused(asked: Any, error: type[Exception], match: str) -> None
         resample_columns(TIMES, {"price": PRICES}, DailyFrame, **asked)
 
 
+def test_a_frame_has_both_ends() -> None:
+    """A frame as the start is the same as its floor and its ceiling."""
+    week = WeeklyFrame.create(NOON, "America/New_York")
+    asked: Any = {"tzone": "America/New_York", "price": "mean"}
+    columns = {"price": PRICES}
+    found = resample_columns(TIMES, columns, DailyFrame, start=week, **asked)
+
+    assert found == resample_columns(
+        TIMES, columns, DailyFrame, start=week.floor, end=week.ceiling, **asked
+    )
+    assert week.split(DailyFrame) == [*found.frames]
+    with pytest.raises(QueryError, match="expected a frame alone"):
+        resample_columns(TIMES, columns, DailyFrame, start=week, end=NOON, **asked)
+
+
+def test_slices_go_forward() -> None:
+    """What would go against time is refused, because pictures and tables go with it."""
+    found = made()
+
+    assert [*found][::2] == [*found[::2]]
+    with pytest.raises(QueryError, match="a slice in the order of time"):
+        found[::-1]
+    assert [*found][::-1] == [*reversed(found)]
+
+
 def test_other_refusals() -> None:
     """Kinds that are none, fields that are no dict, values of another length, text."""
     with pytest.raises(QueryError, match="expected a kind of frames"):

@@ -608,6 +608,8 @@ def test_overlap() -> None:
     assert DailyFrame(NOON).overlap(day).tzone is UTC  # type: ignore[union-attr]
     assert day.overlap(day.get_next_frame()) is None
     assert day.overlap(day.get_next_frame(5)) is None
+    with pytest.raises(TimeFrameError, match=r"DailyFrame.overlap: expected a time frame, got 3"):
+        day.overlap(3)  # type: ignore[arg-type]
 
 
 def test_split() -> None:
@@ -641,6 +643,39 @@ def test_range() -> None:
     assert ["FY2023/10", "FY2024/10"] == [str(year) for year in fiscal]
     with pytest.raises(TimeFrameError, match="expected a datetime"):
         DailyFrame.range("2024", NOON)  # type: ignore[arg-type]
+
+
+def test_range_over_a_frame() -> None:
+    """A frame has both ends, and its zone is that of the frames unless another is named."""
+    month = MonthlyFrame(NOON, NEW_YORK)
+
+    assert month.split(DailyFrame) == [*DailyFrame.range(month)]
+    assert [MonthlyFrame(NOON), MonthlyFrame(NOON).get_next_frame()] == [
+        *MonthlyFrame.range(month, tzone=UTC)
+    ]
+    with pytest.raises(TimeFrameError, match="expected a frame alone"):
+        DailyFrame.range(month, NOON)
+    with pytest.raises(TimeFrameError, match="expected an end, or a frame"):
+        DailyFrame.range(NOON)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (DailyFrame, {"week_start": 1}, "week_start: expected it with WeeklyFrame, got it with D"),
+        (WeeklyFrame, {"year_start": 1}, "year_start: expected it with QuarterlyFrame and Year"),
+        (WeeklyFrame, {"week_begin": 1}, "expected week_start or year_start, got 'week_begin'"),
+        ("1h", {}, "expected a class such as DailyFrame, got '1h'"),
+        (TimeFrame, {}, "expected a class such as DailyFrame, got <class"),
+    ],
+)
+def test_options_of_other_kinds_are_refused(kind: Any, options: Any, message: str) -> None:
+    """The error names the option and who takes it, and no method inside."""
+    with pytest.raises(TimeFrameError, match=r"MonthlyFrame.split.*" + message):
+        MonthlyFrame(NOON).split(kind, **options)
+    if options:
+        with pytest.raises(TimeFrameError, match=r"Frame.range.*" + message):
+            kind.range(NOON, NOON, **options)
 
 
 def test_elapsed() -> None:

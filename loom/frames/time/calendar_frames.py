@@ -7,11 +7,11 @@ no gap and share nothing, whatever the clocks of the zone do.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import TimeFrameError
+from ...errors import TimeFrameError, nearest
 from .resolution import Resolution
 from .timeframe import TimeFrame
 from .zones import (
@@ -38,6 +38,8 @@ _HOUR = timedelta(hours=1)
 _SECOND = timedelta(seconds=1)
 #: What is raised beyond the first and the last day of Python's calendar.
 _BEYOND = (OverflowError, ValueError)
+#: The options of frames, and who takes them.
+_TAKERS = {"week_start": "WeeklyFrame", "year_start": "QuarterlyFrame and YearlyFrame"}
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -47,6 +49,8 @@ class CalendarFrame(TimeFrame):
     __slots__ = ("_option",)
     _option: int
     _usual: ClassVar[int] = 0
+    #: The options that `create` takes, beside a moment and a zone.
+    _takes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, moment: datetime | None = None, tzone: TimeZone | None = None) -> None:
         self._place(moment, tzone, self._usual)
@@ -93,7 +97,11 @@ class CalendarFrame(TimeFrame):
 
     @classmethod
     def range(
-        cls, start: datetime, end: datetime, tzone: TimeZone | None = None, **options: Any
+        cls,
+        start: datetime | TimeFrame,
+        end: datetime | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
     ) -> Iterator[Self]:
         """Return an iterator over the frames that share time with `start` to `end`, in order.
 
@@ -101,20 +109,51 @@ class CalendarFrame(TimeFrame):
         is left out.
 
         Args:
-            start: an aware datetime, or a naive one if `tzone` is given.
-            end: the same.
-            tzone: the zone whose calendar counts, by default UTC.
+            start: an aware datetime, or a naive one if `tzone` is given; or a time frame, which has
+                both ends.
+            end: an aware or a naive datetime, as `start`.
+            tzone: the zone whose calendar counts, by default UTC, or that of the frame.
             options: `week_start` or `year_start`, where `create` takes it.
+
+        Raises:
+            TimeFrameError: a naive datetime without `tzone`, no end, no zone, or an option that
+                this kind does not take.
 
         >>> march = DailyFrame.range(datetime(2024, 3, 1), datetime(2024, 4, 1), "Europe/Vienna")
         >>> sum(day.duration.total_seconds() for day in march) / 3600
         743.0
         """
         place = f"{cls.__name__}.range"
+        cls._check_options(options, place)
+        if isinstance(start, TimeFrame):
+            if end is not None:
+                raise TimeFrameError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
+            tzone = start.tzone if tzone is None else tzone
+            start, end = start._start, start._end
+        elif end is None:
+            raise TimeFrameError(f"{place}: expected an end, or a frame, got {start!r} alone")
         zone = None if tzone is None else zone_of(tzone, place)
         first, last = instant(start, zone, place), instant(end, zone, place)
         frame = cls(first, zone, **options)
         return cls._walk(frame, last) if first < last else iter(())
+
+    @classmethod
+    def _check_options(cls, options: Iterable[str], place: str) -> None:
+        """Refuse options that frames of this kind do not take.
+
+        Raises:
+            TimeFrameError: one is among them.
+        """
+        for name in options:
+            if name not in _TAKERS:
+                known = " or ".join(_TAKERS)
+                raise TimeFrameError(
+                    f"{place}: expected {known}, got {name!r}{nearest(name, _TAKERS)}"
+                )
+            if name not in cls._takes:
+                raise TimeFrameError(
+                    f"{place}.{name}: expected it with {_TAKERS[name]}, got it with {cls.__name__}"
+                )
 
     @classmethod
     def _walk(cls, frame: Self, end: datetime) -> Iterator[Self]:
@@ -290,6 +329,7 @@ class WeeklyFrame(CalendarFrame):
 
     __slots__ = ()
     resolution = Resolution.WEEKLY
+    _takes = ("week_start",)
     _form = r"(\d{4})-W(\d\d)|(\d{4}-\d\d-\d\d)/P1W"
 
     def __init__(

@@ -160,7 +160,15 @@ class TimeFrame(Frozen):
     __contains__ = contains
 
     def overlap(self, other: TimeFrame) -> TimeFrame | None:
-        """Return what two frames have in common, in the zone of this one; None if nothing."""
+        """Return what two frames have in common, in the zone of this one; None if nothing.
+
+        Raises:
+            TimeFrameError: it is no frame.
+        """
+        if not isinstance(other, TimeFrame):
+            raise TimeFrameError(
+                f"{type(self).__name__}.overlap: expected a time frame, got {other!r}"
+            )
         start, end = max(self._start, other._start), min(self._end, other._end)
         return TimeFrame._made(start, end, self._zone) if start < end else None
 
@@ -191,11 +199,18 @@ class TimeFrame(Frozen):
             kind: `HourlyFrame`, `DailyFrame` ...
             options: `week_start` or `year_start`, as for that kind.
 
+        Raises:
+            TimeFrameError: it is no kind of the calendar, or does not take an option.
+
         >>> from loom.frames.time import DailyFrame, HourlyFrame
         >>> day = DailyFrame.parse("2024-11-03[America/New_York]")
         >>> len(day.split(HourlyFrame))
         25
         """
+        place = f"{type(self).__name__}.split"
+        if not isinstance(kind, type) or not hasattr(kind, "range"):
+            raise TimeFrameError(f"{place}: expected a class such as DailyFrame, got {kind!r}")
+        kind._check_options(options, place)
         return [
             frame if self.contains(frame) else _cut(frame, self)
             for frame in kind.range(self._start, self._end, self._zone, **options)

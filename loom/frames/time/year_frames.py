@@ -66,6 +66,7 @@ class _OfYear(CalendarFrame):
 
     __slots__ = ()
     _usual = 1
+    _takes = ("year_start",)
     _months: int
 
     def __init__(

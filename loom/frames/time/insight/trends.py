@@ -12,6 +12,7 @@ from ..calendar_frames import CalendarFrame
 from ..percentiles import DEFAULT, levels_of
 from ..resampling.local import places_of, plan_of
 from ..results import Result, axes_for
+from ..timeframe import TimeFrame
 from ..zones import UTC, TimeZone
 from .densities import PdfValue
 from .regressions import Regression, regression, times_of
@@ -123,7 +124,7 @@ class Trending(Result):
         field: str | None = None,
         times: Any = None,
         tzone: TimeZone | None = None,
-        start: datetime | None = None,
+        start: datetime | TimeFrame | None = None,
         end: datetime | None = None,
         week_start: int | str | None = None,
         year_start: int | None = None,

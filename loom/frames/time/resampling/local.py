@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from ....errors import QueryError, TimeFrameError, nearest
 from ..arrays import Array, instants_of, np
-from ..calendar_frames import CalendarFrame, WeeklyFrame
-from ..year_frames import FRAMES, QuarterlyFrame, YearlyFrame
+from ..calendar_frames import CalendarFrame
+from ..timeframe import TimeFrame
+from ..year_frames import FRAMES
 from ..zones import UTC, TimeZone, instant, zone_of
 from .aggregates import Aggregations, Wanted, aggregate, known_of, wanted_of
 from .resampled import Resampled
@@ -18,8 +19,6 @@ __all__ = ["Plan", "edges_of", "places_of", "plan_of", "resample_columns", "resa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-#: Which kinds of frames take an option.
-_TAKES = {"week_start": (WeeklyFrame,), "year_start": (QuarterlyFrame, YearlyFrame)}
 
 
 class Plan(NamedTuple):
@@ -67,7 +66,7 @@ def plan_of(
     *,
     tzone: TimeZone | None,
     zone: tzinfo = UTC,
-    start: datetime | None = None,
+    start: datetime | TimeFrame | None = None,
     end: datetime | None = None,
     week_start: int | str | None = None,
     year_start: int | None = None,
@@ -96,15 +95,16 @@ def plan_of(
     for name, given in (("week_start", week_start), ("year_start", year_start)):
         if given is None:
             continue
-        if kind not in _TAKES[name]:
-            takers = " and ".join(one.__name__ for one in _TAKES[name])
-            raise TimeFrameError(
-                f"{place}.{name}: expected it with {takers}, got it with {kind.__name__}"
-            )
+        kind._check_options([name], place)
         options[name] = given
     named_zone = None if tzone is None else zone_of(tzone, f"{place}.tzone")
     zone = zone if named_zone is None else named_zone
     kind(_EPOCH, zone, **options)  # refuses a bad option before anything is sent
+    if isinstance(start, TimeFrame):
+        if end is not None:
+            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
+        # Its ends are instants: the zone is that of naive ones.
+        start, end = start.floor, start.ceiling
     first = None if start is None else instant(start, named_zone, f"{place}.start")
     last = None if end is None else instant(end, named_zone, f"{place}.end")
     if first is not None and last is not None and first >= last:
@@ -123,7 +123,7 @@ def resample_columns(
     /,
     *,
     tzone: TimeZone | None = None,
-    start: datetime | None = None,
+    start: datetime | TimeFrame | None = None,
     end: datetime | None = None,
     week_start: int | str | None = None,
     year_start: int | None = None,
@@ -144,7 +144,8 @@ def resample_columns(
             `ohlc` for these four. First and last are by time, of the values that count.
         tzone: the zone whose calendar counts; by default UTC.
         start, end: over which time there are frames, whole ones, with `end` left out; by default
-            from the first moment to the last. Moments in other frames are not counted.
+            from the first moment to the last. A time frame as `start` has both ends. Moments in
+            other frames are not counted.
         week_start, year_start: as for `WeeklyFrame.create` and `YearlyFrame.create`.
         ddof: what a standard deviation subtracts from the number of values.
 

@@ -117,6 +117,11 @@ class Resampled(Frozen):
                 )
             return self.columns[key]
         if isinstance(key, slice):
+            if key.indices(len(self))[2] < 1:
+                raise QueryError(
+                    f"Resampled: expected a slice in the order of time, got {key!r}; "
+                    "reversed(found) goes backwards"
+                )
             return self._replace(
                 frames=self.frames[key],
                 n=self.n[key],

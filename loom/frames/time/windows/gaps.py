@@ -12,7 +12,7 @@ from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
 from ..timeframe import TimeFrame
 from .moment_columns import Array, datetime_of, distinct, np
-from .spans import ceiling_of, milliseconds_of
+from .spans import ceiling_of, ends_of, milliseconds_of
 from .views import View
 
 __all__ = ["Gaps", "gaps_of"]
@@ -79,7 +79,7 @@ class Gaps:
 def gaps_of(
     window: View,
     expected: Any,
-    start: datetime | None,
+    start: datetime | TimeFrame | None,
     end: datetime | None,
     tolerance: Any,
     options: dict[str, Any],
@@ -88,14 +88,13 @@ def gaps_of(
 
     Raises:
         QueryError: `expected` is no spacing and no calendar, or the end is before the start.
-        TimeFrameError: an end is a datetime without a zone.
+        TimeFrameError: an end is a datetime without a zone, or an option that the kind does not take.
     """
     place = f"{type(window).__name__}.gaps"
     times = window._columns.times[window._start : window._stop]
-    low = ceiling_of(start, f"{place}, start") if start is not None else None
-    high = ceiling_of(end, f"{place}, end") if end is not None else None
-    if low is not None and high is not None and high < low:
-        raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
+    low, high = ends_of(start, end, place)
+    if isinstance(start, TimeFrame):
+        start, end = start.floor, start.ceiling
     if isinstance(expected, (str, timedelta)):
         spacing = milliseconds_of(expected, f"{place}, expected")
         leeway = 0 if tolerance is None else milliseconds_of(tolerance, place, least=0)
@@ -107,6 +106,7 @@ def gaps_of(
     frames: Iterable[TimeFrame]
     is_kind = isinstance(expected, type) and issubclass(expected, CalendarFrame)
     if is_kind and expected is not CalendarFrame:
+        expected._check_options(options, place)
         if not len(times) and (low is None or high is None):
             return Gaps(0, 0, (), (), timedelta(), None)
         first = start if start is not None else datetime_of(int(times[0]))

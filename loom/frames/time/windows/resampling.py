@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from ....connection import using
 from ....errors import QueryError
+from ... import operations
 from ...collations import add_collation
 from ...operations.reading import compiled_filter
 from ...port import Port, awaited, blocking, complete
@@ -17,6 +18,7 @@ from ..resampling.aggregates import Aggregations
 from ..resampling.local import Plan, plan_of, resampled
 from ..resampling.on_server import Kind, Moments, on_server, reason_for_local
 from ..resampling.resampled import Resampled
+from ..timeframe import TimeFrame
 from ..zones import TimeZone
 from .moment_columns import Query, Roles
 from .views import View
@@ -48,7 +50,7 @@ class AwaitedResampling:
         /,
         *,
         tzone: TimeZone | None = None,
-        start: datetime | None = None,
+        start: datetime | TimeFrame | None = None,
         end: datetime | None = None,
         week_start: int | str | None = None,
         year_start: int | None = None,
@@ -82,7 +84,7 @@ class Resampling(View):
         /,
         *,
         tzone: TimeZone | None = None,
-        start: datetime | None = None,
+        start: datetime | TimeFrame | None = None,
         end: datetime | None = None,
         week_start: int | str | None = None,
         year_start: int | None = None,
@@ -112,7 +114,8 @@ class Resampling(View):
                 count.
             tzone: the zone whose calendar counts; by default that of the window.
             start, end: over which time there are frames, whole ones, with `end` left out; by
-                default from the first moment to the last. Moments in other frames do not count.
+                default from the first moment to the last. A time frame as `start` has both ends.
+                Moments in other frames do not count.
             week_start, year_start: as for `WeeklyFrame.create` and `YearlyFrame.create`.
             ddof: what a standard deviation subtracts from the number of values.
             on: `"local"` computes here, of what was loaded; `"server"` refuses to.
@@ -219,4 +222,10 @@ async def of_query(port: Port, query: Query, kinds: Mapping[str, Kind], plan: Pl
     moments = Moments(
         query.cls, compiled, options, roles.time, roles.symbol, roles.known, kinds, lenient
     )
+    name = plan.place.rpartition(".")[2]
+    found: Resampled = await operations.wrapped(name, _computed)(port, query.cls, moments, plan)
+    return found
+
+
+async def _computed(port: Port, cls: Any, moments: Moments, plan: Plan) -> Resampled:
     return await on_server(port, moments, plan)

@@ -123,6 +123,7 @@ def split_by(window: V, kind: Any, options: dict[str, Any]) -> list[tuple[Calend
     place = f"{type(window).__name__}.split"
     if not isinstance(kind, type) or not issubclass(kind, CalendarFrame) or kind is CalendarFrame:
         raise QueryError(f"{place}: expected a class such as DailyFrame, got {kind!r}")
+    kind._check_options(options, place)
     if not len(window):
         return []
     times = window._columns.times[window._start : window._stop]

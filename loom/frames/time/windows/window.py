@@ -217,7 +217,7 @@ class MomentWindow(Loads, Resampling, Pictures):
         self,
         expected: str | timedelta | type[CalendarFrame] | Iterable[TimeFrame],
         *,
-        start: datetime | None = None,
+        start: datetime | TimeFrame | None = None,
         end: datetime | None = None,
         tolerance: str | timedelta | None = None,
         **options: Any,
@@ -229,14 +229,14 @@ class MomentWindow(Loads, Resampling, Pictures):
                 should be one: `DailyFrame`, whose days are those of the window's zone; or the
                 frames of a calendar of one's own.
             start: an aware datetime, from which on moments are expected; by default that of the
-                first.
+                first; or a time frame, which has both ends.
             end: an aware datetime, before which they are; by default that of the last.
             tolerance: how much later than expected a moment may come and be no gap.
             options: `week_start` or `year_start` of weeks and years.
 
         Raises:
             QueryError: `expected` is none of these.
-            TimeFrameError: a datetime without a zone.
+            TimeFrameError: a datetime without a zone, or an option that the kind does not take.
 
         >>> from datetime import timezone
         >>> from loom.frames.time import DailyFrame, Moment
@@ -288,6 +288,7 @@ class MomentWindow(Loads, Resampling, Pictures):
 
         Raises:
             QueryError: `kind` is no kind of frame.
+            TimeFrameError: it does not take an option.
 
         >>> from datetime import timezone
         >>> from loom.frames.time import DailyFrame, Moment
