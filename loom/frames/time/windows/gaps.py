@@ -12,7 +12,7 @@ from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
 from ..timeframe import TimeFrame
 from .moment_columns import Array, datetime_of, distinct, np
-from .spans import ceiling_of, ends_of, milliseconds_of
+from .spans import ceiling_of, milliseconds_of
 from .views import View
 
 __all__ = ["Gaps", "gaps_of"]
@@ -92,9 +92,14 @@ def gaps_of(
     """
     place = f"{type(window).__name__}.gaps"
     times = window._columns.times[window._start : window._stop]
-    low, high = ends_of(start, end, place)
     if isinstance(start, TimeFrame):
+        if end is not None:
+            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
         start, end = start.floor, start.ceiling
+    low = ceiling_of(start, f"{place}, start") if start is not None else None
+    high = ceiling_of(end, f"{place}, end") if end is not None else None
+    if low is not None and high is not None and high < low:
+        raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
     if isinstance(expected, (str, timedelta)):
         spacing = milliseconds_of(expected, f"{place}, expected")
         leeway = 0 if tolerance is None else milliseconds_of(tolerance, place, least=0)

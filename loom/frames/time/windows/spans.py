@@ -116,8 +116,8 @@ def ends_of(start: Any, end: Any, place: str) -> tuple[int | None, int | None]:
         if end is not None:
             raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
         start, end = start.floor, start.ceiling
-    low = None if start is None else ceiling_of(start, f"{place}, start")
-    high = None if end is None else ceiling_of(end, f"{place}, end")
+    low = None if start is None else ceiling_of(start, place)
+    high = None if end is None else ceiling_of(end, place)
     if low is not None and high is not None and high < low:
         raise QueryError(f"{place}: expected an end behind {start!r}, got {end!r}")
     return low, high
