@@ -207,11 +207,23 @@ def _documents_in(reply: Mapping[str, Any]) -> int:
     cursor = reply.get("cursor")
     if isinstance(cursor, Mapping):
         batch = cursor.get("firstBatch", cursor.get("nextBatch", ()))
-        return len(batch) if isinstance(batch, list) else 0
+        return sum(map(_documents_of, batch)) if isinstance(batch, list) else 0
     if "lastErrorObject" in reply:
         return int(reply.get("value") is not None)
     number = reply.get("n", 0)
     return int(number) if isinstance(number, (int, float)) else 0
+
+
+def _documents_of(item: Any) -> int:
+    """Return how many documents an item of a batch is: of columns, a batch is one, as bytes."""
+    if not isinstance(item, bytes):
+        return 1
+    found = position = 0
+    while position < len(item):
+        # At least what an empty one takes, or a broken reply would never end.
+        position += max(5, int.from_bytes(item[position : position + 4], "little"))
+        found += 1
+    return found
 
 
 # Around operations

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
 import loom
-from loom import Frame, Gone, Q, QueryError, query_log, taps
+from loom import Frame, Gone, Q, QueryError, ReadOnly, query_log, taps
 from loom.frames import operations
 from loom.frames.operations import everyday
 from loom.frames.queries import to_filter
@@ -152,6 +155,91 @@ async def test_every_operation_has_one(call: Runtime, records: Records) -> None:
         "Pet.delete_where {'age': '?'}: 1 document, 1 command, * ms",
         f"Pet.delete {by_id}",
     ] == records.texts
+
+
+async def test_columns_have_records(call: Runtime, records: Records) -> None:
+    """What loads columns, writes them and looks at types: each call one, of which documents count."""
+    pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+    from loom.frames import arrow
+
+    functions = arrow if not call.is_async else arrow.aio
+
+    async def done(result: Any) -> Any:
+        return await result if inspect.isawaitable(result) else result
+
+    ids = [ObjectId() for _ in range(3)]
+    rows = {"_id": ids, "name": ["x", "y", "z"], "age": [1, 2, 3]}
+    await done(functions.insert_table(Pet, rows))
+    await done(functions.upsert_table(Pet, {"_id": ids[:1], "age": [4]}))
+    await done(functions.replace(Pet, {"_id": ids[:1], "name": ["w"], "age": [5]}))
+    await done(functions.table(Pet, Q.age > 2, batch_rows=1))
+    stream = functions.batches(Pet, batch_rows=2)
+    if not call.is_async:
+        next(stream)
+        stream.close()
+    else:
+        await stream.__anext__()
+        await stream.aclose()
+    with pytest.raises(ReadOnly), loom.read_only():
+        await done(functions.insert_table(Pet, rows))
+    await done(functions.infer(Pet, sample=None))
+
+    assert [
+        "Pet.insert_table: 3 documents, 1 command, * ms",
+        "Pet.upsert_table {'_id': '?'}: 1 document, 1 command, * ms",
+        "Pet.replace {'_id': '?'}: 1 document, 1 command, * ms",
+        "Pet.table {'age': {'$gt': '?'}}: 2 documents, 3 commands, * ms",
+        "Pet.batches {}: 2 documents, 1 command, * ms",
+    ] == records.texts[:-1]
+    assert ("infer", 3) == (records.kept[-1].operation, records.kept[-1].documents)
+
+
+async def test_upserts_that_tell_listeners_are_one_call(call: Runtime, records: Records) -> None:
+    """What is looked up, updated and inserted for a table has no records of its own."""
+    pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+    from loom.frames import arrow
+
+    Pet.get_collection().insert_one({"_id": 7, "name": "x"})
+
+    @Pet.listen("updated")
+    def note(sender: Any, frames: list[Any]) -> None:
+        pass
+
+    rows = {"_id": [7, 8], "name": ["a", "b"]}
+    if not call.is_async:
+        arrow.upsert_table(Pet, rows)
+    else:
+        await arrow.aio.upsert_table(Pet, rows)
+
+    assert ["upsert_table"] == [record.operation for record in records.kept]
+
+
+async def test_resampling_has_a_record(call: Runtime, records: Records) -> None:
+    """What a server computes of a window is one call, and so is what was known at an instant."""
+    pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
+    pytest.importorskip("scipy", reason="the extra time is not installed")
+    from loom.frames.time import DailyFrame, Moment, MomentWindow
+
+    class Price(Moment):
+        amount: float
+
+    noon = datetime(2024, 3, 10, 12, tzinfo=timezone.utc)
+    await call(Price).insert_many([{"symbol": "ACME", "time": noon, "amount": 9.5}])
+    if not call.is_async:
+        MomentWindow.load_resampled(Price, "ACME", DailyFrame, amount="sum")
+        MomentWindow.load(Price, "ACME").resample(DailyFrame, amount="sum")
+    else:
+        await MomentWindow.aio.load_resampled(Price, "ACME", DailyFrame, amount="sum")
+        window = await MomentWindow.aio.load(Price, "ACME")
+        await window.aio.resample(DailyFrame, amount="sum")
+    await call(Price).as_of("ACME")
+    await call(Price).latest("ACME")
+
+    assert [
+        ("insert_many", 1), ("load_resampled", 3), ("table", 1), ("resample", 3), ("as_of", 1),
+        ("one", 1),
+    ] == [(record.operation, record.commands) for record in records.kept]  # fmt: skip
+    assert {"Price"} == {record.frame_class for record in records.kept}
 
 
 async def test_what_happens_on_the_way_belongs_to_the_call(call: Runtime, records: Records) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import QueryError, SchemaError
+from .. import operations
 from ..operations.aggregating import aggregate_for
 from ..port import Port, awaited, blocking, complete
 from .asking import Asked
@@ -52,7 +53,7 @@ def infer(
         QueryError: the sample is no number.
     """
     return complete(
-        _infer(
+        _asked(
             blocking(),
             Asked(source, filter, pipeline=pipeline, options=options),
             sample,
@@ -75,7 +76,7 @@ class Inferring:
         **options: Any,
     ) -> Inferred:
         """Return what a sample of documents holds; see `arrow.infer`."""
-        return await _infer(
+        return await _asked(
             awaited(),
             Asked(source, filter, pipeline=pipeline, options=options),
             sample,
@@ -83,8 +84,16 @@ class Inferring:
         )
 
 
-async def _infer(port: Port, asked: Asked, sample: Any, types: Mapping[str, Any]) -> Inferred:
-    cls = asked.cls
+async def _asked(port: Port, asked: Asked, sample: Any, types: Mapping[str, Any]) -> Inferred:
+    """Look at a sample, as one call in the query log."""
+    infer = operations.wrapped("infer", _infer)
+    found: Inferred = await infer(port, asked.cls, asked, sample, types)
+    return found
+
+
+async def _infer(
+    port: Port, cls: Any, asked: Asked, sample: Any, types: Mapping[str, Any]
+) -> Inferred:
     place = f"loom.frames.arrow.infer, {cls.__name__}"
     if sample is not None and (
         not isinstance(sample, int) or isinstance(sample, bool) or sample < 1

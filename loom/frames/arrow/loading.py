@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["aio", "batches", "dataframe", "numpy", "polars", "table"]
 
 
-def _blocking(source: Source, filter: Filter, how: ReadOptions) -> Reading:
-    return Reading(blocking(), Asked.of(source, filter, how))
+def _blocking(operation: str, source: Source, filter: Filter, how: ReadOptions) -> Reading:
+    return Reading(blocking(), Asked.of(source, filter, how), operation)
 
 
-def _awaited(source: Source, filter: Filter, how: ReadOptions) -> Reading:
-    return Reading(awaited(), Asked.of(source, filter, how))
+def _awaited(operation: str, source: Source, filter: Filter, how: ReadOptions) -> Reading:
+    return Reading(awaited(), Asked.of(source, filter, how), operation)
 
 
 @told
@@ -45,7 +45,7 @@ def batches(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -
         FieldError: a path begins with no field of the class.
         QueryError: an option is none, or does not go with another.
     """
-    return Batches(_blocking(source, filter, how))
+    return Batches(_blocking("batches", source, filter, how))
 
 
 @told
@@ -60,7 +60,7 @@ def table(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> 
         FieldError: a path begins with no field of the class.
         QueryError: an option is none, or does not go with another.
     """
-    return complete(_blocking(source, filter, how).table())
+    return complete(_blocking("table", source, filter, how).table())
 
 
 @told
@@ -78,7 +78,7 @@ def dataframe(source: Source, filter: Filter = None, **how: Unpack[ReadOptions])
         QueryError: an option is none, or does not go with another.
         MissingExtra: pandas is not installed.
     """
-    return complete(load_dataframe(_blocking(source, filter, how)))
+    return complete(load_dataframe(_blocking("dataframe", source, filter, how)))
 
 
 @told
@@ -96,7 +96,7 @@ def polars(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) ->
         QueryError: an option is none, or does not go with another.
         MissingExtra: Polars is not installed.
     """
-    return complete(load_polars(_blocking(source, filter, how)))
+    return complete(load_polars(_blocking("polars", source, filter, how)))
 
 
 @told
@@ -115,7 +115,7 @@ def numpy(
         FieldError: a path begins with no field of the class.
         QueryError: an option is none, or does not go with another.
     """
-    return complete(load_numpy(_blocking(source, filter, how)))
+    return complete(load_numpy(_blocking("numpy", source, filter, how)))
 
 
 class Awaited(DaskAwaited, Inferring, ParquetAwaited, WritingAwaited):
@@ -129,33 +129,33 @@ class Awaited(DaskAwaited, Inferring, ParquetAwaited, WritingAwaited):
         self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> AsyncBatches:
         """Return a stream of record batches, which holds one batch at a time; see `arrow.batches`."""
-        return AsyncBatches(_awaited(source, filter, how))
+        return AsyncBatches(_awaited("batches", source, filter, how))
 
     @told
     async def table(self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> Any:
         """Return a `pyarrow.Table`; its metadata count what did not fit; see `arrow.table`."""
-        return await _awaited(source, filter, how).table()
+        return await _awaited("table", source, filter, how).table()
 
     @told
     async def dataframe(
         self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> pd.DataFrame:
         """Return a pandas DataFrame whose columns keep their Arrow types; see `arrow.dataframe`."""
-        return await load_dataframe(_awaited(source, filter, how))
+        return await load_dataframe(_awaited("dataframe", source, filter, how))
 
     @told
     async def polars(
         self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> pl.DataFrame:
         """Return a DataFrame of Polars; see `arrow.polars`."""
-        return await load_polars(_awaited(source, filter, how))
+        return await load_polars(_awaited("polars", source, filter, how))
 
     @told
     async def numpy(
         self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Return arrays of NumPy by column; numbers and times with nulls are masked arrays; see `arrow.numpy`."""
-        return await load_numpy(_awaited(source, filter, how))
+        return await load_numpy(_awaited("numpy", source, filter, how))
 
 
 aio = Awaited()

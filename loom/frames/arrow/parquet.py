@@ -79,7 +79,7 @@ def to_parquet(
         QueryError: the parts in the directory are those of another call, or parts cannot follow
             the order that is asked for.
     """
-    reading = Reading(blocking(), Asked.of(source, filter, how))
+    reading = Reading(blocking(), Asked.of(source, filter, how), "to_parquet")
     return complete(_to_parquet(reading, Path(path), part_rows, compression))
 
 
@@ -98,7 +98,7 @@ class ParquetAwaited:
         **how: Unpack[ReadOptions],
     ) -> Written:
         """Write columns to a Parquet file, or to a directory of part files; see `to_parquet`."""
-        reading = Reading(awaited(), Asked.of(source, filter, how))
+        reading = Reading(awaited(), Asked.of(source, filter, how), "to_parquet")
         return await _to_parquet(reading, Path(path), part_rows, compression)
 
 

@@ -6,13 +6,14 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 from pymongo.errors import OperationFailure
 
 from ...encoding import ENCODING_ERRORS, encode, unencodable
 from ...errors import QueryError
+from .. import operations
 from ..id_ranges import behind
 from ..port import Port
 from .asking import Asked
@@ -49,14 +50,16 @@ class Reading:
     Args:
         port: blocking or awaited.
         asked: what is asked for.
+        operation: the name of the call, for the query log.
 
     Raises:
         QueryError: it cannot be sent.
         SchemaError: a column has no type.
     """
 
-    def __init__(self, port: Port, asked: Asked) -> None:
+    def __init__(self, port: Port, asked: Asked, operation: str = "batches") -> None:
         self.asked = asked
+        self._operation = operation
         self._port = port = port.bound()
         self._cls: Any = asked.cls
         self.columns, self._filter, self._stages, self._options = command_of(port, asked)
@@ -173,12 +176,16 @@ class Reading:
             return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
         return await raw_aggregate(port, cls, self._stages, self._options)
 
-    async def batches(self) -> AsyncGenerator[Any, None]:
+    def batches(self) -> AsyncGenerator[Any, None]:
         """Yield record batches, one for each reply or part of it; the cursor is closed at the end.
 
         Raises:
             SchemaError: a value does not fit, and the call is to raise.
         """
+        found = operations.wrapped(self._operation, _batches)(self._port, self._cls, self)
+        return cast(AsyncGenerator[Any, None], found)
+
+    async def _all(self) -> AsyncGenerator[Any, None]:
         tally = self._tally
         try:
             if tally is not None:
@@ -254,6 +261,10 @@ class Reading:
             return await port.count(cls, self._filter, counting)
         except OperationFailure:
             return None
+
+
+def _batches(port: Port, cls: Any, reading: Reading) -> AsyncGenerator[Any, None]:
+    return reading._all()
 
 
 def last_id(raw: bytes) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ... import operations
 from ...port import Port, awaited, blocking, complete
 from .inputs import only_dataframe
 from .inserting import Insert
 from .outcome import RowsWritten
 from .replacing import Replace
-from .storing import stored
+from .storing import Job, stored
 from .upserting import Upsert
 from .ways import WriteOptions, shows_ways
 
@@ -23,7 +24,7 @@ __all__ = ["WritingAwaited", "insert_dataframe", "insert_table", "replace", "ups
 
 
 async def _insert(port: Port, cls: Any, operation: str, data: Any, how: Any) -> RowsWritten:
-    return await stored(Insert(port, cls, operation, how), data)
+    return await _stored(Insert(port, cls, operation, how), data)
 
 
 async def _insert_dataframe(port: Port, cls: Any, data: Any, how: Any) -> RowsWritten:
@@ -32,11 +33,21 @@ async def _insert_dataframe(port: Port, cls: Any, data: Any, how: Any) -> RowsWr
 
 
 async def _upsert(port: Port, cls: Any, data: Any, on: Any, how: Any) -> RowsWritten:
-    return await stored(Upsert(port, cls, "upsert_table", on, how), data)
+    return await _stored(Upsert(port, cls, "upsert_table", on, how), data)
 
 
 async def _replace(port: Port, cls: Any, data: Any, on: Any, upsert: bool, how: Any) -> RowsWritten:
-    return await stored(Replace(port, cls, "replace", on, upsert, how), data)
+    return await _stored(Replace(port, cls, "replace", on, upsert, how), data)
+
+
+async def _stored(job: Job, data: Any) -> RowsWritten:
+    """Store rows, as one call in the query log."""
+
+    async def call(port: Port, cls: Any) -> RowsWritten:
+        return await stored(job, data)
+
+    found: RowsWritten = await operations.wrapped(job.operation, call)(job.port, job.cls)
+    return found
 
 
 @shows_ways
