@@ -279,6 +279,14 @@ def test_plots(kind: Any, pyplot: Any) -> None:
     assert all(place.lines for place in np.ravel(given))
 
 
+def test_the_axis_of_a_regression(pyplot: Any) -> None:
+    """It says from when time is counted; numbers that are no times have their unit alone."""
+    del pyplot  # or a window would be opened
+    assert Regression.of([1, 2, 4], [5, 20, 7], unit="mph").plot().get_xlabel() == "mph"
+    timed = Regression.of([1, 2, 4], [5, 20, 7], unit="day")
+    assert timed.plot().get_xlabel() == "days since 5.0"
+
+
 @pytest.mark.parametrize("kind", RESULTS)
 def test_no_data_is_not_drawn(kind: Any, pyplot: Any) -> None:
     """There is no picture of no data."""

@@ -112,6 +112,43 @@ def test_numbers_with_a_unit() -> None:
     assert Regression.of([5, 7, 9], seconds, unit="second", per="minute").n == 3
 
 
+NONE_OF_TIME = [
+    [-5, 3, 8.5, 20, 7],
+    np.array([1e-200, 4e-200, 2e-200, 3e-200, 9e-200]),
+    [Decimal("1000.1"), Decimal("1000.3"), Decimal("1000.2"), Decimal("999"), Decimal("1001.5")],
+    np.ma.MaskedArray([3, 9, 4, 5, 1], [False, False, False, True, False]),
+    [None, 3, math.inf, 5, 7],
+]
+
+
+@pytest.mark.parametrize("x", NONE_OF_TIME, ids=str)
+def test_numbers_that_are_no_times(x: Any) -> None:
+    """Whatever has a unit may be x; it is 0 where the number is."""
+    y = [1, 4, 9, 16.5, 3]
+    found = Regression.of(y, x, unit="mph")
+    plain = np.ma.filled(np.ma.array(x, np.float64), np.nan)
+    kept = np.isfinite(plain)
+    expected = of_scipy(plain[kept], np.array(y)[kept])
+
+    assert (found.n, found.left_out) == (kept.sum(), 5 - kept.sum())
+    for name in FIGURES:
+        assert found[name] == pytest.approx(expected[name], rel=1e-7), name
+    assert (found.per, found.origin) == ("mph", 0)
+    assert "per mph" in repr(found)
+    assert found.at(2.5) == pytest.approx(expected["intercept"] + 2.5 * expected["slope"])
+    columns = regression(y, 5, times=x, unit="mph")
+    for name in FIGURES:
+        assert columns[name].tolist() == [pytest.approx(expected[name], rel=1e-6)]
+    assert columns["origin"].tolist() == [0]
+
+
+def test_how_far_numbers_go() -> None:
+    """The picture is drawn to the number farthest from 0, and named by the unit."""
+    assert Regression.of([1, 2, 4], [5, 20, 7], unit="mph").length == 20
+    found = Regression.of([1, 2, 4], [-5, -20, 7], unit="°F")
+    assert found.length == -20
+
+
 @pytest.mark.parametrize(
     ("times", "options", "problem"),
     [
@@ -120,7 +157,12 @@ def test_numbers_with_a_unit() -> None:
         ([START, 5], {}, "expected aware datetimes, got 5"),
         ([START], {}, "expected 2 times, one for each value"),
         ([START] * 2, {"unit": "second"}, "expected unit= with numbers"),
-        ([1, 2], {"unit": "fortnight"}, "expected unit= one of nanosecond"),
+        ([1, 2], {"unit": "hours"}, "expected unit= one of nanosecond.*did you mean 'hour'"),
+        ([1, 2], {"unit": ""}, "expected unit= one of nanosecond.*or the name of another"),
+        ([1, 2], {"unit": 3}, "expected unit= one of nanosecond.*or the name of another"),
+        ([1, 2], {"unit": "mph", "per": "hour"}, "got it with numbers in 'mph'.*leave per= out"),
+        ([START] * 2, {"unit": "mph"}, "expected unit= with numbers"),
+        ([START] * 2, {"per": "hours"}, "expected per= .*did you mean 'hour'"),
         ([START] * 2, {"per": "month"}, "expected per= one of nanosecond"),
         (None, {"per": "day"}, "got none; pass times="),
         (None, {"unit": "day"}, "got none; pass times="),

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
-from ...errors import QueryError, missing_extra
+from ...errors import QueryError, missing_extra, nearest
 
 try:
     import numpy as np
@@ -251,9 +251,17 @@ class Axis(NamedTuple):
     size: float
     is_calendar: bool
     offset: Fraction | int = 0
+    #: Whether x is the numbers themselves, which are no times.
+    is_plain: bool = False
 
     def origins(self, places: Array) -> Array:
         """Return from which tick x is counted when the first points are at `places`."""
+        if self.is_plain:
+            return np.full(np.shape(places), 0.0 - float(self.offset))
+        return self.cut(places)
+
+    def cut(self, places: Array) -> Array:
+        """Return the times at some places, cut as documents cut them."""
         found = self.ticks[places]
         if not self.is_calendar:
             return found
@@ -287,20 +295,30 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
         times: None for steps 0, 1, 2 ...; datetime64 (UTC), aware datetimes, or numbers.
         count: how many there must be.
         per: the unit of x.
-        unit: the unit of times that are numbers.
+        unit: the unit of numbers: of time, or any other word, which then is the unit of x.
         place: of the call, for errors.
 
     Raises:
-        QueryError: naive datetimes, numbers without a unit, another number of times.
+        QueryError: naive datetimes, numbers without a unit, another number of times, or `per` with
+            numbers whose unit is none of time.
     """
     if times is None:
         if per not in (None, "step") or unit is not None:
             raise QueryError(f"{place}: expected times with per= and unit=, got none; pass times=")
         return Axis(np.arange(count), np.ones(count, bool), "step", 1, False)
-    per = "day" if per is None else per
-    for name, given in (("per", per), ("unit", unit)):
-        if given not in UNITS and given is not None:
-            raise QueryError(f"{place}: expected {name}= one of {', '.join(UNITS)}, got {given!r}")
+    if unit is not None:
+        _check_unit(unit, per, place)
+    is_plain = unit is not None and unit not in UNITS
+    if is_plain:
+        per, size = str(unit), 1.0
+    else:
+        per = "day" if per is None else per
+        if per not in UNITS:
+            raise QueryError(
+                f"{place}: expected per= one of {', '.join(UNITS)}, got {per!r}"
+                f"{nearest(str(per), UNITS)}"
+            )
+        size = UNITS[per] / UNITS[unit or "microsecond"]
     array = array_of(times, "times")
     if array.shape != (count,):
         raise QueryError(f"{place}: expected {count} times, one for each value, got {array.shape}")
@@ -308,7 +326,7 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
         if unit is not None:
             raise QueryError(f"{place}: expected unit= with numbers, got it with datetimes")
         ticks = _microseconds(array, place)
-        return Axis(ticks, ticks != _NOT_A_TIME, per, UNITS[per] / 1000, True)
+        return Axis(ticks, ticks != _NOT_A_TIME, per, size, True)
     if unit is None:
         raise QueryError(
             f"{place}: expected datetimes, or numbers whose unit is named, got {_named(array)}; "
@@ -316,7 +334,24 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
         )
     numbers = numbers_of(array, place)
     known = ~np.isnan(numbers.values)
-    return Axis(numbers.values, known, per, UNITS[per] / UNITS[unit], False, numbers.offset)
+    return Axis(numbers.values, known, per, size, False, numbers.offset, is_plain)
+
+
+def _check_unit(unit: Any, per: str | None, place: str) -> None:
+    """Refuse what is no unit, and what may be a misspelt one of time."""
+    if not isinstance(unit, str) or not unit.strip():
+        raise QueryError(
+            f"{place}: expected unit= one of {', '.join(UNITS)}, or the name of another one, got "
+            f"{unit!r}"
+        )
+    hint = nearest(unit, UNITS)
+    if unit not in UNITS and unit.lower().rstrip("s") in UNITS:
+        raise QueryError(f"{place}: expected unit= one of {', '.join(UNITS)}, got {unit!r}{hint}")
+    if unit not in UNITS and per is not None:
+        raise QueryError(
+            f"{place}: expected per= with times, got it with numbers in {unit!r}{hint}; x is in "
+            "that unit, leave per= out"
+        )
 
 
 def _holds_datetimes(array: Array) -> bool:

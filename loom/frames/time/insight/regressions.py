@@ -10,6 +10,7 @@ from typing import Any
 
 from ....errors import QueryError
 from ..arrays import (
+    UNITS,
     Array,
     Axis,
     axis_of,
@@ -33,6 +34,8 @@ _SMALL = 2.0**-240
 class Regression(Result):
     """A straight line by least squares: how fast values grow, and how sure that is.
 
+    Mostly over time; or over other numbers, such as the speed of the wind, in a unit that is named.
+
     A point whose value or time is missing or infinite is left out and counted.
 
     - No point: all is None, and the regression is false.
@@ -46,10 +49,12 @@ class Regression(Result):
 
     Shape:
         n, left_out: int; slope, intercept, r, p, stderr, intercept_stderr: float;
-        per: the unit of x, a word, or `"step"`;
+        per: the unit of x: of time, that of the numbers, or `"step"`;
         origin: where x is 0, the time of the first point, cut to a millisecond; a number when the
-        times are numbers; stored as origin_time or origin_number;
-        length: how far from there the last point lies, in the unit.
+        times are numbers, and 0 when they are none of time; stored as origin_time or
+        origin_number;
+        length: how far from there the last point lies, in the unit; of numbers that are none of
+        time the one farthest from 0.
 
     Units:
         slope, stderr: the unit of the values, per `per`; intercept, intercept_stderr: the unit of
@@ -84,7 +89,8 @@ class Regression(Result):
                 the values: 0, 1, 2 ...
             per: the unit of x: `"second"`, `"minute"`, `"hour"`, `"day"` (the default), `"week"`
                 and smaller ones.
-            unit: that of times which are numbers, such as `"second"`.
+            unit: that of numbers. Of time, such as `"second"`, they are times; of anything else,
+                such as `"mph"`, x is the numbers themselves, and there is no `per`.
 
         Raises:
             QueryError: what is no number, a naive datetime, times without a unit, or not as many
@@ -96,6 +102,8 @@ class Regression(Result):
 
         >>> Regression.of([5.0, 7.0, 9.5], [0, 86400, 172800], unit="second").slope
         2.25
+        >>> Regression.of([4, 9, 21], [5, 10, 20], unit="mph")
+        Regression(n=3, slope=1.14286 per mph, intercept=-2, r=0.999064, p=0.0275492, stderr=0.0494872)
         """
         numbers = numbers_of(values, "Regression")
         axis = axis_of(times_of(values, times), len(numbers.values), per, unit, "Regression")
@@ -107,7 +115,7 @@ class Regression(Result):
         x = axis.since(origin, axis.ticks[known])
         y = numbers.values[known]
         if len(known) < 2 or x.min() == x.max():
-            return _without_line(cls, len(known), left_out, axis, origin, float(x.max()))
+            return _without_line(cls, len(known), left_out, axis, origin, _length(x, axis))
         x_scale, y_scale = exponent_of(x), exponent_of(y)
         figures = _line(np.ldexp(x, -x_scale), np.ldexp(y, -y_scale))
         powers = (y_scale - x_scale, y_scale, 0, 0, y_scale - x_scale, y_scale)
@@ -121,7 +129,7 @@ class Regression(Result):
         return cls(
             n=len(known), left_out=left_out, slope=slope, intercept=intercept, r=r, p=p,
             stderr=stderr, intercept_stderr=intercept_stderr, per=axis.per,
-            length=float(x.max()), **axis.kept("origin", origin),
+            length=_length(x, axis), **axis.kept("origin", origin),
         )  # fmt: skip
 
     @property
@@ -152,7 +160,8 @@ class Regression(Result):
         ends = (0.0, self.length)
         axes.plot(ends, [self.at(x) for x in ends])
         since = self.origin.isoformat(" ") if isinstance(self.origin, datetime) else self.origin
-        axes.set_xlabel(f"{self.per}s since {since}")
+        is_time = self.per in UNITS or self.per == "step"
+        axes.set_xlabel(f"{self.per}s since {since}" if is_time else self.per)
         axes.set_title(f"{number_text(self.slope)} per {self.per}, n = {self.n}")
         return axes
 
@@ -173,6 +182,10 @@ def times_of(values: Any, times: Any) -> Any:
     """Return the times that stand with the values when none are given."""
     own = getattr(values, "times", None)
     return own if times is None and not callable(own) else times
+
+
+def _length(x: Array, axis: Axis) -> float:
+    return float(x[np.argmax(np.abs(x))] if axis.is_plain else x.max())
 
 
 def _without_line(

@@ -75,7 +75,7 @@ class Trending(Result):
         numbers = numbers_of(values, "Trending")
         axis = axis_of(times, len(numbers.values), per, unit, "Trending")
         known = np.flatnonzero(axis.known)[[0, -1]] if axis.known.any() else None
-        first, last = (None, None) if known is None else axis.origins(known)
+        first, last = (None, None) if known is None else axis.cut(known)
         found = Spread.of(values, percentiles=percentiles, ddof=ddof)
         return cls(
             n=found.n,
