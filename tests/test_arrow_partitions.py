@@ -7,7 +7,8 @@ import math
 import os
 import pickle
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -43,6 +44,7 @@ import pyarrow.parquet as pq
 from loom.frames import arrow
 from loom.frames.arrow.decoding import Decoder
 from loom.frames.arrow.parallel import partitions, workers
+from loom.frames.arrow.parallel.key_ranges import Cut
 from loom.frames.arrow.parallel.part_reading import Call, client_of, read
 from loom.frames.arrow.parallel.serving import _told
 from loom.frames.arrow.parallel.workers import Load
@@ -354,6 +356,114 @@ def test_documents_that_come_and_go(started: Started, eggs: list[Any]) -> None:
         collection.delete_one({"_id": 1})
         with pytest.raises(PartitionError, match="documents that the server counts in part 1"):
             list(batches)
+
+
+Condition = Callable[[str, Any, Any], dict[str, Any]]
+
+
+@pytest.fixture
+def ranges(monkeypatch: pytest.MonkeyPatch) -> Callable[[Condition], None]:
+    """Have ranges be other ones than Loom's, as on a server that compares in its own way."""
+    monkeypatch.setattr(partitions, "cuts_of", lambda values, parts: [Cut(3, (500,))])
+    return lambda condition: monkeypatch.setattr(partitions, "condition", condition)
+
+
+def overlapping(key: str, lower: Any, upper: Any) -> dict[str, Any]:
+    """Return two ranges that both have the documents from 400 to 599."""
+    return {"number": {"$lt": 600**2}} if upper else {"number": {"$gte": 400**2}}
+
+
+def apart(key: str, lower: Any, upper: Any) -> dict[str, Any]:
+    """Return two ranges of which none has the documents from 400 to 599."""
+    return {"number": {"$lt": 400**2}} if upper else {"number": {"$gte": 600**2}}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_ranges_that_overlap(
+    ordered: bool, call: Runtime, started: Started, eggs: list[Any], ranges: Any
+) -> None:
+    """No document is given twice where parts hold the same: the load raises."""
+    ranges(overlapping)
+    how: dict[str, Any] = {"schema": {"_id": int}, "batch_rows": 100, "ordered": ordered}
+    problem = r"expected part 2 of 2 to begin behind _id=599.*got 400.*twice"
+    if ordered:
+        rows: list[int] = []
+        with arrow.batches(Egg, partitions=1, **how) as batches:
+            given = (row for batch in batches for row in batch["_id"].to_pylist())
+            with pytest.raises(PartitionError, match=problem):
+                rows.extend(given)
+
+        assert [*range(len(rows))] == rows
+    with pytest.raises(PartitionError, match="to begin behind _id="):
+        await call(arrow).table(Egg, partitions=1, **how)
+    await end(call)
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        (overlapping, "1000 documents that the server counts in all, got 1200.*twice"),
+        (apart, "1000 documents that the server counts in all, got 800.*not complete"),
+    ],
+)
+async def test_all_parts_are_counted(
+    condition: Condition,
+    problem: str,
+    call: Runtime,
+    started: Started,
+    eggs: list[Any],
+    ranges: Any,
+) -> None:
+    """What no key tells is found where it is counted: each part is whole, all together are not."""
+    ranges(condition)
+    how: dict[str, Any] = {
+        "schema": {"number": int},
+        "partition_by": "colour",  # whose order a collation decides
+        "collation": {"locale": "en"},
+        "counted": True,
+    }
+    with pytest.raises(PartitionError, match=problem):
+        await call(arrow).table(Egg, partitions=1, **how)
+    await end(call)
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_refused", "texts"),
+    [
+        ([{"options": {}}], False, True),
+        ([{"options": {"collation": {"locale": "en"}}}], False, False),
+        ([], False, False),
+        ([], True, False),
+    ],
+)
+def test_text_is_in_order_where_no_collation_is(
+    stored: list[Any],
+    is_refused: bool,
+    texts: bool,
+    server: Server,
+    eggs: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Text keys are held against one another where the collection is known to have no collation."""
+    plans: list[Any] = []
+
+    def load_of(plan: Any, *args: Any) -> Load:
+        plans.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(partitions, "load_of", load_of)
+    if stored and stored[0]["options"]:
+        Egg.get_collection().drop()
+        Egg.get_collection().database.create_collection("Egg", **stored[0]["options"])
+    elif not stored and not is_refused:
+        Egg.get_collection().drop()
+    if Egg.get_collection().database.list_collection_names():
+        Egg.get_collection().insert_one({"_id": "x", "colour": "c"})
+    refusing = fault(server, "listCollections", times=1, errorCode=13, errorLabels=[])
+    with refusing if is_refused else nullcontext(), pytest.raises(KeyboardInterrupt):
+        arrow.table(Egg, partitions=1, partition_by="colour", schema={"number": int})
+
+    assert [texts] == [plan.texts for plan in plans]
 
 
 def made(**changes: Any) -> Load:

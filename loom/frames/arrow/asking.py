@@ -107,8 +107,8 @@ partitions: so many processes read ranges of documents, each through a client of
     to read in this one. Rows come in the order of the key.
 partition_by: the key that the ranges are of, by default `_id`; an index begins with it.
 ordered: False to take batches of partitions as they come.
-counted: whether the server counts each range as well, and other numbers of rows raise; for
-    collections that nobody changes meanwhile.
+counted: whether the server counts each range as well, and all of them together, and other
+    numbers of rows raise; for collections that nobody changes meanwhile.
 connect: a function of a module that returns a client, a Connection or a URI, for partitions of
     what is read through a ready client.
 progress: True for a bar, or a function that is called with the number of rows that are

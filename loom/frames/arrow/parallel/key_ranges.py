@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from bson.codec_options import CodecOptions
 
+from ...id_ranges import holds_text
 from ...type_order import ARRAY, EMPTY_LIST, NULL, NUMBER, ORDER, Place, is_nan, place_of
+from .part_order import order_of
 
 __all__ = ["Cut", "condition", "cuts_of"]
 
@@ -53,9 +55,19 @@ def cuts_of(values: Sequence[Any], parts: int) -> list[Cut]:
     found = [_cut(values[0])]
     for number in range(1, parts):
         cut = _cut(values[len(values) * number // parts])
-        if found[-1] != cut and found[-1].rank <= cut.rank:
+        if _is_behind(cut, found[-1]):
             found.append(cut)
     return found[1:]
+
+
+def _is_behind(cut: Cut, other: Cut) -> bool:
+    """Tell whether a cut comes behind another one; ranges between others would overlap."""
+    if cut == other or cut.rank != other.rank or not (cut.value and other.value):
+        return cut > other
+    if holds_text(cut.value) or holds_text(other.value):
+        return True  # in which order, a collation may decide
+    here, there = order_of(cut.value[0]), order_of(other.value[0])
+    return here is None or there is None or here > there
 
 
 def _cut(value: Any) -> Cut:

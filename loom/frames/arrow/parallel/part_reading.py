@@ -108,11 +108,13 @@ class Loaded(NamedTuple):
         batch: the record batch.
         last: the BSON of key and `_id` of its last document, b"" where reading cannot go on there.
         mismatches: by column, in how many of its rows a value did not fit.
+        first: the same as `last` of the first document of the part, of its first batch only.
     """
 
     batch: Any
     last: bytes
     mismatches: dict[str, int]
+    first: bytes = b""
 
 
 def read(
@@ -138,14 +140,17 @@ def read(
         )
     )
     before: Counter[str] = Counter()
+    is_first = is_placed
     try:
         for reply in cursor:
             _refuse_lists(call, reply)
             for raw in parts_of(reply, call.max_bytes):
                 batch = decoder.batch(raw)
+                first = _first(call, raw) if is_first else b""
+                is_first = is_first and not batch.num_rows
                 last = _last(call, columns, batch, raw) if is_placed else b""
                 after = Counter(decoder.mismatches)
-                yield Loaded(batch, last, dict(after - before))
+                yield Loaded(batch, last, dict(after - before), first)
                 before = after
     finally:
         cursor.close()
@@ -169,7 +174,12 @@ def _refuse_lists(call: Call, raw: bytes) -> None:
                 )
 
 
-# Where a batch ends
+# Where a batch begins and ends
+
+
+def _first(call: Call, raw: bytes) -> bytes:
+    """Return key and `_id` of the first document."""
+    return _told(call, raw[: int.from_bytes(raw[:4], "little")]) if raw else b""
 
 
 def _last(call: Call, columns: Schema, batch: Any, raw: bytes) -> bytes:
@@ -183,10 +193,20 @@ def _last(call: Call, columns: Schema, batch: Any, raw: bytes) -> bytes:
         while position < len(raw):
             start = position
             position += int.from_bytes(raw[position : position + 4], "little")
-        document = decoded(raw[start:])[0]
-        found = {path: _value(document, path) for path in paths}
-        if not all(_is_comparable(path, found[path], raw[start:]) for path in paths):
-            return b""
+        return _told(call, raw[start:])
+    return _packed(call, found)
+
+
+def _told(call: Call, raw: bytes) -> bytes:
+    """Return key and `_id` of a document, b"" where a filter does not find what comes behind."""
+    document = decoded(raw)[0]
+    found = {path: _value(document, path) for path in (call.key, "_id")}
+    if not all(_is_comparable(path, value, raw) for path, value in found.items()):
+        return b""
+    return _packed(call, found)
+
+
+def _packed(call: Call, found: Mapping[str, Any]) -> bytes:
     if call.options.get("collation") and any(map(holds_text, found.values())):
         return b""  # others may be equal to it
     return bson.encode({"key": found[call.key], "_id": found["_id"]})

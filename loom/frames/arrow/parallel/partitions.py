@@ -15,8 +15,8 @@ from pymongo.errors import OperationFailure
 from ....clients import text_uri
 from ....connection import connection_of
 from ....encoding import ENCODING_ERRORS, encode, unencodable
-from ....errors import FieldError, QueryError, TransactionError, nearest
-from ...id_ranges import behind
+from ....errors import FieldError, PartitionError, QueryError, TransactionError, nearest
+from ...id_ranges import behind, holds_text
 from ...keysets import beyond
 from ...operations.reading import Options
 from ...port import Port
@@ -86,11 +86,13 @@ class Plan:
         call: what the parts share.
         filters: the filter of each part.
         codecs: of the collection, under which filters are encoded.
+        texts: whether the server compares text by its bytes.
     """
 
     call: Call
     filters: list[dict[str, Any]]
     codecs: Any
+    texts: bool
 
     def filter_of(self, number: int, last: bytes = b"") -> bytes:
         """Return the BSON of the filter of a part, behind the place where a batch ended.
@@ -140,8 +142,23 @@ async def stream(whole: Whole, window: int | None = WINDOW) -> AsyncGenerator[Lo
         while (loaded := await _aside(port, load.next)) is not None:
             yield loaded
             del loaded  # before the next one comes
+        if call.is_counted and not load.is_closed:
+            await _check_total(whole, call, load.rows)
     finally:
         await _aside(port, load.close)
+
+
+async def _check_total(whole: Whole, call: Call, rows: int) -> None:
+    """Hold all parts against one count: each may be whole, and two of them hold the same."""
+    shared = {n: call.options[n] for n in ("hint", "collation", "comment") if n in call.options}
+    counted = await whole.port.count(whole.asked.cls, whole.command.filter, shared)
+    if counted != rows:
+        problem = "documents came twice" if rows > counted else "the load is not complete"
+        raise PartitionError(
+            f"{call.place}: expected the {counted} documents that the server counts in all, got "
+            f"{rows} in the parts together; {problem}; load without partitions, or, where "
+            "documents come and go meanwhile, leave counted out"
+        )
 
 
 def load_of(plan: Plan, asked: Asked, window: int | None) -> Load:
@@ -153,6 +170,7 @@ def load_of(plan: Plan, asked: Asked, window: int | None) -> Load:
         asked.partitions or 1,
         ordered=asked.ordered,
         window=window,
+        texts=plan.texts,
     )
 
 
@@ -316,7 +334,23 @@ async def plan_of(whole: Whole, call: Call, most: int | None = None) -> Plan:
     cuts = cuts_of(values, parts)
     ends: list[tuple[Cut | None, Cut | None]] = [*zip([None, *cuts], [*cuts, None], strict=True)]
     filters = [_both(base, condition(call.key, lower, upper)) for lower, upper in ends]
-    return Plan(call, filters, port.collection(cls).codec_options)
+    texts = any(map(holds_text, values)) and await _has_plain_texts(port, cls, call)
+    return Plan(call, filters, port.collection(cls).codec_options, texts)
+
+
+async def _has_plain_texts(port: Port, cls: Any, call: Call) -> bool:
+    """Tell whether no collation, of the call or the collection, decides how text is compared."""
+    if call.options.get("collation"):
+        return False
+    collection = port.collection(cls)
+    asked: Options = {"filter": {"name": collection.name}}
+    asked |= {n: call.options[n] for n in ("comment",) if n in call.options}
+    try:
+        cursor = await port.call(collection.database.list_collections, **asked)
+        found = await port.call(cursor.to_list)
+    except OperationFailure:
+        return False  # not everybody may ask
+    return bool(found) and not any(one.get("options", {}).get("collation") for one in found)
 
 
 def _matching(filter: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -123,13 +123,13 @@ def _read_part(
     rows = 0
     loaded = read(call, client, filter)
     try:
-        for batch, last, mismatches in loaded:
+        for batch, last, mismatches, first in loaded:
             if not orders.wait():
                 return
             rows += batch.num_rows
             # Columns of references can have other types in each batch.
             of = None if batch.schema == schema else batch.schema.serialize().to_pybytes()
-            message = ("batch", number, batch.num_rows, last, mismatches, of)
+            message = ("batch", number, batch.num_rows, first, last, mismatches, of)
             send(outbox, message, batch.serialize())
         counted = call.count(client, filter) if call.is_counted else None
     except BrokenPipeError:

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from ....errors import PartitionError
 from .messages import receive, send, write
+from .part_order import Order
 from .part_reading import Call, Loaded
 
 __all__ = ["RETRIES", "WINDOW", "Load"]
@@ -137,6 +138,7 @@ class Load:
         processes: how many processes read them.
         ordered: whether the batches of a part come behind those of the parts before it.
         window: how many batches of a part may wait here, None for any number.
+        texts: whether the server compares text by its bytes.
     """
 
     def __init__(
@@ -148,8 +150,10 @@ class Load:
         *,
         ordered: bool,
         window: int | None,
+        texts: bool = False,
     ) -> None:
         self._call = call
+        self._order = Order(call.place, call.key, count, texts=texts)
         self._packed = pickle.dumps(call)
         self._filter_of = filter_of
         self._processes = min(processes, count)
@@ -270,6 +274,7 @@ class Load:
         tail: Any,
         number: int,
         rows: int,
+        first: bytes,
         last: bytes,
         misfits: dict[str, int],
         schema: bytes | None,
@@ -282,6 +287,7 @@ class Load:
         worker.rows += rows
         part.rows += rows
         part.last = last
+        self._order.add(number, first, last)
         loaded = Loaded(batch, last, misfits)
         if not self._is_ordered:
             return self._given(number, loaded)
@@ -343,6 +349,11 @@ class Load:
     def _from_there(self, error: Exception, where: str) -> Exception:
         error.__cause__ = PartitionError(f"{self._call.place}: in another process:\n{where}")
         return error
+
+    @property
+    def rows(self) -> int:
+        """How many rows the parts have, so far."""
+        return sum(part.rows for part in self._parts)
 
     # Its end
 
