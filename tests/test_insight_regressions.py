@@ -114,7 +114,7 @@ def test_numbers_with_a_unit() -> None:
 
 NONE_OF_TIME = [
     [-5, 3, 8.5, 20, 7],
-    np.array([1e-200, 4e-200, 2e-200, 3e-200, 9e-200]),
+    np.array([1e-90, 4e-90, 2e-90, 3e-90, 9e-90]),
     [Decimal("1000.1"), Decimal("1000.3"), Decimal("1000.2"), Decimal("999"), Decimal("1001.5")],
     np.ma.MaskedArray([3, 9, 4, 5, 1], [False, False, False, True, False]),
     [None, 3, math.inf, 5, 7],
