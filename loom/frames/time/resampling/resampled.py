@@ -29,6 +29,7 @@ _OHLC = ("open", "high", "low", "close")
 class ResampledFrame(NamedTuple):
     """What the moments of one frame amount to."""
 
+    #: The hour, day, week and so on.
     frame: CalendarFrame
     #: How many moments lie in it.
     n: int
