@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -66,6 +67,36 @@ def test_gaps_at_the_ends() -> None:
     nothing = hours().gaps("1h", start=START, end=START + 3 * HOUR)
     assert [(0.0, 3.0)] == of(nothing.runs)
     assert (3, 3) == (nothing.expected, nothing.count)
+
+
+def test_stretches_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of many gaps has their number, length and the longest without a frame for each."""
+    made: list[Any] = []
+    init = TimeFrame.__init__
+
+    def counted(self: TimeFrame, *ends: Any) -> None:
+        made.append(ends)
+        init(self, *ends)
+
+    monkeypatch.setattr(TimeFrame, "__init__", counted)
+    found = hours(*range(0, 1000, 2), 1001).gaps("1h")
+
+    assert (500, 501 * HOUR) == (found.count - 1, found.total)
+    assert [(999.0, 1001.0)] == of([found.longest])
+    assert len(made) == 1
+    missing = found.missing
+    assert [(1.0, 2.0), (3.0, 4.0)] == of(missing[:2])
+    assert [(999.0, 1001.0)] == of([missing[-1]])
+    assert len(made) == 4
+    assert missing == tuple(missing)
+    assert hash(missing[:3]) == hash((*missing[:3],))
+    assert missing != missing[1:]
+    assert missing != [*missing]
+    assert "Stretches(500: TimeFrame.parse('2024-03-10T01:00:00" in repr(missing)
+    assert "Stretches(none)" == repr(missing[:0])
+    assert found == pickle.loads(pickle.dumps(found))
+    with pytest.raises(IndexError):
+        missing[500]
 
 
 def test_a_tolerance_forgives() -> None:

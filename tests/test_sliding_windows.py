@@ -94,6 +94,24 @@ def test_what_slides_over_a_part_is_kept(kept: Any) -> None:
                     assert cones.times.tolist() == kept(cones).times.tolist()
 
 
+def test_more_windows_than_fit_into_memory() -> None:
+    """Steps of milliseconds over years are windows like others, made when they are asked for."""
+    whole = MomentWindow(map(price, (0, 1, 24 * 365 * 20)))
+    found = whole.sliding_window("2h", step="1ms")
+
+    assert 20 * 365 * 24 * 3_600_000 - 2 * 3_600_000 + 1 == len(found)
+    assert [[0.0, 10.0], [10.0], [10.0], []] == [
+        amounts(found[place]) for place in (0, 1, 3_600_000, -1)
+    ]
+    late = found[3_599_999:3_600_003]
+    assert [1, 1, 0, 0] == [len(part) for part in late] == [len(each) for each in (*late,)]
+    assert [*late] == [*pickle.loads(pickle.dumps(late))]
+    part = whole[1:].sliding_window("2h", step="1ms")
+    assert [10.0] == amounts(part[0]) == amounts(pickle.loads(pickle.dumps(part))[0])
+    with pytest.raises(IndexError):
+        found[len(found)]
+
+
 def test_windows_larger_than_the_whole() -> None:
     """There are none, and an empty window has none."""
     assert [] == [*window(3).sliding_window(4)] == [*window(3).sliding_window("90d")]

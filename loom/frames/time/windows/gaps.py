@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, overload
 
 from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
@@ -15,10 +15,51 @@ from .moment_columns import Array, datetime_of, distinct, np
 from .spans import ceiling_of, milliseconds_of
 from .views import View
 
-__all__ = ["Gaps", "gaps_of"]
+__all__ = ["Gaps", "Stretches", "gaps_of"]
 
 #: How many gaps are shown.
 _SHOWN = 5
+
+
+class Stretches(Sequence[TimeFrame]):
+    """Time frames, one after the other, which are made when they are asked for.
+
+    Args:
+        floors, ceilings: in milliseconds.
+        tzone: the zone of the frames.
+    """
+
+    __slots__ = ("_ceilings", "_floors", "_tzone")
+
+    def __init__(self, floors: Array, ceilings: Array, tzone: tzinfo) -> None:
+        self._floors = floors
+        self._ceilings = ceilings
+        self._tzone = tzone
+
+    def __len__(self) -> int:
+        return len(self._floors)
+
+    @overload
+    def __getitem__(self, key: int) -> TimeFrame: ...
+    @overload
+    def __getitem__(self, key: slice) -> Stretches: ...
+    def __getitem__(self, key: int | slice) -> TimeFrame | Stretches:
+        if isinstance(key, slice):
+            return Stretches(self._floors[key], self._ceilings[key], self._tzone)
+        ends = (datetime_of(int(part[key])) for part in (self._floors, self._ceilings))
+        return TimeFrame(*ends, self._tzone)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Stretches, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(map(TimeFrame.__eq__, self, other))
+
+    def __hash__(self) -> int:
+        return hash((*self,))
+
+    def __repr__(self) -> str:
+        shown = [*map(repr, self[:_SHOWN]), *(["..."] if len(self) > _SHOWN else [])]
+        return f"Stretches({len(self):,}: {', '.join(shown)})" if self else "Stretches(none)"
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +69,8 @@ class Gaps:
     Attributes:
         expected: how many frames there are, or how many moments there would be.
         count: how many of them are missing.
-        missing: the frames without a moment; of a spacing, the stretches without one.
+        missing: the frames without a moment; of a spacing, the stretches without one, a sequence
+            that makes them when they are asked for.
         runs: the same, neighbours as one stretch.
         total: how long they are together.
         longest: the longest of `runs`, None if there is none.
@@ -36,8 +78,8 @@ class Gaps:
 
     expected: int
     count: int
-    missing: tuple[TimeFrame, ...]
-    runs: tuple[TimeFrame, ...]
+    missing: Sequence[TimeFrame]
+    runs: Sequence[TimeFrame]
     total: timedelta
     longest: TimeFrame | None
 
@@ -131,14 +173,17 @@ def _of_frames(times: Array, frames: list[Any], place: str) -> Gaps:
     for frame in frames:
         if not isinstance(frame, TimeFrame):
             raise QueryError(f"{place}: expected time frames, got {frame!r}")
-    frames.sort(key=lambda frame: frame.floor)
+    frames.sort(key=lambda frame: frame._start)
     ends = np.array(
-        [[ceiling_of(frame.floor, place), ceiling_of(frame.ceiling, place)] for frame in frames],
+        [[ceiling_of(frame._start, place), ceiling_of(frame._end, place)] for frame in frames],
         np.int64,
     ).reshape(-1, 2)
     held = np.searchsorted(times, ends)
     missing = [frames[row] for row in np.flatnonzero(held[:, 0] == held[:, 1])]
-    return _gaps(len(frames), len(missing), missing)
+    runs = _runs(missing)
+    total = sum((run.duration for run in runs), timedelta())
+    longest = max(runs, key=lambda run: run.duration, default=None)
+    return Gaps(len(frames), len(missing), tuple(missing), tuple(runs), total, longest)
 
 
 def _of_spacing(
@@ -157,22 +202,23 @@ def _of_spacing(
     distances = np.diff(marks)
     late = np.flatnonzero(distances > spacing + leeway)
     absent = -((leeway - distances) // spacing) - 1
-    tzone = window.tzone
-    missing = [
-        TimeFrame(datetime_of(int(marks[row]) + spacing), datetime_of(int(marks[row + 1])), tzone)
-        for row in late
-    ]
     count = int(absent[late].sum())
-    return _gaps(len(times) + count, count, missing)
+    floors, ceilings = marks[late] + spacing, marks[late + 1]
+    found = Stretches(floors, ceilings, window.tzone)
+    lengths = ceilings - floors
+    total = timedelta(milliseconds=int(lengths.sum()))
+    # Between two of them lies a moment: none is another's neighbour.
+    longest = found[int(np.argmax(lengths))] if found else None
+    return Gaps(len(times) + count, count, found, found, total, longest)
 
 
-def _gaps(expected: int, count: int, missing: list[TimeFrame]) -> Gaps:
+def _runs(frames: list[TimeFrame]) -> list[TimeFrame]:
+    """Return frames in order, neighbours as one."""
     runs: list[TimeFrame] = []
-    for frame in missing:
-        if runs and runs[-1].ceiling == frame.floor:
-            runs[-1] = TimeFrame(runs[-1].floor, frame.ceiling, frame.tzone)
-        else:
-            runs.append(frame)
-    total = sum((run.duration for run in runs), timedelta())
-    longest = max(runs, key=lambda run: run.duration, default=None)
-    return Gaps(expected, count, tuple(missing), tuple(runs), total, longest)
+    first = 0
+    for place, frame in enumerate(frames):
+        if place + 1 == len(frames) or frames[place + 1]._start != frame._end:
+            floor = frames[first]._start
+            runs.append(frame if first == place else TimeFrame(floor, frame._end, frame.tzone))
+            first = place + 1
+    return runs

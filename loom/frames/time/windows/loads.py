@@ -293,10 +293,12 @@ def _stored(
     _tables()  # or the extra is missing
     from ...arrow.asking import Asked
     from ...arrow.schema import columns_for
+    from ...arrow.sources import check_form
 
     asked = Asked.of(of, None, query.options)
     if asked.pipeline is None:  # else there will be a load, which says it
         check_find(of.__name__, dict(asked.options))
+        check_form(asked)
     columns = columns_for(of, plan.fields, None) if plan.fields else ()
     types = {column.name: str(column.type) for column in columns}
     kinds: dict[str, Kind] = {

@@ -18,6 +18,44 @@ _new = object.__new__
 _BLOCK = 4096
 
 
+class _Rows(Sequence[int]):
+    """Where moments of or after some instants begin; looked up when it is asked for.
+
+    Args:
+        times: in milliseconds, in order.
+        instants: evenly spaced ones, of which there may be more than fit into memory.
+        low: what is added to the places in `times`.
+    """
+
+    __slots__ = ("_instants", "_low", "_times")
+
+    def __init__(self, times: Array, instants: range, low: int) -> None:
+        self._times = times
+        self._instants = instants
+        self._low = low
+
+    def __len__(self) -> int:
+        return len(self._instants)
+
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> _Rows: ...
+    def __getitem__(self, key: int | slice) -> int | _Rows:
+        found = self._instants[key]
+        if isinstance(found, range):
+            return _Rows(self._times, found, self._low)
+        return self._low + int(np.searchsorted(self._times, found))
+
+    def __sub__(self, low: int) -> _Rows:
+        return _Rows(self._times, self._instants, self._low - low)
+
+    def tolist(self) -> list[int]:
+        """Return all at once."""
+        found: list[int] = (self._low + np.searchsorted(self._times, [*self._instants])).tolist()
+        return found
+
+
 class SlidingWindows(Sequence[V], Generic[V]):
     """The windows that slide over another one: a sequence of views, made when they are asked for.
 
@@ -98,15 +136,14 @@ def sliding(window: V, size: Size, step: Size) -> SlidingWindows[V]:
         )
         return SlidingWindows(window, starts, stops)
     times = window._columns.times[window._start : window._stop]
-    floors: Array
-    if not len(times):
-        floors = times
-    elif stride.is_count:
-        floors = distinct(times)[:: stride.amount]
-    else:
-        floors = np.arange(times[0], times[-1], stride.amount)
     # What comes after the last moment is not known: a window that reaches beyond is not whole.
-    floors = floors[floors + length.amount <= times[-1]] if len(times) else floors
+    first, last = (int(times[0]), int(times[-1]) - length.amount) if len(times) else (0, -1)
+    if not stride.is_count:
+        # Of years in steps of milliseconds there are more than fit into memory.
+        ends = (range(first + add, last + add + 1, stride.amount) for add in (0, length.amount))
+        return SlidingWindows(window, *(_Rows(times, end, window._start) for end in ends))
+    floors: Array = distinct(times)[:: stride.amount]
+    floors = floors[floors <= last]
     return SlidingWindows(
         window,
         window._start + np.searchsorted(times, floors),
