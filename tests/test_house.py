@@ -159,6 +159,7 @@ LATE = {
     ("loom.frames.time.windows.loads", "loom.frames.arrow"),
     ("loom.frames.time.windows.loads", "loom.frames.arrow.asking"),
     ("loom.frames.time.windows.loads", "loom.frames.arrow.schema"),
+    ("loom.frames.time.windows.loads", "loom.frames.arrow.sources"),
     ("loom.frames.time.windows.tables", "loom.frames.arrow"),
     ("loom.frames.time.windows.tables", "loom.frames.arrow.types"),
     ("loom.frames.time.windows.tables", "loom.frames.arrow.presence"),

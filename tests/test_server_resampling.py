@@ -546,6 +546,11 @@ async def test_several_symbols(call: Runtime) -> None:
         await resample(call, window, DailyFrame, amount="sum")
 
 
+async def test_true_is_not_the_symbol_1(call: Runtime) -> None:
+    """To MongoDB 1 and 1.0 are the same, and True is another; to Python they are all equal."""
+    moments = [price(NOON + n * HOUR, amount=1.0, symbol=s) for n, s in enumerate((1, 1.0))]
+    await call(Price).insert_many(moments)
+    window = MomentWindow(moments)
 async def test_a_moment_without_a_symbol(call: Runtime) -> None:
     """No symbol is one more symbol, as to a load."""
     await call(price(NOON, amount=1.0)).insert()
@@ -717,3 +722,21 @@ async def test_fields_of_sub_frames(call: Runtime) -> None:
     window = await load(call, Count, projection=["den.gold"])
     assert same(await resample(call, window, DailyFrame, asked), found)
     assert same(await resample(call, window, DailyFrame, asked, on="local"), found)
+
+
+async def test_classes_that_upgrade_are_refused(call: Runtime) -> None:
+    """What a server sums up has the form that it was stored in, of which a class tells nothing."""
+
+    class Fare(Moment):
+        _collection = "fares"
+        _schema_version = 2
+        amount: float
+
+        @classmethod
+        def _upgrade(cls, document: dict[str, Any], version: int) -> dict[str, Any]:
+            return {**document, "amount": document.pop("cents") / 100}
+
+    await call(Fare(symbol="A", time=NOON, amount=1.5)).insert()
+
+    with pytest.raises(QueryError, match="got a class that upgrades older ones"):
+        await stored(call, Fare, "A", DailyFrame, {"amount": ["sum"]})

@@ -19,7 +19,7 @@ from .references.layouts import Layout
 from .references.plans import columns_of, names_path
 from .schema import schema_of
 
-__all__ = ["Command", "chain_of", "command_of"]
+__all__ = ["Command", "chain_of", "check_form", "command_of", "driver_of"]
 
 
 #: Steps behind which groups are the same.
@@ -98,7 +98,7 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
     if found is not None:
         options = {**find_options(chain, dict(asked.options)), **found.options}
         return _find(port, asked, columns, found.filter, options)
-    _check_form(asked)
+    check_form(asked)
     if own is None and asked.schema is None and asked.projection is None and chain.added():
         raise SchemaError(
             f"{asked.cls.__name__}: expected the type of {chain.added()[0]!r}, which a step adds, "
@@ -139,7 +139,7 @@ def _as_projected(asked: Asked, columns: Schema, projection: Any) -> Schema:
 
 
 def _find(port: Port, asked: Asked, columns: Schema, filter: Any, options: Options) -> Command:
-    _check_form(asked)
+    check_form(asked)
     query = compiled_filter(port, asked.cls, filter)
     sent = {"batch_size": asked.batch_rows, **query_options(asked.cls, query, options)}
     return Command(columns, query, None, sent)
@@ -161,7 +161,12 @@ def _columns(asked: Asked, projection: Any) -> Schema:
     return columns_of(cls, projection, asked.schema)
 
 
-def _check_form(asked: Asked) -> None:
+def check_form(asked: Asked) -> None:
+    """Refuse documents of a class whose older ones have another form.
+
+    Raises:
+        QueryError: it upgrades them.
+    """
     if plan_for(asked.cls, {"_id": True}).upgrades:
         raise QueryError(
             f"{asked.place}: expected documents of one form, got a class that upgrades older "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -123,23 +124,20 @@ def _of_series(place: str, name: Any, series: Any) -> Take:
     return take
 
 
-def _whole(array: Any) -> Any:
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
 def _of_chunked(chunked: Any) -> Take:
     def take(start: int, stop: int) -> Any:
-        some = chunked.slice(start, stop - start)
-        return _one(some)
+        return _whole(chunked.slice(start, stop - start))
 
     return take
 
 
-def _one(chunked: Any) -> Any:
-    """Return a chunked array as one array."""
-    if chunked.num_chunks == 1:
-        return chunked.chunk(0)
-    combined = chunked.combine_chunks()
+def _whole(array: Any) -> Any:
+    """Return an array, chunked or not, as one."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    combined = array.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):  # of types that cannot be joined
         return pa.concat_arrays(combined.chunks)
     return combined
@@ -260,10 +258,13 @@ def _instants(place: str, name: Any, values: Any) -> Any:
     if unit == "generic":
         return values.astype("datetime64[s]")
     wanted = unit if unit in _UNITS else "s"
-    cast = values.astype(f"datetime64[{wanted}]")
-    if not (np.ma.getdata(cast.astype(values.dtype)) == np.ma.getdata(values))[
-        ~np.isnat(np.ma.getdata(values))
-    ].all():
+    is_near = False
+    with suppress(OverflowError):  # since NumPy 2.5; before, it wraps around
+        cast = values.astype(f"datetime64[{wanted}]")
+        there = ~np.isnat(np.ma.getdata(values))
+        back = np.ma.getdata(cast.astype(values.dtype))
+        is_near = bool((back == np.ma.getdata(values))[there].all())
+    if not is_near:
         _refuse(place, name, values.dtype, "some of its instants are too far away")
     return cast
 
