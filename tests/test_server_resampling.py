@@ -551,6 +551,32 @@ async def test_true_is_not_the_symbol_1(call: Runtime) -> None:
     moments = [price(NOON + n * HOUR, amount=1.0, symbol=s) for n, s in enumerate((1, 1.0))]
     await call(Price).insert_many(moments)
     window = MomentWindow(moments)
+
+
+async def test_true_is_not_the_symbol_1(call: Runtime) -> None:
+    """To MongoDB 1 and 1.0 are the same, and True is another; to Python they are all equal."""
+
+    class Amount(TimedFrame):
+        _time_field = "time"
+        _symbol_field = "of"
+
+        time: datetime
+        of: Any
+        amount: float
+
+    async def found() -> Resampled:
+        asked: Any = {"amount": "sum"}
+        if call.is_async:
+            return await MomentWindow.aio.load_resampled(Amount, {}, DailyFrame, asked)
+        return MomentWindow.load_resampled(Amount, {}, DailyFrame, asked)
+
+    await call(Amount).insert_many([Amount(time=NOON, of=of, amount=1.0) for of in (1, 1.0)])
+    assert [2.0] == (await found())["amount_sum"].tolist()
+    await call(Amount(time=NOON, of=True, amount=1.0)).insert()
+    with pytest.raises(QueryError, match=r"one symbol, got several: 1(\.0)?, True; choose one"):
+        await found()
+
+
 async def test_a_moment_without_a_symbol(call: Runtime) -> None:
     """No symbol is one more symbol, as to a load."""
     await call(price(NOON, amount=1.0)).insert()

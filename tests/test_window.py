@@ -47,6 +47,30 @@ class Reading(TimedFrame):
     celsius: float
 
 
+class Tick(Moment):
+    """What is told of a stock, of several kinds."""
+
+    _kind_field = "kind"
+
+
+class Trade(Tick):
+    """One kind."""
+
+    paid: float
+
+
+class Bid(Tick):
+    """Another."""
+
+    bid: float
+
+
+class FirmBid(Bid):
+    """A kind of the other."""
+
+    size: int
+
+
 def price(hour: float, **values: Any) -> Price:
     """Return a moment so many hours after the start."""
     return Price({"symbol": "ACME", "time": START + hour * HOUR, "amount": hour * 10.0} | values)
@@ -55,6 +79,15 @@ def price(hour: float, **values: Any) -> Price:
 def window(count: int = 10) -> MomentWindow:
     """Return a window with a moment in each hour."""
     return MomentWindow(price(hour) for hour in range(count))
+
+
+def ticks() -> list[Any]:
+    """Return moments of three kinds, none of which is stored."""
+    return [
+        Trade(symbol="A", time=START, paid=1.0),
+        Bid(symbol="A", time=START + HOUR, bid=2.0),
+        FirmBid(symbol="A", time=START + 2 * HOUR, bid=3.0, size=4),
+    ]
 
 
 def amounts(moments: Any) -> list[Any]:
@@ -473,3 +506,37 @@ def test_subclasses_stay() -> None:
     found = Prices(map(price, range(4)))
 
     assert {Prices} == {type(found[1:]), type(found[::2]), type(found.between(START))}
+
+
+def test_moments_of_several_kinds() -> None:
+    """The class is the nearest that all kinds share, in whatever order they come."""
+    trade, bid, firm = ticks()
+    for moments in ([trade, bid, firm], [firm, bid, trade]):
+        found = MomentWindow(moments)
+        assert found.cls is Tick
+        assert [Trade, Bid, FirmBid] == [type(moment) for moment in found]
+        assert [None, 2.0, 3.0] == found.values("bid").tolist()
+        assert 4 == found.latest.size
+    assert Bid is MomentWindow([firm, bid]).cls
+    assert [Bid, FirmBid] == [type(moment) for moment in MomentWindow([firm, bid])]
+    assert FirmBid is MomentWindow([firm]).cls
+    assert "kind" not in trade._document  # what was given is as it was
+    with pytest.raises(QueryError, match="expected moments of Trade, got 2 others: Bid 1, Price 1"):
+        MomentWindow([trade, bid, price(0)])
+    with pytest.raises(QueryError, match="expected moments of Price, got 1 others: Trade 1"):
+        MomentWindow([price(0), trade])
+
+
+def test_symbols_are_told_apart_as_on_the_server() -> None:
+    """1 and 1.0 are one symbol, True is another, and so are two documents."""
+
+    def of(*symbols: Any) -> MomentWindow:
+        return MomentWindow(price(n, symbol=symbol) for n, symbol in enumerate(symbols))
+
+    assert 2 == len(of(1, 1.0))
+    assert of(1) == of(1.0) != of(True)
+    assert of(True) == of(True)
+    with pytest.raises(QueryError, match=r"got 2: 1 2, True 1; make .*: Q.symbol == 1"):
+        of(1, True, 1.0)
+    with pytest.raises(QueryError, match=r"got 2: .* 2, .* 1; .*: Q.symbol == {'a': 1}"):
+        of({"a": 1}, {"a": 2}, {"a": 1})

@@ -26,7 +26,7 @@ from loom.frames import arrow
 from loom.frames.time import DailyFrame, Moment, MomentWindow, Spread, TimedFrame
 
 from .conftest import Commands, Runtime, Server
-from .test_window import HOUR, START, Price, Reading, price
+from .test_window import HOUR, START, Price, Reading, Tick, price, ticks
 
 UTC = timezone.utc
 
@@ -772,3 +772,14 @@ async def test_ties_of_a_load_go_by_their_ids(call: Runtime) -> None:
     table = pa.table({"time": [START] * 2, "symbol": ["X"] * 2, "_id": [2, 1]})
 
     assert [2, 1] == MomentWindow.from_table(Price, table).values("_id").tolist()
+
+
+async def test_moments_of_several_kinds(call: Runtime) -> None:
+    """What a root of kinds finds is a window, loaded as columns or made of frames."""
+    await call(Tick).insert_many(ticks())
+    loaded = await load(call, Tick, "A")
+    made = MomentWindow(await call(Tick).many({"symbol": "A"}))
+
+    assert Tick is made.cls is loaded.cls
+    assert [*made] == [*loaded]
+    assert [type(moment) for moment in made] == [type(tick) for tick in ticks()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -361,9 +362,21 @@ def _holds_datetimes(array: Array) -> bool:
     )
 
 
+def _cast(array: Array, place: str) -> Array:
+    with suppress(OverflowError):  # since NumPy 2.5; before, it wraps around
+        cast = array.astype("datetime64[us]")
+        is_finer = np.datetime_data(array.dtype)[0] in ("ns", "ps", "fs", "as")
+        if is_finer or (cast.astype(array.dtype) == array)[~np.isnat(array)].all():
+            return cast
+    raise QueryError(
+        f"{place}: expected times within 64 bits of microseconds, got some of {array.dtype} that "
+        "are too far away; leave them out"
+    )
+
+
 def _microseconds(array: Array, place: str) -> Array:
     if array.dtype.kind == "M":
-        return array.astype("datetime64[us]").astype(np.int64)
+        return _cast(array, place).astype(np.int64)
     ticks = np.empty(len(array), np.int64)
     for number, value in enumerate(array):
         if value is None or type(value).__name__ == "NaTType":

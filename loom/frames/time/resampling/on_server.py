@@ -299,7 +299,8 @@ def _check_symbols(plan: Plan, moments: Moments, documents: list[Any]) -> None:
     for document in documents:
         for name in ("symbol_low", "symbol_high"):
             symbol = document[name]["is"]
-            if symbol not in found:
+            # To Python, though not to MongoDB, True is 1.
+            if (type(symbol) is bool, symbol) not in [(type(one) is bool, one) for one in found]:
                 found.append(symbol)
     if len(found) > 1:
         shown = ", ".join(map(repr, found[:5]))

@@ -43,7 +43,7 @@ def columns_of_moments(
 
     Args:
         moments: frames of one class, in any order.
-        cls: their class; None for that of the first.
+        cls: their class; None for that of the first, or of several kinds the one they share.
         tzone: in which they are shown, and whose clock naive times show; None refuses these.
         place: for errors.
 
@@ -57,7 +57,8 @@ def columns_of_moments(
             "DataFrames into from_dataframe"
         )
     frames = [*moments]
-    cls = type(frames[0]) if cls is None and frames else cls
+    if cls is None and frames:
+        cls = _class_of({type(frame): None for frame in frames})
     if cls is None:
         raise QueryError(f"{place}: expected moments or a class, got none; name it: cls=Price")
     roles = Roles.of(cls, place)
@@ -68,7 +69,7 @@ def columns_of_moments(
             f"{place}: expected moments of {cls.__name__}, got {others.total():,} others: {shown}"
         )
     zone = None if tzone is None else zone_of(tzone, f"{place}, tzone")
-    documents = [frame._document for frame in frames]
+    documents = [_document_of(frame, cls) for frame in frames]
     times, missing = _ticks(documents, roles.time, zone, place)
     check_times(int(missing.sum()), len(frames), roles.time, place)
     known = unknown = None
@@ -104,17 +105,42 @@ def columns_of_moments(
     return columns if order is None else columns.chosen(order)
 
 
+def _class_of(classes: Iterable[Any]) -> Any:
+    """Return the class of moments of these classes: of kinds the nearest that is above them all."""
+    first, *others = classes
+    for cls in first.__mro__:
+        # Above the root of the kinds they are not of one collection.
+        is_kind = getattr(cls, "_kinds", None) is not None and getattr(cls, "_time_field", None)
+        if is_kind and all(issubclass(other, cls) for other in others):
+            return cls
+    return first
+
+
+def _document_of(frame: Any, cls: Any) -> dict[str, Any]:
+    """Return the document of a moment; that of another kind than the window's class names it."""
+    document: dict[str, Any] = frame._document
+    kinds = getattr(cls, "_kinds", None)
+    if kinds is None or type(frame) is cls or kinds.field in document:
+        return document
+    return {**document, kinds.field: type(frame)._kind}
+
+
 def symbol_of(symbols: Iterable[Any], field: str, place: str) -> Any:
-    """Return what all symbols are; documents, which have no hash, are told apart by their texts.
+    """Return what all symbols are, told apart as MongoDB does: 1 and 1.0 are one, True is another.
+
+    Documents, which have no hash, are told apart by their texts.
 
     Raises:
         QueryError: there are several.
     """
+    given = [*symbols]
     try:
-        return one_symbol(Counter(symbols := [*symbols]), field, place)
+        counts = Counter((type(symbol) is bool, symbol) for symbol in given)
+        return one_symbol([(symbol, n) for (_, symbol), n in counts.items()], field, place)
     except TypeError:
-        one_symbol(Counter(map(repr, symbols)), field, place)
-        return deepcopy(symbols[0])  # type: ignore[index]
+        firsts = {repr(symbol): symbol for symbol in reversed(given)}
+        texts = Counter(map(repr, given))
+        return deepcopy(one_symbol([(firsts[text], n) for text, n in texts.items()], field, place))
 
 
 def _ticks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, NamedTuple, TypeAlias
@@ -311,14 +311,19 @@ def ties_by(
     return order if order is None and (found[places] == places).all() else found
 
 
-def one_symbol(counts: Mapping[Any, int], field: str | None, place: str) -> Any:
+def one_symbol(counts: Sequence[tuple[Any, int]], field: str | None, place: str) -> Any:
     """Return the only symbol there is, None when there is none.
+
+    Args:
+        counts: symbols, and how many moments have each.
+        field: that of the symbol.
+        place: for errors.
 
     Raises:
         QueryError: there are several; the message counts them.
     """
     if len(counts) > 1:
-        by_size = sorted(counts.items(), key=lambda item: -item[1])
+        by_size = sorted(counts, key=lambda item: -item[1])
         shown = [f"{'none' if name is None else name} {count:,}" for name, count in by_size[:5]]
         if len(by_size) > 5:
             rest = sum(count for _, count in by_size[5:])
@@ -327,7 +332,7 @@ def one_symbol(counts: Mapping[Any, int], field: str | None, place: str) -> Any:
             f"{place}: expected one symbol, got {len(counts)}: {', '.join(shown)}; make a window of "
             f"each: Q.{field} == {by_size[0][0]!r}"
         )
-    return next(iter(counts), None)
+    return counts[0][0] if counts else None
 
 
 def check_times(missing: int, count: int, field: str, place: str) -> None:

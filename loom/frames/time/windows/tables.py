@@ -170,8 +170,8 @@ def _symbol(column: Any, name: str, place: str) -> Any:
     found = counted.field("values")
     if stored is not column:
         found = pa.ExtensionArray.from_storage(type, found)
-    symbols = dict(zip(found.to_pylist(), counted.field("counts").to_pylist(), strict=True))
-    return one_symbol(symbols, name, place)
+    symbols = zip(found.to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return one_symbol([*symbols], name, place)
 
 
 def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:

@@ -119,7 +119,7 @@ class View:
             return False
         if not self:
             return True
-        if one.symbol != two.symbol:
+        if one.symbol != two.symbol or (type(one.symbol) is bool) != (type(two.symbol) is bool):
             return False
         if not (self.times == other.times).all():
             return False
@@ -158,7 +158,7 @@ class View:
         known = columns.known_since()[rows].view("datetime64[ms]")
         if columns.unknown is None or not columns.unknown[rows].any():
             return known
-        return frozen(np.where(columns.unknown[rows], np.datetime64("NaT"), known))
+        return frozen(np.where(columns.unknown[rows], np.datetime64("NaT", "ms"), known))
 
     def values(self, field: str) -> Array:
         """Return the values of a field: a view that cannot be written.

@@ -49,7 +49,8 @@ class MomentWindow(Loads, Resampling, Pictures):
 
     Args:
         moments: frames of one class and one symbol, in any order.
-        cls: their class; by default that of the first, which is not known when there is none.
+        cls: their class; by default that of the first, or the one that all share which are of
+            several kinds (`_kind_field`). It is not known when there is none.
         tzone: the zone in which times are shown, by default UTC. Naive times of the moments are
             taken to show its clock, and refused without it.
 
