@@ -155,6 +155,8 @@ def test_how_far_numbers_go() -> None:
         ([1, 2], {}, "numbers whose unit is named"),
         ([datetime(2013, 1, 1)] * 2, {}, "expected aware datetimes"),
         ([START, 5], {}, "expected aware datetimes, got 5"),
+        (np.array([0, 2**55], "M8[D]"), {}, "expected times within 64 bits of microseconds"),
+        (np.array([2**62, 0], "M8[s]"), {}, "of datetime64.s. that are too far away"),
         ([START], {}, "expected 2 times, one for each value"),
         ([START] * 2, {"unit": "second"}, "expected unit= with numbers"),
         ([1, 2], {"unit": "hours"}, "expected unit= one of nanosecond.*did you mean 'hour'"),

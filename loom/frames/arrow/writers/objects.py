@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -27,6 +28,8 @@ __all__ = ["Things"]
 _AS_THEY_ARE = frozenset(
     (str, int, float, bool, bytes, type(None), ObjectId, Decimal128, Decimal, Binary, Code, UUID)
 )
+#: Units of NumPy's of which 64 bits hold more than of milliseconds.
+_LONGER = frozenset(("Y", "M", "W", "D", "h", "m", "s"))
 _CONTAINERS = (list, tuple, set, frozenset, Mapping, np.ndarray)
 
 
@@ -81,10 +84,20 @@ class Things(Cell):
         settle_datetimes(holder, self.rules.naive, self.place)
         return holder[""]
 
+    @staticmethod
+    def _cut(at: int, value: Any) -> Any:
+        """Return a datetime64 in milliseconds."""
+        with suppress(OverflowError):  # since NumPy 2.5; before, it wraps around
+            cut = value.astype("datetime64[ms]")
+            is_longer = np.datetime_data(value.dtype)[0] in _LONGER
+            if not is_longer or cut.astype(value.dtype) == value or np.isnat(value):
+                return cut
+        raise Unfit(at, "an instant within 64 bits of milliseconds", str(value), "leave it out")
+
     def _instant(self, at: int, value: Any) -> Any:
         is_finer = False
         if isinstance(value, np.datetime64):
-            cut = value.astype("datetime64[ms]")
+            cut = self._cut(at, value)
             is_finer = bool(cut != value)
             found = cut.item()
             value = found if isinstance(found, datetime) else DatetimeMS(int(cut.astype(int)))
