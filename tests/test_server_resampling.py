@@ -548,13 +548,6 @@ async def test_several_symbols(call: Runtime) -> None:
 
 async def test_true_is_not_the_symbol_1(call: Runtime) -> None:
     """To MongoDB 1 and 1.0 are the same, and True is another; to Python they are all equal."""
-    moments = [price(NOON + n * HOUR, amount=1.0, symbol=s) for n, s in enumerate((1, 1.0))]
-    await call(Price).insert_many(moments)
-    window = MomentWindow(moments)
-
-
-async def test_true_is_not_the_symbol_1(call: Runtime) -> None:
-    """To MongoDB 1 and 1.0 are the same, and True is another; to Python they are all equal."""
 
     class Amount(TimedFrame):
         _time_field = "time"
