@@ -29,7 +29,7 @@ from pymongoarrow.types import CodeType, Decimal128Type
 from loom.frames.arrow.types import OBJECT_ID
 from loom.frames.arrow.writers.cells import Unfit
 from loom.frames.arrow.writers.fitting import Rules, cell_for
-from loom.frames.arrow.writers.inputs import input_of, only_dataframe
+from loom.frames.arrow.writers.inputs import awaited_input, input_of, only_dataframe
 from loom.frames.arrow.writers.objects import Things
 
 UTC = timezone.utc
@@ -165,18 +165,22 @@ def test_queries_of_duckdb() -> None:
         assert EXPECTED == rows(connection.from_arrow(TABLE).order("age NULLS LAST"))
 
 
-def test_awaited_streams_are_known() -> None:
-    """An asynchronous stream of batches has a schema, and is told from one that blocks."""
+async def test_awaited_streams() -> None:
+    """An asynchronous stream of batches has a schema, or begins with a batch that has."""
 
     class Stream:
-        schema = TABLE.schema
-
         async def __aiter__(self) -> AsyncIterator[Any]:
             yield TABLE.to_batches()[0]
 
-    given = input_of(PLACE, Stream(), 10)
+    class Told(Stream):
+        schema = TABLE.schema
 
-    assert (["name", "age"], True, False) == (given.names, given.is_awaited, given.is_kept)
+    for stream in (Stream(), Told()):
+        given = await awaited_input(PLACE, stream)
+        parts: Any = given.parts()
+
+        assert (["name", "age"], False) == (given.names, given.is_kept)
+        assert [TABLE.num_rows] == [part.rows async for part in parts]
 
 
 # pandas
@@ -441,6 +445,8 @@ def test_instants_of_numpy_too_far_away() -> None:
     """An instant that has no place in 64 bits of seconds is refused, and not wrapped around."""
     with pytest.raises(SchemaError, match="too far away"):
         column(np.array([2**62], "M8[W]"))
+    with pytest.raises(SchemaError, match="too far away"):
+        column(np.ma.array([2**62, 2], mask=[False, True], dtype="M8[W]"))
 
 
 # Python's objects
@@ -499,6 +505,9 @@ def test_instants_among_objects() -> None:
             column([None, value])
         cut = Things("Dragon.a", None, Rules(finer="cut")).values([value])[0]
         assert 0 == cut.microsecond % 1000
+    for value in (np.datetime64(2**55, "D"), np.datetime64(2**62, "s")):
+        with pytest.raises(Unfit, match="64 bits of milliseconds"):
+            column([None, value])
     with pytest.raises(Unfit, match="with a zone"):
         Things("Dragon.a", None, Rules(naive="refuse")).values([datetime(2024, 1, 1)])
     berlin = ZoneInfo("Europe/Berlin")

@@ -15,6 +15,7 @@ from bson import Binary, Decimal128, ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import monitoring
+from pymongo.cursor import Cursor
 from pymongo.errors import AutoReconnect, OperationFailure
 
 import loom
@@ -150,6 +151,24 @@ async def test_batches_of_so_many_bytes(call: Runtime, commands: Commands) -> No
     assert [*documents, large, last] == table.to_pylist()
     assert [row for batch in found for row in batch.to_pylist()] == table.to_pylist()
     assert [1] * 12 == [b.num_rows for b in await batches_of(call, Wyrm, max_bytes=1)]
+
+
+async def test_streams_tell_what_they_are(call: Runtime) -> None:
+    """A stream shows class, columns, and how many rows it has given."""
+    stored(count=5)
+    how: dict[str, Any] = {"schema": {"_id": int, "name": str}, "batch_rows": 3}
+    kind, readers = ("AsyncBatches", arrow.aio) if call.is_async else ("Batches", arrow)
+    stream: Any = readers.batches(Wyrm, **how)  # type: ignore[attr-defined]
+    assert f"<{kind} of Wyrm: _id, name; 0 rows so far>" == repr(stream)
+    if call.is_async:
+        async for _ in stream:
+            break
+        await stream.aclose()
+    else:
+        next(stream)
+        stream.close()
+
+    assert f"<{kind} of Wyrm: _id, name; 3 rows so far>" == repr(stream)
 
 
 async def test_streams_are_closed(call: Runtime, commands: Commands) -> None:
@@ -402,6 +421,26 @@ async def test_options_that_mean_nothing(call: Runtime, how: Any) -> None:
     """They are refused before anything is sent."""
     with pytest.raises(QueryError, match="expected "):
         await call(arrow).table(Wyrm, **how)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("batchrows", "batch_rows"), ("on_mismach", "on_mismatch"), ("limits", "limit")],
+)
+async def test_options_that_are_misspelt(call: Runtime, name: str, meant: str) -> None:
+    """Those of readers are known beside those of the driver, whatever is asked."""
+    how: list[dict[str, Any]] = [{}, {"pipeline": [], "schema": {"name": str}}]
+    for more in how if meant != "limit" else how[:1]:
+        problem = f"expected an option, got {name!r}; did you mean {meant!r}"
+        with pytest.raises(QueryError, match=problem):
+            await call(arrow).table(Wyrm, **{name: 5}, **more)
+
+
+def test_options_of_the_driver_are_not_misspelt() -> None:
+    """No option of PyMongo's find or aggregate is taken for one of a reader."""
+    names = {*inspect.signature(Cursor.__init__).parameters} - {"self", "collection"}
+    for name in names - {"filter", "projection"} | {"allowDiskUse", "batchSize", "maxTimeMS"}:
+        assert Asked.of(Wyrm, None, {name: 1}).options == {name: 1}
 
 
 async def test_other_sources(call: Runtime) -> None:

@@ -704,6 +704,20 @@ async def test_types_are_given(call: Runtime) -> None:
     assert [{"_id": 1, "year": 1999}] == whole["plane"].to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("projection", "types", "said"),
+    [
+        ({"plane": {"$ref": Plane, "code": True}}, {"plane.year": int}, "got 'plane.year'"),
+        ({"p": {"$ref": Plane, "$path": "plane"}}, {"delay": int}, "got 'delay'"),
+        ({"seat": {"number": True}, "plane": True}, {"seat.numbers": int}, "mean 'seat.number'"),
+    ],
+)
+def test_types_of_nothing_that_is_loaded(projection: Any, types: Any, said: str, db: str) -> None:
+    """A type for what is not loaded is refused by name, inside of columns, too."""
+    with pytest.raises(SchemaError, match=f"expected names of columns in the schema, .*{said}"):
+        arrow.table(Flight, projection=projection, schema=types)
+
+
 async def test_after_a_pipeline(call: Runtime, commands: Commands) -> None:
     """What comes out of a pipeline has references followed, too; its list is not changed."""
     planes()

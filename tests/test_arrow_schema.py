@@ -321,6 +321,20 @@ def test_projections_that_mean_nothing(projection: Any, error: type[Exception]) 
         columns_for(Everything, projection, None)
 
 
+@pytest.mark.parametrize(
+    ("projection", "types", "said"),
+    [
+        (["i"], {"ii": int}, "got 'ii'; did you mean 'i'"),
+        ({"gold": "lair.gold"}, {"gold": int, "lair.gld": int}, "did you mean 'lair.gold'"),
+        (["i"], pa.schema([("i", pa.int64()), ("s", pa.string())]), "got 's'; the projection"),
+    ],
+)
+def test_types_of_no_column(projection: Any, types: Any, said: str) -> None:
+    """Beside a projection, a type that is given for something else is refused by name."""
+    with pytest.raises(SchemaError, match=f"expected names of columns in the schema, .*{said}"):
+        columns_for(Everything, projection, types)
+
+
 def test_schemas_that_mean_nothing() -> None:
     """A schema is a Schema, one of Arrow's, or types by name."""
     with pytest.raises(SchemaError, match="expected schema=Schema"):

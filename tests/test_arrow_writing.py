@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import date, datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -584,6 +584,37 @@ async def test_from_one_collection_to_another(call: Runtime) -> None:
 
     assert 10 == result.inserted
     assert stored(Wyrm) == stored(Copy)
+
+
+async def test_asynchronous_generators(db: str) -> None:
+    """Awaited writers take record batches as they come, and close what gives them."""
+    closed: list[str] = []
+
+    async def batches(*found: Any) -> AsyncGenerator[Any, None]:
+        try:
+            for one in found:
+                yield one
+        finally:
+            closed.append("closed")
+
+    several = table(4).to_batches(max_chunksize=2)
+    assert 4 == (await arrow.aio.insert_table(Wyrm, batches(*several))).inserted
+    assert 4 == (await arrow.aio.upsert_table(Wyrm, batches(*several), on="_id")).matched
+    assert 4 == (await arrow.aio.replace(Wyrm, batches(*several), on="_id")).matched
+    assert 3 == len(closed)
+    other = pa.record_batch({"name": ["x"]})
+    for content, error, problem in (
+        ([several[0], other], SchemaError, "with the schema of the first, got name"),
+        ([{"name": "x"}], SchemaError, "record batches, got builtins.dict"),
+        ([], SchemaError, "record batches, got builtins.NoneType"),
+        ([pa.record_batch({"nmae": ["x"]}), other], FieldError, "nmae"),
+    ):
+        closed.clear()
+        with pytest.raises(error, match=problem):
+            await arrow.aio.insert_table(Wyrm, batches(*content), on_error="return")
+        assert ["closed"] == closed
+    with pytest.raises(SchemaError, match=r"await arrow\.aio\.insert_table"):
+        arrow.insert_table(Wyrm, batches(*several))
 
 
 # What is refused

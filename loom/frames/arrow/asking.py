@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
-from ...errors import QueryError
+from ...errors import QueryError, nearest
 from ..chains import Chain
 from ..conditions import Field
 from .columns import Schema
@@ -167,6 +167,7 @@ class Asked:
         if self.max_bytes is not None:
             self._check_count("max_bytes")
         self._check_partitions()
+        self._check_names()
 
     @property
     def cls(self) -> Any:
@@ -208,6 +209,14 @@ class Asked:
                 f"{self.place}: expected connect as a function that returns a client, got a value "
                 f"of type {type(self.connect).__name__}"
             )
+
+    def _check_names(self) -> None:
+        """Refuse misspelt options of readers; what is none of PyMongo's is found when it is sent."""
+        theirs = DriverOptions.__annotations__.keys()
+        for name in self.options.keys() - theirs:
+            hint = nearest(name, _NAMES)
+            if hint and hint == nearest(name, _NAMES | theirs):
+                raise QueryError(f"{self.place}: expected an option, got {name!r}{hint}")
 
     def _check(self, name: str, known: tuple[str, ...]) -> None:
         value = getattr(self, name)

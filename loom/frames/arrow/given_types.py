@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from .columns import Schema
-from .schema import as_type
+from .schema import as_type, refuse_others
 from .types import leaf_of
 
 __all__ = ["GivenTypes"]
@@ -21,17 +21,27 @@ class GivenTypes:
         place: for errors.
         types: a `Schema`, types by name, or None.
         fields: the only ones that there are, None for all of the class.
+        found: the full names that were looked for; of what is inside, those of the whole call.
+        above: what the names of the call begin with.
     """
 
     def __init__(
-        self, place: str, types: Schema | Mapping[str, Any] | None, fields: list[str] | None = None
+        self,
+        place: str,
+        types: Schema | Mapping[str, Any] | None,
+        fields: list[str] | None = None,
+        found: set[str] | None = None,
+        above: str = "",
     ) -> None:
         self._place = place
         self._types = types
         self.fields = fields
+        self._found = set() if found is None else found
+        self._above = above
 
     def find(self, name: str, path: str) -> Any:
         """Return the type of a column, None when none is given."""
+        self._found |= {f"{self._above}{name}", f"{self._above}{path}"}
         if self._types is None:
             return None
         if isinstance(self._types, Schema):
@@ -42,6 +52,7 @@ class GivenTypes:
     def single(self) -> dict[str, Any]:
         """Return the types of whole columns, None for those that are to be left out."""
         types = self._types if isinstance(self._types, Mapping) else {}
+        self._found |= {f"{self._above}{name}" for name in types}
         return {name: type for name, type in types.items() if "." not in name}
 
     def below(self, name: str, path: str) -> GivenTypes:
@@ -59,4 +70,14 @@ class GivenTypes:
             others = dict(self._types or {})
         start = f"{name}."
         types |= {n[len(start) :]: t for n, t in others.items() if n.startswith(start)}
-        return GivenTypes(f"{self._place}.{name}", types, fields)
+        above = f"{self._above}{name}."
+        return GivenTypes(f"{self._place}.{name}", types, fields, self._found, above)
+
+    def refuse_others(self) -> None:
+        """Refuse types that nobody looked for, of the whole call.
+
+        Raises:
+            SchemaError: there is one; it names it.
+        """
+        if isinstance(self._types, Mapping):
+            refuse_others(self._place, self._types, self._found)

@@ -89,6 +89,8 @@ class Reading:
         self._told: Counter[str] = Counter()
         #: the `_id` of the last document that was read, where documents are read in its order
         self.place: Any = None
+        #: how many rows were given
+        self.rows = 0
 
     def add(self, step: Step) -> None:
         """Do something more with every batch, before the first one; zones are given last."""
@@ -197,6 +199,7 @@ class Reading:
                         batch = await step.batch(batch)
                     if tally is not None:
                         tally.add(batch.num_rows)
+                    self.rows += batch.num_rows
                     yield batch
                     del batch  # before the next one comes
             finally:

@@ -75,6 +75,9 @@ class Batches:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
         return self._reading.mismatches
 
+    def __repr__(self) -> str:
+        return _shown(self, self._reading)
+
     @property
     def reader(self) -> Any:
         """The rest of the stream as a RecordBatchReader.
@@ -135,6 +138,9 @@ class AsyncBatches:
         """By column, in how many rows a value did not fit, so far; columns without are absent."""
         return self._reading.mismatches
 
+    def __repr__(self) -> str:
+        return _shown(self, self._reading)
+
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._batches
 
@@ -155,6 +161,14 @@ class AsyncBatches:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def _shown(stream: Any, reading: Reading) -> str:
+    names, rows = reading.schema.names, reading.rows
+    return (
+        f"<{type(stream).__name__} of {reading.columns.place}: {', '.join(names)}; "
+        f"{rows} row{'' if rows == 1 else 's'} so far>"
+    )
 
 
 async def load_dataframe(reading: Reading) -> pandas.DataFrame:

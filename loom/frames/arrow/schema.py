@@ -30,6 +30,7 @@ __all__ = [
     "field_type",
     "path_type",
     "paths_of",
+    "refuse_others",
     "schema_of",
     "struct_of",
     "type_at",
@@ -268,7 +269,7 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
         schema: None for that of the annotations, a `Schema`, or types by name.
 
     Raises:
-        SchemaError: a column has no type.
+        SchemaError: a column has no type, or a type is that of no column.
         FieldError: a path begins with no field of the class.
     """
     place = cls.__name__
@@ -286,7 +287,10 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
             return Schema(place, [Column(name, type, name) for name, type in types])
         return schema_of(cls)
     columns = []
-    for name, path in paths_of(place, projection):
+    pairs = paths_of(place, projection)
+    if isinstance(schema, Mapping):
+        refuse_others(place, schema, [one for pair in pairs for one in pair])
+    for name, path in pairs:
         type_ = None
         if isinstance(schema, Schema):
             type_ = schema.find(name) or schema.at(path)
@@ -294,6 +298,21 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
             type_ = as_type(f"{place}.{name}", schema[name if name in schema else path])
         columns.append(Column(name, type_ or path_type(cls, name, path), path))
     return Schema(place, columns)
+
+
+def refuse_others(place: str, types: Iterable[Any], known: Iterable[str]) -> None:
+    """Refuse types that are given for what is not loaded.
+
+    Raises:
+        SchemaError: there is one; it names it.
+    """
+    names = [*dict.fromkeys(known)]
+    for name in types:
+        if name not in names:
+            raise SchemaError(
+                f"{place}: expected names of columns in the schema, got {name!r}"
+                f"{nearest(str(name), names)}; the projection says which are loaded"
+            )
 
 
 def paths_of(place: str, projection: Any) -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ def columns_of(cls: Any, projection: Any, schema: Any) -> Schema:
 
     Raises:
         ProjectionError: the dict of a column cannot be understood.
-        SchemaError: a column has no type.
+        SchemaError: a column has no type, or a type is that of no column.
         FieldError: a path begins with no field of its class.
     """
     if not isinstance(projection, Mapping) or not any(
@@ -53,7 +53,10 @@ def columns_of(cls: Any, projection: Any, schema: Any) -> Schema:
         schema = dict(zip(schema.names, schema.types, strict=True))
     if schema is not None and not isinstance(schema, (Schema, Mapping)):
         return columns_for(cls, ["_id"], schema)  # which says what is wrong
-    return _Planner().layout(cls, projection, GivenTypes(cls.__name__, schema), [])
+    given = GivenTypes(cls.__name__, schema)
+    layout = _Planner().layout(cls, projection, given, [])
+    given.refuse_others()
+    return layout
 
 
 def names_path(projection: Any) -> bool:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from itertools import chain
 from typing import Any
 
@@ -14,7 +21,7 @@ from ....errors import SchemaError
 from .dataframes import of_arrays, of_pandas, of_records
 from .pieces import Input, Part
 
-__all__ = ["input_of", "only_dataframe"]
+__all__ = ["awaited_input", "close", "input_of", "only_dataframe"]
 
 
 def input_of(place: str, data: Any, at_once: int) -> Input:
@@ -45,8 +52,6 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         return _named(place, _of_capsule(place, data))
     if isinstance(data, Mapping):
         return _named(place, of_arrays(place, data, at_once))
-    if hasattr(data, "schema") and hasattr(data, "__aiter__"):
-        return _named(place, _awaited(data))
     if isinstance(data, (list, tuple)):
         return _named(place, _of_batches(place, iter(data)))
     if hasattr(data, "__next__"):
@@ -59,6 +64,43 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         f"{place}: expected a table, record batches, a stream of Arrow's, a DataFrame, a "
         f"structured array or a dict of arrays, got {_told(data)}; documents go to insert_many()"
     )
+
+
+async def awaited_input(place: str, data: Any) -> Input:
+    """Return what goes through an asynchronous stream; one without a schema is begun.
+
+    Raises:
+        SchemaError: it is no stream of record batches.
+    """
+    if hasattr(data, "schema"):
+        return _named(place, _awaited(data.schema, data))
+    batches = aiter(data)
+    try:
+        first: Any = await anext(batches, None)
+        _check_batch(place, first)
+    except BaseException:
+        await close(batches)
+        raise
+    return _named(place, _awaited(first.schema, _with_first(place, first, batches)))
+
+
+async def _with_first(
+    place: str, first: Any, batches: AsyncIterator[Any]
+) -> AsyncGenerator[Any, None]:
+    try:
+        yield first
+        async for batch in batches:
+            _check_batch(place, batch, first.schema)
+            yield batch
+            del batch  # before the next one comes
+    finally:
+        await close(batches)
+
+
+async def close(stream: Any) -> None:
+    """Close an asynchronous stream that can be closed, and with it its cursor."""
+    if hasattr(stream, "aclose"):
+        await stream.aclose()
 
 
 def only_dataframe(place: str, data: Any) -> Any:
@@ -133,21 +175,26 @@ def _of_capsule(place: str, data: Any) -> Input:
 def _of_batches(place: str, batches: Iterator[Any]) -> Input:
     """Return what goes through record batches that come one by one; the first tells the schema."""
     first: Any = next(batches, None)
-    if not isinstance(first, pa.RecordBatch):
-        raise SchemaError(
-            f"{place}: expected record batches, got {_told(first)}; documents go to insert_many()"
-        )
+    _check_batch(place, first)
 
     def checked() -> Iterator[Any]:
         for batch in chain([first], batches):
-            if not isinstance(batch, pa.RecordBatch) or batch.schema != first.schema:
-                shown = batch.schema if isinstance(batch, pa.RecordBatch) else _told(batch)
-                raise SchemaError(
-                    f"{place}: expected record batches with the schema of the first, got {shown}"
-                )
+            _check_batch(place, batch, first.schema)
             yield batch
 
     return _stream(first.schema, checked)
+
+
+def _check_batch(place: str, batch: Any, schema: Any = None) -> None:
+    """Refuse what is no record batch, or one with another schema than the first."""
+    if not isinstance(batch, pa.RecordBatch):
+        raise SchemaError(
+            f"{place}: expected record batches, got {_told(batch)}; documents go to insert_many()"
+        )
+    if schema is not None and batch.schema != schema:
+        raise SchemaError(
+            f"{place}: expected record batches with the schema of the first, got {batch.schema}"
+        )
 
 
 def _alike(place: str, reader: Any) -> Iterator[Any]:
@@ -162,13 +209,16 @@ def _alike(place: str, reader: Any) -> Iterator[Any]:
         del batch  # before the next one comes
 
 
-def _awaited(stream: Any) -> Input:
-    async def parts() -> AsyncIterator[Part]:
-        async for batch in stream:
-            yield Part(batch.columns, batch.num_rows)
-            del batch
+def _awaited(schema: Any, stream: Any) -> Input:
+    async def parts() -> AsyncGenerator[Part, None]:
+        try:
+            async for batch in stream:
+                yield Part(batch.columns, batch.num_rows)
+                del batch
+        finally:
+            await close(stream)
 
-    return Input(stream.schema.names, list(stream.schema.types), None, False, parts, True)
+    return Input(schema.names, list(schema.types), None, False, parts)
 
 
 def _of_polars(place: str, data: Any, at_once: int) -> Input:

@@ -5,7 +5,7 @@ A column of a part is an array of Arrow's, or a list: values that are Python's o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, NamedTuple
 
 __all__ = ["Input", "Part"]
@@ -41,12 +41,10 @@ class Input(NamedTuple):
         rows: how many there are, None when only the end of a stream tells.
         is_kept: whether it can be gone through twice.
         parts: returns what goes through it.
-        is_awaited: whether that is asynchronous.
     """
 
     names: list[str]
     types: list[Any]
     rows: int | None
     is_kept: bool
-    parts: Callable[[], Iterator[Part] | AsyncIterator[Part]]
-    is_awaited: bool = False
+    parts: Callable[[], Iterator[Part] | AsyncGenerator[Part, None]]

@@ -27,7 +27,7 @@ from ...timeseries import check_times
 from ..progress import tally_for
 from .containers import KEEPS, OMITS, SKIPS
 from .fitting import Rules
-from .inputs import input_of
+from .inputs import awaited_input, close, input_of
 from .outcome import Failures, Ids, RowsWritten
 from .pieces import Input, Part
 from .targets import Target, check, targets_for, values_of
@@ -216,15 +216,14 @@ async def stored(job: Job, data: Any) -> RowsWritten:
             twice nothing was sent then.
     """
     way, cls = job.way, job.cls
-    given = input_of(job.place, data, way.batch_rows)
-    if given.is_awaited and not job.port.is_async:
-        raise SchemaError(
-            f"{job.place}: expected a stream that blocks, got an asynchronous one; await "
-            f"arrow.aio.{job.operation}(...)"
-        )
+    given = await _given(job, data)
     rules = Rules(job.port.naive(cls), way.finer, way.omits, job.makes_frames)
-    targets = targets_for(cls, job.operation, given, way.columns, way.schema, rules)
-    job.prepare(targets)
+    try:
+        targets = targets_for(cls, job.operation, given, way.columns, way.schema, rules)
+        job.prepare(targets)
+    except BaseException:
+        await close(data)
+        raise
     tally = tally_for(way.progress, job.place)
     if tally is not None:
         tally.total = given.rows
@@ -261,6 +260,17 @@ async def stored(job: Job, data: Any) -> RowsWritten:
     return job.finish(max(number, given.rows or 0))
 
 
+async def _given(job: Job, data: Any) -> Input:
+    if not hasattr(data, "__aiter__"):
+        return input_of(job.place, data, job.way.batch_rows)
+    if not job.port.is_async:
+        raise SchemaError(
+            f"{job.place}: expected a stream that blocks, got an asynchronous one; await "
+            f"arrow.aio.{job.operation}(...)"
+        )
+    return await awaited_input(job.place, data)
+
+
 async def _flush(job: Job, waiting: _Waiting, tally: Any) -> None:
     """Send what waits."""
     columns, rows = waiting.take()
@@ -292,10 +302,11 @@ async def _pieces(given: Input, way: Way) -> AsyncGenerator[Part, None]:
                 yield piece
             del part
         return
-    async for part in parts:
-        for piece in _cut(part, way):
-            yield piece
-        del part
+    async with aclosing(parts):
+        async for part in parts:
+            for piece in _cut(part, way):
+                yield piece
+            del part
 
 
 def _cut(part: Part, way: Way) -> Iterator[Part]:

@@ -62,7 +62,8 @@ def insert_table(cls: type[Frame], data: Any, **how: Unpack[WriteOptions]) -> Ro
     Args:
         cls: a Frame class.
         data: a table, a record batch, a reader, or whatever is a stream of Arrow's; a DataFrame of
-            pandas or Polars, or a LazyFrame; a structured array; a dict of arrays.
+            pandas or Polars, or a LazyFrame; a structured array; a dict of arrays. Awaited, also
+            what gives record batches to `async for`; it is closed at the end.
         WAYS
 
     Raises:
