@@ -783,3 +783,60 @@ async def test_moments_of_several_kinds(call: Runtime) -> None:
     assert Tick is made.cls is loaded.cls
     assert [*made] == [*loaded]
     assert [type(moment) for moment in made] == [type(tick) for tick in ticks()]
+
+
+async def test_a_directive_is_loaded(call: Runtime) -> None:
+    """What is asked step by step is a window, as with the same filter and options."""
+    stored()
+    asked = Quote.filter(Q.symbol == "ACME").filter(Q.amount > 15).sort("-time").limit(5)
+    found = await load(call, asked)
+
+    assert [5.0, 6.0, 7.0, 8.0, 9.0] == (found.values("amount") / 10).tolist()
+    assert found == await load(
+        call, Quote, Q.symbol.is_in(["ACME"]) & (Q.amount > 15), sort="-time", limit=5
+    )
+    few = await load(call, Quote.filter(Q.amount > 15).project("amount"), "ACME", START + 5 * HOUR)
+    assert ("symbol", "time", "known_at", "amount") == tuple(
+        name for name in few.fields if name != "_id"
+    )
+    assert [50.0, 60.0] == few.values("amount").tolist()[:2]
+    few = await load(call, Quote.filter({}).project({"amount": True}))
+    assert 10 == len(few)
+
+
+async def test_a_directive_is_resampled(call: Runtime) -> None:
+    """The server computes it where it can; a part of the moments is loaded."""
+    stored()
+
+    async def found(of: Any, what: str = "sum", filter: Any = None) -> Any:
+        asked: Any = (of, filter, DailyFrame, {"amount": what})
+        if call.is_async:
+            return await MomentWindow.aio.load_resampled(*asked)
+        return MomentWindow.load_resampled(*asked)
+
+    some = await found(Quote.filter(Q.amount > 15).project("amount", "note"), filter="ACME")
+    assert ("server", [440.0]) == (some.source, some["amount_sum"].tolist())
+    some = await found(Quote.filter(Q.amount > 15), "median")
+    assert ("local", [55.0]) == (some.source, some["amount_median"].tolist())
+    some = await found(Quote.filter(Q.amount > 15).sort("time").limit(2))
+    assert ("local", [50.0]) == (some.source, some["amount_sum"].tolist())
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "message"),
+    [
+        (Quote.filter({}).unwind("tags"), {}, "expected steps that a find does.*from_table"),
+        (Quote.filter({}).limit(2).sort("time"), {}, "expected steps that a find does"),
+        (Quote.filter({}).limit(2), {"limit": 3}, "expected limit once"),
+        (Quote.filter({}).limit(2), {"filter": "ACME"}, "before its limit"),
+        (Quote.filter({}).skip(2), {"end": START}, "before its limit"),
+        (Quote.filter({}).project("at"), {"projection": ["at"]}, "expected projection once"),
+        (Quote.filter({}).project({"at": {"$slice": 1}}), {}, r"names of fields in project\("),
+    ],
+)
+async def test_directives_that_are_no_windows(
+    call: Runtime, asked: Any, options: Any, message: str
+) -> None:
+    """What a window would not be the moments of is refused before anything is sent."""
+    with pytest.raises(QueryError, match=f"MomentWindow.load: .*{message}"):
+        await load(call, asked, **options)

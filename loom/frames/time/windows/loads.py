@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ....connection import connection_of, overrides
 from ....errors import QueryError
 from ...asked_options import check_find
+from ...chains import Chain
+from ...commands import find_of
 from ...port import awaited, blocking, complete
 from ..calendar_frames import CalendarFrame
 from ..known import Of, asked
@@ -60,8 +62,8 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         place = f"{self._cls.__name__}.load"
         query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = await arrow.aio.table(of, query.filter or None, **query.options)
-        columns = tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query)
+        table = await arrow.aio.table(query.cls, query.filter or None, **query.options)
+        columns = tables.columns_of_table(query.cls, table, tzone, place, naive=UTC, query=query)
         return self._cls._of(columns)
 
     async def load_resampled(
@@ -89,7 +91,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         query, kinds, reason = _stored(of, filter, options, plan)
         if not reason:
             return await of_query(awaited(), query, kinds, plan)
-        window = await self.load(of, filter, projection=_needed(plan), **query.options)
+        window = await self.load(query.cls, query.filter, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
 
@@ -123,7 +125,8 @@ class Loads(View):
         They are loaded as columns, in any order, and then sorted. Needs the extra `arrow`.
 
         Args:
-            of: the class of the moments.
+            of: the class of the moments; or what is asked of it step by step,
+                `Price.filter(...).limit(100)`, as far as a find does it.
             filter: a symbol, or a filter as for `many`; what it matches has one symbol.
             start: an aware datetime, from which on moments are loaded; or a time frame, which has
                 both ends.
@@ -142,8 +145,9 @@ class Loads(View):
         place = f"{cls.__name__}.load"
         query = _asked(of, filter, projection, options, place, start, end)
         arrow, tables = _tables()
-        table = arrow.table(of, query.filter or None, **query.options)
-        return cls._of(tables.columns_of_table(of, table, tzone, place, naive=UTC, query=query))
+        table = arrow.table(query.cls, query.filter or None, **query.options)
+        columns = tables.columns_of_table(query.cls, table, tzone, place, naive=UTC, query=query)
+        return cls._of(columns)
 
     @classmethod
     def load_resampled(
@@ -170,8 +174,8 @@ class Loads(View):
         `await MomentWindow.aio.load_resampled(...)`. Needs the extra `arrow`.
 
         Args:
-            of: the class of the moments.
-            filter: as for `load`.
+            of: the class of the moments, or a directive, as for `load`.
+            filter: as for `load`; None for all.
             kind, fields: as for `resample`, as is `price="ohlc"`.
             tzone: the zone whose calendar counts; by default UTC.
             start, end, week_start, year_start, ddof: as for `resample`.
@@ -189,7 +193,7 @@ class Loads(View):
         query, kinds, reason = _stored(of, filter, options, plan)
         if not reason:
             return complete(of_query(blocking(), query, kinds, plan))
-        window = cls.load(of, filter, projection=_needed(plan), **query.options)
+        window = cls.load(query.cls, query.filter, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
     @classmethod
@@ -259,8 +263,14 @@ def _asked(
     end: Any = None,
 ) -> Query:
     """Return what a load asks for, and of which database."""
+    within: Any = None
+    if isinstance(of, Chain):
+        is_narrowed = filter is not None or start is not None or end is not None
+        of, within, projection, options = _steps(of, projection, options, is_narrowed, place)
     roles = Roles.of(of, place)
     query = asked(of, "window", filter)
+    if within:
+        query = {"$and": [within, query]} if query else within
     low, high = ends_of(start, end, place)
     ends = {
         operator: datetime_of(end)
@@ -268,8 +278,8 @@ def _asked(
         if end is not None
     }
     if ends:
-        within = {roles.time: ends}
-        query = {"$and": [query, within]} if roles.time in query else {**query, **within}
+        stretch = {roles.time: ends}
+        query = {"$and": [query, stretch]} if roles.time in query else {**query, **stretch}
     if projection is not None:
         if isinstance(projection, (str, Mapping)) or not isinstance(projection, Iterable):
             raise QueryError(f"{place}: expected projection as names of fields, got {projection!r}")
@@ -281,6 +291,43 @@ def _asked(
         using["db"] = override.db
         using["client"] = using["client"] if override.client is None else override.client
     return Query(of, query, options, using)
+
+
+def _steps(
+    directive: Chain, projection: Any, options: dict[str, Any], is_narrowed: bool, place: str
+) -> tuple[Any, dict[str, Any], Any, dict[str, Any]]:
+    """Return class, filter, projection and options of what is asked step by step.
+
+    Raises:
+        QueryError: no find does it, or something is said twice.
+    """
+    found = find_of(directive)
+    if found is None:
+        raise QueryError(
+            f"{place}: expected steps that a find does in their order, filter, sort, skip, limit, "
+            f"project, got {directive!r}; load what an aggregate gives with "
+            "from_table(cls, directive.load_table(schema=...))"
+        )
+    if is_narrowed and found.options.keys() & {"limit", "skip"}:
+        raise QueryError(
+            f"{place}: expected all that narrows the moments in the directive, before its limit, got "
+            f"{directive!r} and a filter beside it"
+        )
+    twice = [name for name in found.options if options.get(name) is not None]
+    twice += ["projection"] if projection is not None and found.projection is not None else []
+    if twice:
+        raise QueryError(
+            f"{place}: expected {twice[0]} once, got it in the directive and as a keyword"
+        )
+    if found.projection is not None:
+        projection = found.projection
+        if isinstance(projection, Mapping):
+            if not all(type(value) in (bool, int) and value for value in projection.values()):
+                raise QueryError(
+                    f"{place}: expected names of fields in project(...), got {projection!r}"
+                )
+            projection = [*projection]
+    return directive._cls, found.filter, projection, {**found.options, **options}
 
 
 def _stored(
@@ -295,6 +342,8 @@ def _stored(
     from ...arrow.schema import columns_for
     from ...arrow.sources import check_form
 
+    of = query.cls
+    query.options.pop("projection", None)  # type: ignore[attr-defined]  # the plan names fields
     asked = Asked.of(of, None, query.options)
     if asked.pipeline is None:  # else there will be a load, which says it
         check_find(of.__name__, dict(asked.options))
