@@ -8,7 +8,7 @@ import zoneinfo
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
@@ -24,6 +24,7 @@ from pymongo import MongoClient
 import loom
 from loom import FieldError, Frame, Q, QueryError, SchemaError, StrUpper, SubFrame
 from loom.frames import arrow
+from loom.frames.index import Index
 from loom.frames.port import complete
 from loom.frames.time import DailyFrame, HourlyFrame, Moment, MomentWindow, TimedFrame
 from loom.frames.time.ranges import milliseconds
@@ -759,3 +760,28 @@ async def test_classes_that_upgrade_are_refused(call: Runtime) -> None:
 
     with pytest.raises(QueryError, match="got a class that upgrades older ones"):
         await stored(call, Fare, "A", DailyFrame, {"amount": ["sum"]})
+
+
+async def test_a_collation_is_computed_here(call: Runtime) -> None:
+    """Under one a server would take ACME and acme for one symbol, which a window does not."""
+
+    class Bid(Moment):
+        _collection = "bids"
+        _indexes: ClassVar = [Index("symbol", case_insensitive=True)]
+        amount: float
+
+    await call(Bid).insert_many([Bid(symbol="ACME", time=NOON, amount=1.5)])
+    asked = {"amount": ["sum"]}
+
+    found = await stored(call, Bid, "acme", DailyFrame, asked)
+    assert ("local", [1.5]) == (found.source, found["amount_sum"].tolist())
+    assert found.reason.startswith("a collation")
+    window = await load(call, Bid, "acme")
+    assert "local" == (await resample(call, window, DailyFrame, asked)).source
+    exact = {"collation": None}
+    assert "server" == (await stored(call, Bid, "ACME", DailyFrame, asked, options=exact)).source
+    given = {"collation": {"locale": "en", "strength": 2}}
+    assert "local" == (await stored(call, Price, "ACME", DailyFrame, asked, options=given)).source
+    await call(Bid).insert_many([Bid(symbol="acme", time=NOON, amount=2.5)])
+    with pytest.raises(QueryError, match="expected one symbol, got 2"):
+        await stored(call, Bid, "acme", DailyFrame, asked)

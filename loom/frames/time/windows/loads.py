@@ -11,7 +11,7 @@ from ....errors import QueryError
 from ...asked_options import check_find
 from ...chains import Chain
 from ...commands import find_of
-from ...port import awaited, blocking, complete
+from ...port import Port, awaited, blocking, complete
 from ..calendar_frames import CalendarFrame
 from ..known import Of, asked
 from ..resampling.aggregates import Aggregations
@@ -88,7 +88,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
             f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start,
             end=end, week_start=week_start, year_start=year_start, ddof=ddof,
         )  # fmt: skip
-        query, kinds, reason = _stored(of, filter, options, plan)
+        query, kinds, reason = _stored(awaited(), of, filter, options, plan)
         if not reason:
             return await of_query(awaited(), query, kinds, plan)
         window = await self.load(query.cls, query.filter, projection=_needed(plan), **query.options)
@@ -190,7 +190,7 @@ class Loads(View):
             f"{cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
             week_start=week_start, year_start=year_start, ddof=ddof,
         )  # fmt: skip
-        query, kinds, reason = _stored(of, filter, options, plan)
+        query, kinds, reason = _stored(blocking(), of, filter, options, plan)
         if not reason:
             return complete(of_query(blocking(), query, kinds, plan))
         window = cls.load(query.cls, query.filter, projection=_needed(plan), **query.options)
@@ -331,7 +331,7 @@ def _steps(
 
 
 def _stored(
-    of: Any, filter: Any, options: Mapping[str, Any] | None, plan: Plan
+    port: Port, of: Any, filter: Any, options: Mapping[str, Any] | None, plan: Plan
 ) -> tuple[Query, dict[str, Kind], str]:
     """Return the query of moments, what their fields hold, and why they must be loaded, if so."""
     if not isinstance(options or {}, Mapping):
@@ -353,7 +353,7 @@ def _stored(
     kinds: dict[str, Kind] = {
         field: _KINDS[type] for field, type in types.items() if type in _KINDS
     }
-    return query, kinds, reason_to_load(query, plan, kinds)
+    return query, kinds, reason_to_load(port, query, plan, kinds)
 
 
 def _needed(plan: Plan) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from ....connection import using
 from ....errors import QueryError
 from ... import operations
-from ...collations import add_collation
+from ...collations import add_collation, is_collated
 from ...operations.reading import compiled_filter
 from ...port import Port, awaited, blocking, complete
 from ..arrays import np
@@ -149,9 +149,9 @@ def _plan(
     return plan_of(place, kind, fields, named, tzone=tzone, zone=window.tzone, **how)
 
 
-def reason_to_load(query: Query, plan: Plan, kinds: Mapping[str, Kind]) -> str:
+def reason_to_load(port: Port, query: Query, plan: Plan, kinds: Mapping[str, Kind]) -> str:
     """Return why the moments of a query have to be loaded, empty if the server can do it."""
-    return _reason(query, plan, [field for field in plan.fields if field not in kinds])
+    return _reason(port, query, plan, [field for field in plan.fields if field not in kinds])
 
 
 async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled:
@@ -162,7 +162,7 @@ async def _of_window(port: Port, window: View, plan: Plan, on: Any) -> Resampled
     query = window.query
     if on != "local":
         others = [f for f, column in columns.items() if column.dtype.kind not in _KINDS]
-        reason = _reason(query, plan, others)
+        reason = _reason(port, query, plan, others)
         if not reason:
             assert query is not None  # or there would be a reason
             kinds: dict[str, Kind] = {
@@ -185,10 +185,11 @@ def resample_here(window: View, plan: Plan, reason: str) -> Resampled:
     return found._replace(reason=reason)
 
 
-def _reason(query: Query | None, plan: Plan, others: list[str]) -> str:
+def _reason(port: Port, query: Query | None, plan: Plan, others: list[str]) -> str:
     """Return why this cannot be done on the server, empty if it can.
 
     Args:
+        port: blocking or awaited.
         query: what the moments come from.
         plan: what is asked for.
         others: fields whose values are no numbers of 64 bits.
@@ -203,7 +204,20 @@ def _reason(query: Query | None, plan: Plan, others: list[str]) -> str:
             return f"a window that was loaded with {name}="
     if others:
         return f"{others[0]}: values that are no numbers of 64 bits"
+    if _is_collated(port, query):
+        return "a collation, under which servers may take several symbols for one"
     return reason_for_local(plan)
+
+
+def _is_collated(port: Port, query: Query) -> bool:
+    """Tell whether a collation, of the call or of an index, would also compare symbols."""
+    cls, options = query.cls, {**query.options}
+    if cls._symbol_field is None:
+        return False
+    if is_collated(cls):
+        with using(**query.using):
+            add_collation(cls, compiled_filter(port, cls, query.filter), options)
+    return options.get("collation") is not None
 
 
 async def of_query(port: Port, query: Query, kinds: Mapping[str, Kind], plan: Plan) -> Resampled:
