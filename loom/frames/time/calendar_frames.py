@@ -128,8 +128,9 @@ class CalendarFrame(TimeFrame):
         if isinstance(start, TimeFrame):
             if end is not None:
                 raise TimeFrameError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-            tzone = start.tzone if tzone is None else tzone
-            start, end = start._start, start._end
+            whole = start
+            tzone = whole.tzone if tzone is None else tzone
+            start, end = whole._start, whole._end
         elif end is None:
             raise TimeFrameError(f"{place}: expected an end, or a frame, got {start!r} alone")
         zone = None if tzone is None else zone_of(tzone, place)

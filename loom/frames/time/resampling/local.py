@@ -103,8 +103,8 @@ def plan_of(
     if isinstance(start, TimeFrame):
         if end is not None:
             raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-        # Its ends are instants: the zone is that of naive ones.
-        start, end = start.floor, start.ceiling
+        whole = start
+        start, end = whole.floor, whole.ceiling
     first = None if start is None else instant(start, named_zone, f"{place}.start")
     last = None if end is None else instant(end, named_zone, f"{place}.end")
     if first is not None and last is not None and first >= last:

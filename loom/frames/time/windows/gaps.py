@@ -46,8 +46,8 @@ class Stretches(Sequence[TimeFrame]):
     def __getitem__(self, key: int | slice) -> TimeFrame | Stretches:
         if isinstance(key, slice):
             return Stretches(self._floors[key], self._ceilings[key], self._tzone)
-        ends = (datetime_of(int(part[key])) for part in (self._floors, self._ceilings))
-        return TimeFrame(*ends, self._tzone)
+        floor, ceiling = datetime_of(int(self._floors[key])), datetime_of(int(self._ceilings[key]))
+        return TimeFrame(floor, ceiling, self._tzone)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Stretches, tuple)):
@@ -137,7 +137,8 @@ def gaps_of(
     if isinstance(start, TimeFrame):
         if end is not None:
             raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-        start, end = start.floor, start.ceiling
+        whole = start
+        start, end = whole.floor, whole.ceiling
     low = ceiling_of(start, f"{place}, start") if start is not None else None
     high = ceiling_of(end, f"{place}, end") if end is not None else None
     if low is not None and high is not None and high < low:
