@@ -258,15 +258,13 @@ def _instants(place: str, name: Any, values: Any) -> Any:
     if unit == "generic":
         return values.astype("datetime64[s]")
     wanted = unit if unit in _UNITS else "s"
-    is_near = False
     with suppress(OverflowError):  # since NumPy 2.5; before, it wraps around
         cast = values.astype(f"datetime64[{wanted}]")
         there = ~np.isnat(np.ma.getdata(values))
         back = np.ma.getdata(cast.astype(values.dtype))
-        is_near = bool((back == np.ma.getdata(values))[there].all())
-    if not is_near:
-        _refuse(place, name, values.dtype, "some of its instants are too far away")
-    return cast
+        if (back == np.ma.getdata(values))[there].all():
+            return cast
+    _refuse(place, name, values.dtype, "some of its instants are too far away")
 
 
 def _struct(inner: Mapping[str, Take], start: int, stop: int, mask: Any) -> Any:
