@@ -8,7 +8,15 @@ from typing import Any
 import bson
 from bson.errors import InvalidBSON
 
-__all__ = ["LENGTHS", "PREFIXED", "documents_of", "parts_of", "take_bytes", "taking_bytes"]
+__all__ = [
+    "LENGTHS",
+    "PREFIXED",
+    "documents_of",
+    "last_of",
+    "parts_of",
+    "take_bytes",
+    "taking_bytes",
+]
 
 #: Takes the keys out of an array of documents; in C, where PyMongo has its C extension.
 _joined: Any = getattr(bson, "_array_of_documents_to_buffer", None)
@@ -111,6 +119,19 @@ def parts_of(batch: bytes, limit: int | None) -> Iterator[bytes]:
             start = position
         position = end
     yield batch[start:]
+
+
+def last_of(batch: bytes) -> bytes:
+    """Return the last document of a batch that has one.
+
+    >>> bson.decode(last_of(bson.encode({"_id": 1}) + bson.encode({"_id": 2})))
+    {'_id': 2}
+    """
+    position = start = 0
+    while position < len(batch):
+        start = position
+        position += int.from_bytes(batch[position : position + 4], "little")
+    return batch[start:]
 
 
 def _elements(payload: memoryview, start: int) -> Mapping[str, tuple[int, int, int]]:

@@ -21,8 +21,8 @@ from .decoding import MISMATCHES, Decoder
 from .exact import decoded
 from .parallel import partitions
 from .progress import tally_for
-from .raw import parts_of, take_bytes
-from .raw_cursors import raw_aggregate
+from .raw import last_of, parts_of, take_bytes
+from .raw_cursors import opened, raw_aggregate
 from .references.joins import Joins
 from .references.layouts import Layout
 from .sources import Command, command_of, driver_of
@@ -217,14 +217,16 @@ class Reading:
         """Yield batches as they are decoded here."""
         stream: Any = self._port.batches(await self._cursor(), 1)
         try:
-            async for parts in stream:
+            parts = await opened(self._port, _next(stream))
+            while parts is not None:
                 for raw in parts_of(parts.pop(), self.asked.max_bytes):
                     batch = self._decoder.batch(raw)
                     if self._is_placed:
-                        self.place = last_id(raw)
+                        self.place = decoded(last_of(raw))[0]["_id"]
                     del raw
                     yield batch
                     del batch
+                parts = await _next(stream)
         finally:
             await stream.aclose()
 
@@ -270,10 +272,5 @@ def _batches(port: Port, cls: Any, reading: Reading) -> AsyncGenerator[Any, None
     return reading._all()
 
 
-def last_id(raw: bytes) -> Any:
-    """Return the `_id` of the last document of a batch."""
-    position = start = 0
-    while position < len(raw):
-        start = position
-        position += int.from_bytes(raw[position : position + 4], "little")
-    return decoded(raw[start:])[0]["_id"]
+async def _next(stream: AsyncGenerator[Any, None]) -> Any:
+    return await anext(stream, None)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import bson
 import pyarrow as pa
 from bson import DBRef, ObjectId, Regex
-from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
@@ -22,12 +21,10 @@ from ...id_ranges import holds_text
 from ..columns import Schema
 from ..decoding import Decoder
 from ..exact import decoded
-from ..raw import parts_of, take_bytes
+from ..raw import last_of, parts_of, take_bytes
 from ..types import is_object_id
 
 __all__ = ["Call", "Loaded", "Told", "client_of", "read"]
-
-_RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 
 
 @dataclass(frozen=True, repr=False)  # which would show the secrets
@@ -189,11 +186,7 @@ def _last(call: Call, columns: Schema, batch: Any, raw: bytes) -> bytes:
     paths = dict.fromkeys((call.key, "_id"))
     found = {path: _in_columns(columns, batch, path) for path in paths}
     if None in found.values():
-        position = start = 0
-        while position < len(raw):
-            start = position
-            position += int.from_bytes(raw[position : position + 4], "little")
-        return _told(call, raw[start:])
+        return _told(call, last_of(raw))
     return _packed(call, found)
 
 
