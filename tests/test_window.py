@@ -337,8 +337,35 @@ def test_a_misspelt_field_is_refused() -> None:
     """The error names the nearest one."""
     with pytest.raises(FieldError, match="expected one of its fields, got 'amout'.*amount"):
         window()["amout"]
-    with pytest.raises(FieldError, match=r"projection=\['place.name'\]"):
-        MomentWindow([price(0, place=Place(name="NYSE"))]).values("place.name")
+    with pytest.raises(FieldError, match=r"one of name, got 'nam'; did you mean 'name'"):
+        MomentWindow([price(0, place=Place(name="NYSE"))]).values("place.nam")
+    with pytest.raises(
+        FieldError, match="tags.first: expected documents that have 'first', got list"
+    ):
+        MomentWindow([price(0, tags=["a"])]).values("tags.first")
+    with pytest.raises(FieldError, match="got 'amuont.x'; did you mean 'amount'"):
+        window()["amuont.x"]
+
+
+def test_fields_inside_documents() -> None:
+    """They are taken out of the documents, once for all views; null where one is missing."""
+    names = ["A", None, "B", "C"]
+    found = MomentWindow(
+        price(n, place=None if name is None else {"name": name, "at": {"floor": n}})
+        for n, name in enumerate(names)
+    )
+
+    assert names == found.values("place.name").tolist()
+    floors = found.values("place.at.floor")
+    assert (np.dtype(np.int64), [0, None, 2, 3]) == (floors.dtype, floors.tolist())
+    assert [2, 3] == found[2:]["place.at.floor"].values.tolist()
+    assert np.shares_memory(floors, found[2:].values("place.at.floor"))
+    assert "place.at.floor" not in found.fields
+    assert [None, None] == window(2).values("place.name").tolist()
+    assert (
+        5.0 == found.resample(DailyFrame, {"place.at.floor": "sum"})[0].values["place.at.floor_sum"]
+    )
+    assert Spread.of(found["place.at.floor"]) == Spread.of([0, None, 2, 3])
 
 
 # Views

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 import loom
-from loom import Q, QueryError, SchemaError, SubFrame, TimeFrameError
+from loom import FieldError, Q, QueryError, SchemaError, SubFrame, TimeFrameError
 from loom.frames import arrow
 from loom.frames.time import DailyFrame, Moment, MomentWindow, Spread, TimedFrame
 
@@ -783,6 +783,25 @@ async def test_moments_of_several_kinds(call: Runtime) -> None:
     assert Tick is made.cls is loaded.cls
     assert [*made] == [*loaded]
     assert [type(moment) for moment in made] == [type(tick) for tick in ticks()]
+
+
+async def test_fields_inside_documents(call: Runtime) -> None:
+    """They are those of a load by projection, whether the documents were loaded or their fields."""
+    for n in range(4):
+        Weather(
+            ts=START + n * HOUR, origin="JFK", inside=Inside(celsius=n + 0.5, humid=0.4)
+        ).insert()
+    Weather(ts=START + 5 * HOUR, origin="JFK").insert()
+    whole = await load(call, Weather, "JFK")
+    part = await load(call, Weather, "JFK", projection=["inside.celsius"])
+
+    for found in (whole, part):
+        values = found.values("inside.celsius")
+        assert ([0.5, 1.5, 2.5, 3.5, None], "f") == (values.tolist(), values.dtype.kind)
+        summed = found.resample(DailyFrame, {"inside.celsius": "sum"})
+        assert ("server", [8.0]) == (summed.source, summed["inside.celsius_sum"].tolist())
+    with pytest.raises(FieldError, match=r"name it in projection=\['inside.humid'\]"):
+        part.values("inside.humid")
 
 
 async def test_a_directive_is_loaded(call: Runtime) -> None:

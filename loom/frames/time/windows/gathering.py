@@ -10,7 +10,7 @@ from typing import Any
 
 from bson import Int64
 
-from ....errors import QueryError
+from ....errors import FieldError, QueryError, nearest
 from ...paths import MISSING
 from ..zones import UTC, TimeZone, instant, zone_of
 from .moment_columns import (
@@ -28,7 +28,7 @@ from .moment_columns import (
     order_of,
 )
 
-__all__ = ["column_of", "columns_of_moments", "symbol_of"]
+__all__ = ["column_of", "columns_of_moments", "part_of", "symbol_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -187,6 +187,37 @@ def column_of(values: list[Any]) -> Column:
     if made is None:
         made = objects([None if value is MISSING else _kept(value) for value in values])
     return Column(made, null if null.any() else None, absent if absent.any() else None)
+
+
+def part_of(column: Column, path: str, place: str) -> Column:
+    """Return the column of a field inside the documents of another one; made once.
+
+    Raises:
+        FieldError: no document has it, or what has to be one is none.
+    """
+    found = column.parts.get(path)
+    if found is None:
+        values: list[Any] = column.all.tolist()
+        for name in path.split("."):
+            values = _inside(values, name, place)
+        found = column.parts[path] = column_of(values)
+    return found
+
+
+def _inside(values: list[Any], name: str, place: str) -> list[Any]:
+    known: dict[str, None] = {}
+    for value in values:
+        if isinstance(value, dict):
+            known.update(dict.fromkeys(value))
+        elif value is not None and value is not MISSING:
+            raise FieldError(
+                f"{place}: expected documents that have {name!r}, got {type(value).__name__}"
+            )
+    if name not in known and known:
+        raise FieldError(
+            f"{place}: expected one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
+        )
+    return [value.get(name, MISSING) if isinstance(value, dict) else MISSING for value in values]
 
 
 def _kept(value: Any) -> Any:

@@ -79,7 +79,7 @@ class Column:
             it is first asked for.
     """
 
-    __slots__ = ("_values", "absent", "arrow", "null")
+    __slots__ = ("_values", "absent", "arrow", "null", "parts")
 
     def __init__(
         self, values: Array, null: Array = None, absent: Array = None, arrow: Any = None
@@ -88,6 +88,8 @@ class Column:
         self.null = None if null is None else frozen(null)
         self.absent = None if absent is None else frozen(absent)
         self.arrow = arrow
+        #: what was taken out of the documents in it, by path
+        self.parts: dict[str, Column] = {}
 
     @property
     def all(self) -> Array:

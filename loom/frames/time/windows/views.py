@@ -6,6 +6,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ....errors import FieldError, nearest
+from .gathering import part_of
 from .moment_columns import Array, Columns, Query, datetime_of, frozen, np
 
 if TYPE_CHECKING:
@@ -163,7 +164,9 @@ class View:
     def values(self, field: str) -> Array:
         """Return the values of a field: a view that cannot be written.
 
-        Numbers, bools and times are masked where they are null; of others null is None.
+        Numbers, bools and times are masked where they are null; of others null is None. A field
+        inside documents, `"lair.gold"`, is taken out of them when it is first asked for; a window
+        that was loaded with `projection=["lair.gold"]` has it as a column.
 
         Raises:
             FieldError: there is no such field.
@@ -179,13 +182,17 @@ class View:
             made[:] = [columns.symbol] * len(self)
             made.flags.writeable = False
             return made
-        hint = nearest(field, self.fields)
-        if isinstance(field, str) and field.partition(".")[0] in columns.fields:
-            hint = f"; load it as a column of its own: projection=[{field!r}]"
-        raise FieldError(
-            f"{type(self).__name__} of {self.cls.__name__}: expected one of its fields, got "
-            f"{field!r}{hint}"
-        )
+        place = f"{type(self).__name__} of {self.cls.__name__}"
+        names = field.split(".") if isinstance(field, str) else []
+        for cut in range(len(names) - 1, 0, -1):
+            outer, path = ".".join(names[:cut]), ".".join(names[cut:])
+            if outer in columns.fields:
+                part = part_of(columns.fields[outer], path, f"{place}, {field}")
+                return part.array(self._start, self._stop)
+        hint = nearest(field, self.fields) if names else ""
+        if len(names) > 1 and names[0] in self.cls._definition.names:
+            hint = f"; it was not loaded, name it in projection=[{field!r}]"
+        raise FieldError(f"{place}: expected one of its fields, got {field!r}{hint}")
 
 
 def _same(one: Array, two: Array) -> bool:
