@@ -193,7 +193,7 @@ def _note(command: taps.Command) -> None:
         return
     if command.reply is None:
         call.commands.append(command)
-    elif call.operation not in _COUNTING:
+    elif call.operation not in _COUNTING and command.name != "count":
         call.documents += _documents_in(command.reply)
 
 

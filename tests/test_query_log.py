@@ -194,6 +194,17 @@ async def test_columns_have_records(call: Runtime, records: Records) -> None:
     assert ("infer", 3) == (records.kept[-1].operation, records.kept[-1].documents)
 
 
+async def test_an_estimate_is_no_document(call: Runtime, records: Records) -> None:
+    """What a server counts, on the way to something else, has not come."""
+    pets(3)
+    async for _ in call(Pet).each(progress=lambda *told: None):
+        pass
+
+    (record,) = records.kept
+    assert "count Pet" in record.sent
+    assert 3 == record.documents
+
+
 async def test_upserts_that_tell_listeners_are_one_call(call: Runtime, records: Records) -> None:
     """What is looked up, updated and inserted for a table has no records of its own."""
     pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
