@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -12,7 +14,37 @@ from ..port import Port
 from .asking import BATCH_ROWS
 from .raw import take_bytes
 
-__all__ = ["raw_aggregate", "raw_find", "whole"]
+__all__ = ["opened", "raw_aggregate", "raw_find", "whole"]
+
+#: How long a call that is cancelled waits for the server to tell which cursor is to be closed, in
+#: seconds.
+_GRACE = 1.0
+
+
+async def opened(port: Port, work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what opens a cursor; where it is cancelled, the cursor is known and can be closed.
+
+    The driver leaves a query at once, and nobody is told of the cursor that the server has opened
+    for it. Here its reply is waited for, for a moment. What came of it then is closed.
+    """
+    if not port.is_async:
+        return await work
+    opening = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait([opening], timeout=_GRACE)
+        finally:
+            opening.cancel()
+            while not opening.done():
+                with suppress(asyncio.CancelledError):  # once more; it is raised below
+                    await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            close = getattr(opening.result(), "close", None)
+            if close is not None:
+                await close()
+        raise
 
 
 async def raw_aggregate(
@@ -22,9 +54,8 @@ async def raw_aggregate(
     sent = port.options(cls, options)
     pipeline: Any = stages if cls._kinds is None else cls._kinds.narrowed_stages(cls, stages)
     try:
-        return take_bytes(
-            await port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
-        )
+        sending = port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
+        return take_bytes(await opened(port, sending))
     except PyMongoError as error:
         port.failed(sent, error)
         raise
