@@ -16,7 +16,7 @@ from ...errors import SchemaError
 from .columns import Column, Schema
 from .types import OBJECT_ID, named
 
-__all__ = ["Inferred", "Seen", "SeenType"]
+__all__ = ["Inferred", "SeenType"]
 
 #: So many documents are named for every type.
 _EXAMPLES = 3

@@ -34,7 +34,7 @@ from .types import AnyId, contains, is_object_id, replaced
 
 pc: Any = pyarrow.compute  # made when it is imported
 
-__all__ = ["Decoded", "Doubt", "Fast"]
+__all__ = ["Doubt", "Fast"]
 
 _DAY = 86_400_000
 _EXACT = float(2**53)

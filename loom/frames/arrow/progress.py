@@ -11,7 +11,7 @@ from ...errors import QueryError, missing_extra
 if TYPE_CHECKING:
     from ..progress import Progress
 
-__all__ = ["Tally", "tally_for"]
+__all__ = ["tally_for"]
 
 
 class Tally:

@@ -32,7 +32,6 @@ __all__ = [
     "hour_shifted",
     "instant",
     "name_of",
-    "offset_at",
     "skipped_days",
     "zone_of",
 ]

@@ -13,7 +13,7 @@ from ....datetimes import Naive
 from ....errors import SchemaError
 from .cells import Cell, Unfit, filled, first, numbers
 
-__all__ = ["DAY", "Finer", "Instants"]
+__all__ = ["Finer", "Instants"]
 
 #: What is done with instants finer than the milliseconds that MongoDB keeps.
 Finer = Literal["raise", "cut"]

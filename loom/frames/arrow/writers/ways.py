@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...progress import Progress
     from ..asking import Types
 
-__all__ = ["BATCH_ROWS", "MAX_BYTES", "Nulls", "OnError", "Way", "WriteOptions", "shows_ways"]
+__all__ = ["BATCH_ROWS", "Nulls", "OnError", "Way", "WriteOptions", "shows_ways"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -28,7 +28,7 @@ from .moment_columns import (
     order_of,
 )
 
-__all__ = ["column_of", "columns_of_moments", "part_of", "symbol_of"]
+__all__ = ["columns_of_moments", "part_of", "symbol_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
     from typing_extensions import Self
 
-__all__ = ["AwaitedLoads", "Loads"]
+__all__ = ["Loads"]
 
 W = TypeVar("W", bound="Loads")
 
