@@ -173,7 +173,7 @@ def test_both_sides_are_equal(db: str, drawn: Any, data: Any, ddof: int) -> None
     here = window.resample(kind, asked, ddof=ddof, on="local", **options)
 
     assert (there.source, here.source) == ("server", "local")
-    given_ = [d[n] for d in documents for n in ("amount", "volume")]
+    given_ = [d[n] for d in documents for n in ("amount", "volume", "open")]
     scale = math.fsum(abs(v) for v in given_ if v is not None and math.isfinite(v))
     assert same(there, here, scale)
 
