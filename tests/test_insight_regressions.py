@@ -142,6 +142,21 @@ def test_numbers_that_are_no_times(x: Any) -> None:
     assert columns["origin"].tolist() == [0]
 
 
+def test_a_series_as_x() -> None:
+    """Of what has values and times, the values are x, and never silently the times."""
+
+    class Wind:
+        values = np.array([5.0, 20, 7])
+        times = np.array(["2013-01-01", "2013-01-02", "2013-01-03"], "datetime64[us]")
+
+    found = Regression.of([1, 2, 4], Wind(), unit="mph")
+    assert found == Regression.of([1, 2, 4], Wind.values, unit="mph")
+    columns = regression([1, 2, 4], 3, times=Wind(), unit="mph")
+    assert columns["slope"].tolist() == [pytest.approx(found.slope)]
+    with pytest.raises(QueryError, match=r"name the unit of its values.*or pass its \.times"):
+        Regression.of([1, 2, 4], Wind())
+
+
 def test_how_far_numbers_go() -> None:
     """The picture is drawn to the number farthest from 0, and named by the unit."""
     assert Regression.of([1, 2, 4], [5, 20, 7], unit="mph").length == 20

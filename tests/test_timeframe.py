@@ -533,6 +533,8 @@ def test_a_class_parses_its_own_form_only() -> None:
     """`DailyFrame.parse` reads no month."""
     with pytest.raises(TimeFrameError, match="DailyFrame.parse: expected text such as"):
         DailyFrame.parse("2024-03")
+    with pytest.raises(TimeFrameError, match="that is a WeeklyFrame, TimeFrame.parse takes all"):
+        DailyFrame.parse("2024-W10")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ __all__ = [
     "Sample",
     "array_of",
     "axis_of",
-    "check_windows",
     "instants_of",
     "np",
     "numbers_of",
@@ -320,7 +319,15 @@ def axis_of(times: Any, count: int, per: str | None, unit: str | None, place: st
                 f"{nearest(str(per), UNITS)}"
             )
         size = UNITS[per] / UNITS[unit or "microsecond"]
-    array = array_of(times, "times")
+    # Of a series, which has both, values are x when their unit is named, and never its times.
+    both = (getattr(times, name, None) for name in ("times", "values"))
+    is_series = all(found is not None and not callable(found) for found in both)
+    if is_series and unit is None:
+        raise QueryError(
+            f"{place}: expected times, got {type(times).__name__} with values and times; name the "
+            "unit of its values, as unit='mph', or pass its .times"
+        )
+    array = array_of(times, "values" if is_series else "times")
     if array.shape != (count,):
         raise QueryError(f"{place}: expected {count} times, one for each value, got {array.shape}")
     if array.dtype.kind == "M" or (unit is None and not count) or _holds_datetimes(array):
@@ -407,11 +414,3 @@ def instants_of(times: Any, place: str) -> Array:
     ticks = _microseconds(array, place)
     missing = ticks == _NOT_A_TIME
     return np.ma.MaskedArray(ticks, missing) if missing.any() else ticks
-
-
-def check_windows(size: Any, step: Any, place: str) -> None:
-    """Refuse windows that are not made of whole values."""
-    for name, value in (("size", size), ("step", step)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise QueryError(f"{place}: expected {name} to be 1, 2, 3 ..., got {value!r}")

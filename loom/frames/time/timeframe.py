@@ -297,8 +297,11 @@ class TimeFrame(Frozen):
                     raise TimeFrameError(f"{place}: {text!r}: {error}") from None
                 except (ValueError, OverflowError) as error:
                     raise TimeFrameError(f"{place}: {text!r} is no time frame: {error}") from None
+        others = [kind.__name__ for kind in _kinds if re.fullmatch(kind._form, body, re.ASCII)]
+        hint = f"; that is a {others[0]}, TimeFrame.parse takes all kinds" if others else ""
         raise TimeFrameError(
-            f"{place}: expected text such as '2024-03-10', '2024-W10' or '2024-Q3', got {text!r}"
+            f"{place}: expected text such as '2024-03-10', '2024-W10' or '2024-Q3'"
+            f"{'' if cls is TimeFrame else ' of its own kind'}, got {text!r}{hint}"
         )
 
     @classmethod

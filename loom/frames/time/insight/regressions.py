@@ -14,7 +14,6 @@ from ..arrays import (
     Array,
     Axis,
     axis_of,
-    check_windows,
     exponent_of,
     np,
     numbers_of,
@@ -22,7 +21,7 @@ from ..arrays import (
     special,
 )
 from ..results import Result, axes_for, number_text
-from .sliding_sums import Pairs, blocks, pairs
+from .sliding_sums import Pairs, blocks, check_windows, pairs
 from .spreads import centre_and_squares
 
 __all__ = ["Regression", "regression", "times_of"]
@@ -90,7 +89,8 @@ class Regression(Result):
             per: the unit of x: `"second"`, `"minute"`, `"hour"`, `"day"` (the default), `"week"`
                 and smaller ones.
             unit: that of numbers. Of time, such as `"second"`, they are times; of anything else,
-                such as `"mph"`, x is the numbers themselves, and there is no `per`.
+                such as `"mph"`, x is the numbers themselves, and there is no `per`. Of a series of
+                a window, `window["wind"]`, they are its values.
 
         Raises:
             QueryError: what is no number, a naive datetime, times without a unit, or not as many

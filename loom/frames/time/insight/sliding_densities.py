@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arrays import Array, Sample, check_windows, exponent_of, np, numbers_of, of_field
+from ..arrays import Array, Sample, exponent_of, np, numbers_of, of_field
 from .densities import highest, kernels_of
 from .kernels import roots
-from .sliding_sums import blocks, means
+from .sliding_sums import blocks, check_windows, means
 
 __all__ = ["density"]
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from ....errors import QueryError
 from ..arrays import Array, np
 
-__all__ = ["Pairs", "Runs", "blocks", "folded", "means", "pairs"]
+__all__ = ["Pairs", "Runs", "blocks", "check_windows", "folded", "means", "pairs"]
 
 #: How many windows are worked on at a time: their intermediate results stay in the cache.
 _BLOCK = 8192
@@ -42,6 +43,14 @@ class Pairs(NamedTuple):
     x: Runs
     y: Runs
     products: Any
+
+
+def check_windows(size: Any, step: Any, place: str) -> None:
+    """Refuse windows that are not made of whole values."""
+    for name, value in (("size", size), ("step", step)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or value < 1:
+            raise QueryError(f"{place}: expected {name} to be 1, 2, 3 ..., got {value!r}")
 
 
 def blocks(count: int, size: int, step: int) -> Iterator[tuple[slice, slice]]:

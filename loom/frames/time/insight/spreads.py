@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ....errors import QueryError
-from ..arrays import Array, Sample, check_windows, exponent_of, np, numbers_of, of_field
+from ..arrays import Array, Sample, exponent_of, np, numbers_of, of_field
 from ..percentiles import DEFAULT, levels_of, percentiles, ranked_windows
 from ..results import Result, axes_for, number_text
-from .sliding_sums import blocks, means
+from .sliding_sums import blocks, check_windows, means
 
 __all__ = ["Spread", "spread"]
 
