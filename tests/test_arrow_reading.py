@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +41,7 @@ import pyarrow as pa
 import pymongoarrow.types
 
 from loom.frames import arrow
-from loom.frames.arrow import raw
+from loom.frames.arrow import raw, raw_cursors
 from loom.frames.arrow.asking import Asked
 from loom.frames.arrow.reading import Reading
 from loom.frames.arrow.results import dataframe_of, numpy_of
@@ -188,6 +190,61 @@ async def test_streams_are_closed(call: Runtime, commands: Commands) -> None:
     assert 4 == first.num_rows
     assert first.schema == stream.schema
     assert {} == stream.mismatches
+
+
+class Cursors(monitoring.CommandListener):
+    """The cursors that the server has opened, and those that were closed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+
+    def started(self, event: Any) -> None:
+        """Note what is closed."""
+        self.asked.append(event.command_name)
+        self.closed += event.command.get("cursors", ())
+
+    def succeeded(self, event: Any) -> None:
+        """Note what is open."""
+        if event.command_name in ("find", "aggregate"):
+            self.opened.append(event.reply["cursor"]["id"])
+
+    def failed(self, event: Any) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize("grace", [10.0, 0.0])
+@pytest.mark.parametrize(
+    ("command", "how"), [("find", {}), ("aggregate", {"pipeline": [], "schema": {"name": str}})]
+)
+async def test_cancelling_closes_the_cursor(
+    command: str,
+    how: dict[str, Any],
+    grace: float,
+    server: Server,
+    db: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cursor of a query that is cancelled while the server answers is closed, if it is soon."""
+    monkeypatch.setattr(raw_cursors, "_GRACE", grace)
+    stored()
+    cursors = Cursors()
+    loom.connect(server.uri, db=db, event_listeners=[cursors])
+    with fault(server, command, times=1, blockConnection=True, blockTimeMS=300):
+        path = tmp_path / "wyrms.parquet"
+        load = asyncio.ensure_future(arrow.aio.to_parquet(Wyrm, path, batch_rows=4, **how))
+        while command not in cursors.asked:
+            await asyncio.sleep(0.01)
+        load.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await load
+    await loom.aio.close()
+
+    assert [] == [*tmp_path.iterdir()]
+    assert cursors.opened == cursors.closed
+    assert len(cursors.opened) == (1 if grace else 0)
 
 
 def test_readers(db: str) -> None:
