@@ -30,6 +30,7 @@ from loom.frames import indexes
 from loom.frames.aio import AwaitedClass
 from loom.frames.indexes import Index
 from loom.frames.ledger import LedgerFrame
+from loom.frames.stamping import known_later
 from loom.frames.time import DailyFrame, Moment, TimedFrame, TimeFrame
 from loom.frames.time.moment import AwaitedMoments, LedgerMoment, check_moments
 from tests.conftest import Commands, Runtime
@@ -650,6 +651,16 @@ async def test_corrections_within_a_millisecond(
         await call(one).save()
 
     assert before["known_at"] == one.known_at
+
+
+def test_a_stamp_without_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that give naive datetimes have corrections known after what they correct, too."""
+    monkeypatch.setattr("loom.frames.stamping.now", lambda: NOON)
+    one = Ticket(symbol="X", time=NOON, amount=1.0)
+
+    naive = NOON.replace(tzinfo=None)
+    assert {"known_at": NOON + timedelta(milliseconds=1)} == known_later(one, {"known_at": naive})
+    assert {} == known_later(one, {"known_at": naive - timedelta(milliseconds=1)})
 
 
 async def test_a_correction_that_was_not_stored(call: Runtime) -> None:

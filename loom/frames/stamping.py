@@ -74,9 +74,11 @@ def known_later(frame: Any, was: Mapping[str, Any]) -> dict[str, datetime]:
     """
     name: str = getattr(type(frame), "_known_at_field", None) or ""
     before = was.get(name)
-    if not isinstance(before, datetime) or before.tzinfo is None or before < now():
+    if not isinstance(before, datetime):
         return {}
-    return {name: before + timedelta(milliseconds=1)}
+    if before.tzinfo is None:  # as a client gives it that is not to make datetimes aware
+        before = before.replace(tzinfo=timezone.utc)
+    return {} if before < now() else {name: before + timedelta(milliseconds=1)}
 
 
 def stamp_updated(sender: type, frames: list[Any], changes: Sequence[Any] = ()) -> None:
