@@ -136,6 +136,7 @@ def test_a_lost_connection_is_made_again(server: Server, eggs: list[Any]) -> Non
         ({"partitions": 2, "progress": True}, "expected no progress"),
         ({"partitions": 2, "counted": True}, "expected no counted"),
         ({"partitions": 2, "limit": 5}, "expected no limit"),
+        ({"partitions": 2, "ids": "extension"}, "expected ids='hex' or 'binary', got 'extension'"),
         (
             {"partitions": 2, "projection": {"nest": {"$ref": Nest, "name": True}}},
             "expected columns of one collection",

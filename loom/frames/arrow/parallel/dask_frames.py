@@ -41,7 +41,7 @@ def dask(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> A
 
     Each partition is a range of `partition_by`, loaded through a client of its own where Dask
     computes it. Only the columns that a computation takes are loaded. The divisions are not known.
-    ObjectIds are text, or with `ids="binary"` bytes.
+    ObjectIds are text, `ids="hex"`, by default, or bytes with `ids="binary"`.
 
     Args:
         ARGUMENTS
@@ -49,10 +49,10 @@ def dask(source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> A
     Raises:
         SchemaError: a column has no type; when it is computed, a value does not fit.
         FieldError: a path begins with no field of the class.
-        QueryError: an option is none, or does not go with another.
+        QueryError: an option is none, or does not go with another; or `ids="extension"`.
         MissingExtra: Dask is not installed.
     """
-    return complete(_dask(blocking(), Asked.of(source, filter, how)))
+    return complete(_dask(blocking(), _asked(source, filter, how)))
 
 
 class DaskAwaited:
@@ -61,7 +61,18 @@ class DaskAwaited:
     @told
     async def dask(self, source: Source, filter: Filter = None, **how: Unpack[ReadOptions]) -> Any:
         """Return a DataFrame of Dask; see `arrow.dask`."""
-        return await _dask(awaited(), Asked.of(source, filter, how))
+        return await _dask(awaited(), _asked(source, filter, how))
+
+
+def _asked(source: Any, filter: Any, how: Any) -> Asked:
+    asked = Asked.of(source, filter, how)
+    if how.get("ids") == "extension":
+        raise QueryError(
+            f"{asked.place}, dask: expected ids='hex' or 'binary', got 'extension', whose dtype Dask "
+            "does not know; leave it out for text"
+        )
+    # The default of other readers is none of Dask's.
+    return replace(asked, ids=how.get("ids", "hex"))
 
 
 async def _dask(port: Port, asked: Asked) -> Any:
@@ -78,8 +89,7 @@ async def _dask(port: Port, asked: Asked) -> Any:
                 f"{asked.place}, dask: expected no {name}, which nobody would hear of, got one; "
                 "leave it out"
             )
-    # Dask asks values for their size, which PyMongoArrow's type for pandas does not tell.
-    reading = Reading(port, asked if asked.ids == "binary" else replace(asked, ids="hex"))
+    reading = Reading(port, asked)
     steps = reading.steps
     if not all(isinstance(step, Zoned) for step in steps):
         raise QueryError(
