@@ -19,12 +19,14 @@ except ImportError as error:
     raise missing_extra("time", package) from None
 
 __all__ = [
+    "UNITS",
     "Array",
     "Axis",
     "Numbers",
     "Sample",
     "array_of",
     "axis_of",
+    "exponent_of",
     "instants_of",
     "np",
     "numbers_of",
