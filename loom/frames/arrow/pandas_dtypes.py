@@ -16,6 +16,12 @@ from .types import is_object_id
 __all__ = ["ObjectIdArray", "ObjectIdDtype", "dtype_of"]
 
 
+def _is_text(type: Any) -> bool:
+    """Tell a type of text of Arrow's."""
+    types = pa.types
+    return bool(types.is_string(type) or types.is_large_string(type) or types.is_string_view(type))
+
+
 class ObjectIdArray(PandasObjectIdArray):  # type: ignore[misc]  # a class without types
     """ObjectIds, or None.
 
@@ -31,7 +37,28 @@ class ObjectIdArray(PandasObjectIdArray):  # type: ignore[misc]  # a class witho
         """The size of the references, in bytes."""
         return int(self.data.nbytes)
 
+    def value_counts(self, dropna: bool = True) -> Any:
+        """Return how often each is there, with null only if it is not to be dropped."""
+        data = self.data.copy()
+        data[self.isna()] = None
+        found = pandas.Series(data, dtype=object).value_counts(dropna=dropna)
+        index = pandas.Index(type(self)(found.index.to_numpy(dtype=object), self.dtype))
+        return pandas.Series(found.to_numpy(), index=index, name="count")
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """Return the values as another dtype; as text of Arrow's they are hexadecimal digits."""
+        wanted = pandas.api.types.pandas_dtype(dtype)
+        if isinstance(wanted, pandas.ArrowDtype) and _is_text(wanted.pyarrow_dtype):
+            return pandas.array(self._texts(), dtype=wanted)
+        return super().astype(wanted, copy=copy)
+
+    def _texts(self) -> list[str | None]:
+        # Arrow would take the bytes for text.
+        return [None if gone else str(id) for id, gone in zip(self.data, self.isna(), strict=True)]
+
     def __arrow_array__(self, type: Any = None) -> Any:
+        if type is not None and _is_text(type):
+            return pa.array(self._texts(), type)
         stored = [
             None if gone else id.binary for id, gone in zip(self.data, self.isna(), strict=True)
         ]
@@ -47,6 +74,13 @@ class ObjectIdDtype(PandasObjectId):  # type: ignore[misc]
     def name(self) -> str:
         """The name under which pandas finds PyMongoArrow's dtype."""
         return "bson_PandasObjectId"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def _get_common_dtype(self, dtypes: list[Any]) -> Any:
+        """Return this dtype for columns of it and of PyMongoArrow's, which are put together."""
+        return self if all(isinstance(one, PandasObjectId) for one in dtypes) else None
 
     @classmethod
     def construct_array_type(cls) -> type[ObjectIdArray]:
