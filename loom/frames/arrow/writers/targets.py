@@ -18,6 +18,7 @@ from ..schema import as_type, type_at
 from ..types import is_object_id
 from .cells import Cell, Unfit
 from .containers import ABSENT, documents_of
+from .embedded_fields import check_embedded
 from .fitting import Rules, cell_for, is_hex
 from .objects import Things
 from .pieces import Input, Part
@@ -59,7 +60,8 @@ def targets_for(
         rules: of the call.
 
     Raises:
-        FieldError: a path begins with no field of the class.
+        FieldError: a path begins with no field of the class, or a struct has a field that its
+            SubFrame does not have.
         SchemaError: a column has a type whose values are not stored, or are none of its field;
             or two columns go to one place.
     """
@@ -73,6 +75,8 @@ def targets_for(
         if path is None:
             continue
         _check_path(cls, name, path)
+        if name not in types and path not in types:
+            check_embedded(cls, name, path, given.types[position])
         cell = _cell(cls, name, path, given, types, rules)
         found.append(Target(name, path, position, cell, presence.get(name)))
     _check_apart(place, found)
