@@ -618,6 +618,22 @@ def test_transactions(server: Server, db: str) -> None:
         next(stream)
 
 
+async def test_awaited_transactions(server: Server, db: str) -> None:
+    """Awaited calls, of documents and of pipelines, join the transaction that they are made in."""
+    if server.client.admin.command("hello").get("setName") is None:
+        pytest.skip("transactions need a replica set or a sharded cluster")
+    stored()
+    async with loom.aio.transaction():
+        await Wyrm(_id=99, name="new").aio.insert()
+        inside = await arrow.aio.table(Wyrm, batch_rows=4)
+        piped = await arrow.aio.table(Wyrm.agg([{"$sort": {"_id": 1}}]), batch_rows=4)
+        stream = arrow.aio.batches(Wyrm, batch_rows=4)
+        await anext(stream)
+    assert (11, 11) == (inside.num_rows, piped.num_rows)
+    with pytest.raises(TransactionError):
+        await anext(stream)
+
+
 async def test_without_the_shortcut(call: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is off, or the driver has no such hook, or replies look otherwise, all is the same."""
     documents = stored()

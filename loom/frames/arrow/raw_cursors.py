@@ -21,13 +21,19 @@ __all__ = ["opened", "raw_aggregate", "raw_find", "whole"]
 _GRACE = 1.0
 
 
-async def opened(port: Port, work: Coroutine[Any, Any, Any]) -> Any:
+async def opened(port: Port, work: Coroutine[Any, Any, Any], session: Any) -> Any:
     """Return what opens a cursor; where it is cancelled, the cursor is known and can be closed.
 
     The driver leaves a query at once, and nobody is told of the cursor that the server has opened
     for it. Here its reply is waited for, for a moment. What came of it then is closed.
+
+    Args:
+        port: blocking or awaited.
+        work: what opens the cursor.
+        session: of the query, or None.
     """
-    if not port.is_async:
+    # A transaction is read in the task that began it, and closes its cursors when it ends.
+    if not port.is_async or (session is not None and session.in_transaction):
         return await work
     opening = asyncio.ensure_future(work)
     try:
@@ -55,7 +61,7 @@ async def raw_aggregate(
     pipeline: Any = stages if cls._kinds is None else cls._kinds.narrowed_stages(cls, stages)
     try:
         sending = port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
-        return take_bytes(await opened(port, sending))
+        return take_bytes(await opened(port, sending, sent.get("session")))
     except PyMongoError as error:
         port.failed(sent, error)
         raise

@@ -217,7 +217,8 @@ class Reading:
         """Yield batches as they are decoded here."""
         stream: Any = self._port.batches(await self._cursor(), 1)
         try:
-            parts = await opened(self._port, _next(stream))
+            session = self._port.session(self._cls, self._options)
+            parts = await opened(self._port, _next(stream), session)
             while parts is not None:
                 for raw in parts_of(parts.pop(), self.asked.max_bytes):
                     batch = self._decoder.batch(raw)
