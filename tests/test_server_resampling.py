@@ -785,3 +785,20 @@ async def test_a_collation_is_computed_here(call: Runtime) -> None:
     await call(Bid).insert_many([Bid(symbol="acme", time=NOON, amount=2.5)])
     with pytest.raises(QueryError, match="expected one symbol, got 2"):
         await stored(call, Bid, "acme", DailyFrame, asked)
+
+
+async def test_only_what_counts_is_loaded(call: Runtime, commands: Commands) -> None:
+    """What lies in no frame that is asked for is not loaded, where the server cannot compute."""
+    await call(Price).insert_many([price(NOON + n * HOUR, amount=n) for n in range(96)])
+    window = await load(call)
+    ends = {"start": NOON + 20 * HOUR, "end": NOON + 40 * HOUR}
+    commands.clear()
+
+    for some in ({}, ends, {"start": ends["start"]}, {"end": ends["end"]}):
+        found = await stored(call, Price, None, DailyFrame, {"amount": ["median", "sum"]}, **some)
+        local = await resample(call, window, DailyFrame, {"amount": ["median", "sum"]}, **some)
+        assert ("local", True) == (found.source, same(found, local))
+    filters = [body["filter"] for body in commands.bodies]
+    day = datetime(2024, 3, 11, tzinfo=UTC)
+    low, high = {"$gte": day}, {"$lt": day + timedelta(days=2)}
+    assert [{}, {"time": {**low, **high}}, {"time": low}, {"time": high}] == filters

@@ -57,6 +57,15 @@ class Plan(NamedTuple):
             return ()
         return tuple(self.kind.range(start, end, self.zone, **self.options))
 
+    def ends(self) -> tuple[datetime | None, datetime | None]:
+        """Return from where on and up to where moments count, None where all do: whole frames."""
+        first = last = None
+        if self.start is not None:
+            first = self.kind(self.start, self.zone, **self.options)._start
+        if self.end is not None:
+            last = self.kind(self.end - _MICROSECOND, self.zone, **self.options)._end
+        return first, last
+
 
 def plan_of(
     place: str,

@@ -91,7 +91,10 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         query, kinds, reason = _stored(awaited(), of, filter, options, plan)
         if not reason:
             return await of_query(awaited(), query, kinds, plan)
-        window = await self.load(query.cls, query.filter, projection=_needed(plan), **query.options)
+        ends = plan.ends()
+        window = await self.load(
+            query.cls, query.filter, *ends, projection=_needed(plan), **query.options
+        )
         return resample_here(window, plan, reason)
 
 
@@ -193,7 +196,8 @@ class Loads(View):
         query, kinds, reason = _stored(blocking(), of, filter, options, plan)
         if not reason:
             return complete(of_query(blocking(), query, kinds, plan))
-        window = cls.load(query.cls, query.filter, projection=_needed(plan), **query.options)
+        ends = plan.ends()
+        window = cls.load(query.cls, query.filter, *ends, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
     @classmethod
