@@ -802,3 +802,8 @@ async def test_only_what_counts_is_loaded(call: Runtime, commands: Commands) -> 
     day = datetime(2024, 3, 11, tzinfo=UTC)
     low, high = {"$gte": day}, {"$lt": day + timedelta(days=2)}
     assert [{}, {"time": {**low, **high}}, {"time": low}, {"time": high}] == filters
+    limited = {"options": {"limit": 30, "sort": "time"}}
+    found = await stored(call, Price, None, DailyFrame, {"amount": ["median"]}, **ends, **limited)
+    assert [10, 0] == [
+        10 * bool(n) for n in found.n
+    ]  # ten hours of the first day, none of the next

@@ -21,7 +21,7 @@ from ..resampling.resampled import Resampled
 from ..timeframe import TimeFrame
 from ..zones import UTC, TimeZone
 from .moment_columns import Query, Roles, datetime_of
-from .resampling import AwaitedResampling, of_query, reason_to_load, resample_here
+from .resampling import CHOOSING, AwaitedResampling, of_query, reason_to_load, resample_here
 from .spans import ends_of
 from .views import View
 
@@ -91,7 +91,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         query, kinds, reason = _stored(awaited(), of, filter, options, plan)
         if not reason:
             return await of_query(awaited(), query, kinds, plan)
-        ends = plan.ends()
+        ends = _ends(query, plan)
         window = await self.load(
             query.cls, query.filter, *ends, projection=_needed(plan), **query.options
         )
@@ -196,7 +196,7 @@ class Loads(View):
         query, kinds, reason = _stored(blocking(), of, filter, options, plan)
         if not reason:
             return complete(of_query(blocking(), query, kinds, plan))
-        ends = plan.ends()
+        ends = _ends(query, plan)
         window = cls.load(query.cls, query.filter, *ends, projection=_needed(plan), **query.options)
         return resample_here(window, plan, reason)
 
@@ -358,6 +358,13 @@ def _stored(
         field: _KINDS[type] for field, type in types.items() if type in _KINDS
     }
     return query, kinds, reason_to_load(port, query, plan, kinds)
+
+
+def _ends(query: Query, plan: Plan) -> tuple[datetime | None, datetime | None]:
+    """Return between which ends moments are loaded: of a limit, of all as it chooses them."""
+    if any(query.options.get(name) is not None for name in CHOOSING):
+        return None, None
+    return plan.ends()
 
 
 def _needed(plan: Plan) -> list[str]:

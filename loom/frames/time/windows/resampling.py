@@ -23,7 +23,15 @@ from ..zones import TimeZone
 from .moment_columns import Query, Roles
 from .views import View
 
-__all__ = ["AwaitedResampling", "On", "Resampling", "of_query", "reason_to_load", "resample_here"]
+__all__ = [
+    "CHOOSING",
+    "AwaitedResampling",
+    "On",
+    "Resampling",
+    "of_query",
+    "reason_to_load",
+    "resample_here",
+]
 
 #: Where to compute.
 On: TypeAlias = Literal["local", "server"]
@@ -34,7 +42,7 @@ _KINDS: dict[str, Kind] = {"b": "bool", "f": "float", "i": "int", "u": "int"}
 _SHARED = ("collation", "comment", "hint", "let", "session")
 _NAMES = {"allow_disk_use": "allowDiskUse", "max_time_ms": "maxTimeMS"}
 #: Options after which a server would see other moments than the window has.
-_CHOOSING = ("limit", "skip", "pipeline", "min", "max")
+CHOOSING = ("limit", "skip", "pipeline", "min", "max")
 
 
 class AwaitedResampling:
@@ -199,7 +207,7 @@ def _reason(port: Port, query: Query | None, plan: Plan, others: list[str]) -> s
             "a window that came from no query, holds what was known at an instant, or is a part that "
             "no range of time tells"
         )
-    for name in _CHOOSING:
+    for name in CHOOSING:
         if query.options.get(name):
             return f"a window that was loaded with {name}="
     if others:
