@@ -215,7 +215,7 @@ MAKERS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 #: Kinds of which the server makes so many documents and sends them again and again.
-PERIODS = {"riders": 10_000, "runs": 1 << 17}
+PERIODS = {"riders": 10_000}
 
 SMALL_FIELDS = frozenset(_small(0)) - {"_id"}
 MEDIUM_FIELDS = frozenset(_medium(0)) - {"_id"}

@@ -82,6 +82,18 @@ class Kernels:
         sorted_back[:, order] = found
         return sorted_back[0], sorted_back[1], sorted_back[2]
 
+    def bends(self, points: Array) -> tuple[Array, Array]:
+        """Return the second and the third derivative at sorted points."""
+        found = np.zeros((2, len(points)))
+        for where, distances, _ in self._near(points):
+            squares = np.square(distances)
+            kernels = np.exp(-0.5 * squares)
+            found[0, where] += np.einsum("ij,ij->i", squares - 1, kernels)
+            kernels *= distances
+            found[1, where] += np.einsum("ij,ij->i", 3 - squares, kernels)
+        found /= len(self.values) * _ROOT
+        return found[0], found[1]
+
     def below(self, points: Array) -> Array:
         """Return the mass below sorted points."""
         whole = np.searchsorted(self.values, points - _REACH).astype(np.float64)
@@ -113,11 +125,7 @@ class Kernels:
         dips = near & (left * right > 0) & (left * bends[:-1] < 0) & (right * bends[1:] > 0)
         at = np.flatnonzero(dips)
         if len(at):
-
-            def bend(places: Array, _: Array) -> tuple[Array, Array]:
-                return self.slopes(places)[2], np.full(len(places), np.nan)  # by bisection
-
-            found = roots(bend, points[at], points[at + 1], left[at] > 0)
+            found = roots(lambda x, _: self.bends(x), points[at], points[at + 1], left[at] > 0)
             points, order = np.unique(np.concatenate([points, found]), return_index=True)
             densities, slopes = (
                 np.concatenate(pair)[order]
