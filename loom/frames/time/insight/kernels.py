@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 
 from ..arrays import Array, np, special
 
-__all__ = ["Kernels", "roots"]
+__all__ = ["Kernels", "kernel_sums", "roots"]
 
 #: Farther away a kernel adds less than a float notices.
 _REACH = 9.0
 #: Steps from one point of the grid to the next, in bandwidths: no hill is narrower than one.
 _STEP = 0.25
 #: How many distances are worked on at a time.
-_WORK = 1 << 16
+_WORK = 1 << 14
 #: So few distances are taken without asking which are near.
 _FEW = 1 << 13
 _ROOT = math.sqrt(2 * math.pi)
@@ -58,41 +58,15 @@ class Kernels:
 
     def density(self, points: Array) -> Array:
         """Return the density at sorted points."""
-        found = np.zeros(len(points))
-        for where, distances, _ in self._near(points):
-            np.square(distances, out=distances)
-            distances *= -0.5
-            np.exp(distances, out=distances)
-            found[where] += distances.sum(axis=1)
-        return found / (len(self.values) * _ROOT)
+        return self.derivatives(points, 0)[0]
 
-    def slopes(self, points: Array) -> tuple[Array, Array, Array]:
-        """Return the density and its first and second derivative at points."""
-        order = np.argsort(points)
-        found = np.zeros((3, len(points)))
-        for where, distances, _ in self._near(points[order]):
-            squares = np.square(distances)
-            kernels = np.exp(-0.5 * squares)
-            found[0, where] += kernels.sum(axis=1)
-            found[1, where] -= np.einsum("ij,ij->i", distances, kernels)
-            found[2, where] += np.einsum("ij,ij->i", squares, kernels)
-        found[2] -= found[0]
-        found /= len(self.values) * _ROOT
-        sorted_back = np.empty_like(found)
-        sorted_back[:, order] = found
-        return sorted_back[0], sorted_back[1], sorted_back[2]
-
-    def bends(self, points: Array) -> tuple[Array, Array]:
-        """Return the second and the third derivative at sorted points."""
-        found = np.zeros((2, len(points)))
+    def derivatives(self, points: Array, order: int) -> Array:
+        """Return the density at sorted points, a row, and its derivatives up to one of them."""
+        found = np.zeros((order + 1, len(points)))
         for where, distances, _ in self._near(points):
-            squares = np.square(distances)
-            kernels = np.exp(-0.5 * squares)
-            found[0, where] += np.einsum("ij,ij->i", squares - 1, kernels)
-            kernels *= distances
-            found[1, where] += np.einsum("ij,ij->i", 3 - squares, kernels)
+            found[:, where] += kernel_sums(distances, order)
         found /= len(self.values) * _ROOT
-        return found[0], found[1]
+        return found
 
     def below(self, points: Array) -> Array:
         """Return the mass below sorted points."""
@@ -116,7 +90,7 @@ class Kernels:
         around = np.arange(-_REACH, _REACH + 1)
         cells = np.unique((cells[:, None] + around).ravel())
         points = (cells[:, None] + np.arange(per_cell) * _STEP).ravel()
-        densities, slopes, bends = self.slopes(points)
+        densities, slopes, bends = self.derivatives(points, 2)
         floor = 1e-9 * densities.max()
 
         # A slope may pass zero twice within a step: between, it is nearest to zero or beyond.
@@ -124,20 +98,23 @@ class Kernels:
         near = (np.diff(points) <= _STEP) & (np.maximum(densities[:-1], densities[1:]) > floor)
         dips = near & (left * right > 0) & (left * bends[:-1] < 0) & (right * bends[1:] > 0)
         at = np.flatnonzero(dips)
+        # It falls at most as fast as at the ends: so far is it to zero, from both.
+        reach = left[at] / bends[at] - right[at] / bends[at + 1]
+        at = at[np.abs(reach) <= 2 * _STEP]
         if len(at):
-            found = roots(lambda x, _: self.bends(x), points[at], points[at + 1], left[at] > 0)
-            points, order = np.unique(np.concatenate([points, found]), return_index=True)
-            densities, slopes = (
-                np.concatenate(pair)[order]
-                for pair in zip((densities, slopes), self.slopes(found)[:2], strict=True)
+            found = roots(
+                lambda x, _: self.derivatives(x, 4)[2:], points[at], points[at + 1], left[at] > 0
             )
+            points, order = np.unique(np.concatenate([points, found]), return_index=True)
+            seen = np.concatenate([(densities, slopes), self.derivatives(found, 1)], axis=1)
+            densities, slopes = seen[:, order]
 
         rises = slopes > 0
         turns = np.flatnonzero(
             (rises[:-1] != rises[1:]) & (np.maximum(densities[:-1], densities[1:]) > floor)
         )
         places = roots(
-            lambda x, _: self.slopes(x)[1:], points[turns], points[turns + 1], ~rises[turns]
+            lambda x, _: self.derivatives(x, 3)[1:], points[turns], points[turns + 1], ~rises[turns]
         )
         points, order = np.unique(np.concatenate([points, places]), return_index=True)
         return points, np.concatenate([densities, self.density(places)])[order]
@@ -160,12 +137,9 @@ class Kernels:
 
         The level, and the mass that really lies there, come after the intervals.
         """
-        widths = np.minimum(np.diff(points, append=points[-1]), _STEP)
-        order = np.argsort(-densities, kind="stable")
-        held = np.cumsum((densities * widths)[order])
         low, high = 0.0, float(densities.max())
+        level = _level(points, densities, mass)
         ends, found = points[:0], 0.0
-        level = float(densities[order[min(int(np.searchsorted(held, mass)), len(order) - 1)]])
         for _ in range(100):
             if not low < level < high:
                 level = (low + high) / 2
@@ -177,9 +151,13 @@ class Kernels:
             low, high = (level, high) if found > mass else (low, level)
             if abs(found - mass) <= 1e-13 or high - low <= 4e-16 * high:
                 break
-            # How much mass goes when the level rises a little.
-            lost = level * float((1 / np.maximum(np.abs(self.slopes(ends)[1]), 1e-300)).sum())
-            level += (found - mass) / lost
+            # How much mass goes when the level rises a little, and how that changes (Halley).
+            _, slopes, bends = self.derivatives(ends, 2)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                goes = level / np.abs(slopes)
+                changes = goes / level - goes * bends / slopes**2
+                step = (found - mass) / goes.sum()
+                level += float(step / (1 + step * changes.sum() / (2 * goes.sum())))
         intervals = list(zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True))
         return intervals, level, found
 
@@ -191,15 +169,56 @@ class Kernels:
         rise = logs[before + 1] - logs[before]
         share = (math.log(level) - logs[before]) / np.where(rise == 0, 1, rise)
 
-        def above(places: Array, _: Array) -> tuple[Array, Array]:
-            density, slope, _ = self.slopes(places)
-            return density - level, slope
+        def above(places: Array, _: Array) -> Array:
+            found = self.derivatives(places, 2)
+            found[0] -= level
+            return found
 
         return roots(above, low, high, rise > 0, low + np.clip(share, 0, 1) * (high - low))
 
 
+def _level(points: Array, densities: Array, mass: float) -> float:
+    """Return a level above which about so much mass lies."""
+    # From point to point by the trapezoidal rule; where the level passes, by a straight line.
+    widths = np.minimum(np.diff(points), _STEP)
+    order = np.argsort(-densities, kind="stable")
+    shares = np.zeros(len(points))
+    shares[:-1] += widths
+    shares[1:] += widths
+    held = (densities * shares)[order] / 2
+    # Around the point that is at the level, only one half is above.
+    held = np.cumsum(held) - held / 2
+    return float(np.interp(mass, held, densities[order]))
+
+
+def kernel_sums(distances: Array, order: int) -> Array:
+    """Return the sum of exp(-d²/2) over each row of distances, and its derivatives up to one.
+
+    The distances are overwritten.
+    """
+    squares = np.square(distances)
+    kernels = distances if order == 0 else np.empty_like(distances)
+    np.multiply(squares, -0.5, out=kernels)
+    np.exp(kernels, out=kernels)
+    found = np.empty((order + 1, len(distances)))
+    found[0] = kernels.sum(axis=1)
+    if order >= 1:
+        first = np.einsum("ij,ij->i", distances, kernels)
+        found[1] = -first
+    if order >= 2:
+        second = np.einsum("ij,ij->i", squares, kernels)
+        found[2] = second - found[0]
+    if order >= 3:
+        kernels *= distances
+        found[3] = 3 * first - np.einsum("ij,ij->i", squares, kernels)
+    if order >= 4:
+        kernels *= distances
+        found[4] = np.einsum("ij,ij->i", squares, kernels) - 6 * second + 3 * found[0]
+    return found
+
+
 def roots(
-    function: Callable[[Array, Array], tuple[Array, Array]],
+    function: Callable[[Array, Array], Array],
     low: Array,
     high: Array,
     rising: Array,
@@ -207,11 +226,12 @@ def roots(
 ) -> Array:
     """Return where a function, rising or falling, is zero in each of many brackets.
 
-    Found to the last digits, by Newton's method, and by bisection where it leads out of the bracket
-    (W. H. Press et al., Numerical Recipes, 3rd edition, 2007, section 9.4).
+    Found to the last digits, by Halley's method, and by bisection where it leads out of the bracket
+    (W. H. Press et al., Numerical Recipes, 3rd edition, 2007, sections 9.1 and 9.4).
 
     Args:
-        function: takes places and the numbers of their brackets; returns values and slopes.
+        function: takes places and the numbers of their brackets; returns values, first and second
+            derivatives.
         low, high: the brackets.
         rising: in which of them the function rises.
         start: where to begin; in the middle, when None.
@@ -219,17 +239,25 @@ def roots(
     found = (low + high) / 2 if start is None else start.copy()
     active, places = np.arange(len(found)), found.copy()
     for _ in range(100):
-        value, slope = function(places, active)
+        value, slope, bend = function(places, active)
         under = (value < 0) == rising
         low, high = np.where(under, places, low), np.where(under, high, places)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = places - value / slope
-        moved = np.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
-        moved = np.where(value == 0, places, moved)
+            step = value / slope
+            curved = bend / (2 * slope)
+            moved = places - step / (1 - step * curved)
+            # What a next step would move, when steps shrink as those of Halley's method do.
+            left = (1 + np.square(curved)) * np.abs(moved - places) ** 3
+        within = (moved >= low) & (moved <= high)
+        moved = np.where(value == 0, places, np.where(within, moved, (low + high) / 2))
         found[active] = moved
-        going = np.abs(moved - places) > 4e-15 * np.maximum(np.abs(places), 1)
-        if not going.any():
+        digits = 4e-15 * np.maximum(np.abs(places), 1)
+        done = (np.abs(moved - places) <= digits) | (within & (left <= digits / 8))
+        if done.all():
             break
-        active, places = active[going], moved[going]
-        low, high, rising = low[going], high[going], rising[going]
+        places = moved
+        if done.any():
+            going = ~done
+            active, places = active[going], moved[going]
+            low, high, rising = low[going], high[going], rising[going]
     return found

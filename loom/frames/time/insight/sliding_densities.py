@@ -7,7 +7,7 @@ from typing import Any
 
 from ..arrays import Array, Sample, exponent_of, np, numbers_of, of_field
 from .densities import highest, kernels_of
-from .kernels import roots
+from .kernels import kernel_sums, roots
 from .sliding_sums import blocks, check_windows, means
 
 __all__ = ["density"]
@@ -137,22 +137,13 @@ class _Rows:
 
     def at(self, places: Array) -> Array:
         """Return each window's density at its place."""
-        distances = places[:, None] - self.values
-        np.square(distances, out=distances)
-        distances *= -0.5
-        np.exp(distances, out=distances)
-        return distances.sum(axis=1) * self.factors
+        return kernel_sums(places[:, None] - self.values, 0)[0] * self.factors
 
-    def slopes(self, rows: Array, places: Array) -> tuple[Array, Array, Array]:
-        """Return density and derivatives of some windows."""
-        distances = places[:, None] - self.values[rows]
-        squares = np.square(distances)
-        kernels = np.exp(-0.5 * squares)
-        factors = self.factors[rows]
-        density = kernels.sum(axis=1)
-        bend = np.einsum("ij,ij->i", squares, kernels) - density
-        slope = -np.einsum("ij,ij->i", distances, kernels)
-        return density * factors, slope * factors, bend * factors
+    def derivatives(self, rows: Array, places: Array, order: int) -> Array:
+        """Return the density of some windows, and its derivatives up to one of them."""
+        found = kernel_sums(places[:, None] - self.values[rows], order)
+        found *= self.factors[rows]
+        return found
 
 
 def _scaled(rows: _Rows, low: Array, high: Array) -> tuple[Array, ...]:
@@ -169,12 +160,12 @@ def _scaled(rows: _Rows, low: Array, high: Array) -> tuple[Array, ...]:
     at, owners = np.nonzero(tops)
     at += 1
     places = roots(
-        lambda x, which: rows.slopes(owners[which], x)[1:],
+        lambda x, which: rows.derivatives(owners[which], x, 3)[1:],
         begin[owners] + (at - 1) * step[owners],
         begin[owners] + (at + 1) * step[owners],
         np.zeros(len(at), bool),
     )
-    heights, _, bends = rows.slopes(owners, places)
+    heights, _, bends = rows.derivatives(owners, places, 2)
     best = np.zeros(len(low))
     np.maximum.at(best, owners, heights)
     # The lowest place among equals.
@@ -232,8 +223,9 @@ def _half(
     low, high = begin + before * step, begin + (before + 1) * step
     low, high = (low, np.minimum(high, peaks)) if rising else (np.maximum(low, peaks), high)
 
-    def above(places: Array, which: Array) -> tuple[Array, Array]:
-        density, slope, _ = rows.slopes(which, places)
-        return density - levels[which], slope
+    def above(places: Array, which: Array) -> Array:
+        found = rows.derivatives(which, places, 2)
+        found[0] -= levels[which]
+        return found
 
     return roots(above, low, high, np.full(len(begin), rising))
