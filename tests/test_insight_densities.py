@@ -305,3 +305,14 @@ def test_hills_between_the_points_of_a_grid() -> None:
     assert len(found.intervals) == 2
     held = sum(kernel.integrate_box_1d(low, high) for low, high in found.intervals)
     assert held == pytest.approx(0.75, abs=1e-9)
+
+
+def test_a_level_that_begins_as_low_as_the_grid() -> None:
+    """Nearly all of the mass of few values: the search begins where hardly anything is."""
+    values = [2.37529829, 0.23932022, 0.76480274, 0.00862817, 1.38045246]
+    values += [0.12625133, 0.02861983, 1.29989189]
+    found = PdfValue.of(values, mass=0.999)
+    (low, high), kernel = found.intervals[0], stats.gaussian_kde(values)
+
+    assert kernel.integrate_box_1d(low, high) == pytest.approx(0.999, abs=1e-9)
+    assert kernel([low, high]) == pytest.approx([found.level, found.level], rel=1e-9)
