@@ -98,7 +98,7 @@ class Kernels:
         near = (np.diff(points) <= _STEP) & (np.maximum(densities[:-1], densities[1:]) > floor)
         dips = near & (left * right > 0) & (left * bends[:-1] < 0) & (right * bends[1:] > 0)
         at = np.flatnonzero(dips)
-        # It falls at most as fast as at the ends: so far is it to zero, from both.
+        # Between, a slope changes about as fast as at the ends: too far from zero, it stays there.
         reach = left[at] / bends[at] - right[at] / bends[at + 1]
         at = at[np.abs(reach) <= 2 * _STEP]
         if len(at):
