@@ -21,8 +21,8 @@ from .decoding import MISMATCHES, Decoder
 from .exact import decoded
 from .parallel import partitions
 from .progress import tally_for
-from .raw import last_of, parts_of, take_bytes
-from .raw_cursors import opened, raw_aggregate
+from .raw import last_of, parts_of
+from .raw_cursors import opened, raw_aggregate, raw_find
 from .references.joins import Joins
 from .references.layouts import Layout
 from .sources import Command, command_of, driver_of
@@ -170,13 +170,10 @@ class Reading:
         return encode({"told": told, "filter": filter}, self.codecs)
 
     async def _cursor(self) -> Any:
-        cls, port = self._cls, self._port
+        port, cls, options = self._port, self._cls, self._options
         if self._stages is None:
-            wanted = driver_of(self.columns)
-            query = port.narrowed(cls, self._filter)
-            options = port.options(cls, self._options)
-            return take_bytes(self._collection.find_raw_batches(query, wanted, **options))
-        return await raw_aggregate(port, cls, self._stages, self._options)
+            return raw_find(port, cls, self._filter, driver_of(self.columns), options)
+        return await raw_aggregate(port, cls, self._stages, options)
 
     def batches(self) -> AsyncGenerator[Any, None]:
         """Yield record batches, one for each reply or part of it; the cursor is closed at the end.
