@@ -26,12 +26,13 @@ from bson.decimal128 import Decimal128, create_decimal128_context
 
 from .datetimes import PLAIN, Naive, python_datetime, settle_datetimes, zoned
 from .errors import EncodeError, MissingId
-from .refusals import ENCODING_ERRORS, brief, unencodable, unstorable
+from .refusals import ENCODING_ERRORS, brief, clearer, unencodable, unstorable
 
 __all__ = [
     "ENCODING_ERRORS",
     "PLAIN",
     "Naive",
+    "clearer",
     "codec_options",
     "encode",
     "id_of",

@@ -13,7 +13,7 @@ from pymongo.errors import DocumentTooLarge
 
 from .errors import EncodeError, MissingId
 
-__all__ = ["ENCODING_ERRORS", "brief", "unencodable", "unstorable"]
+__all__ = ["ENCODING_ERRORS", "brief", "clearer", "unencodable", "unstorable"]
 
 #: Raised while a document is turned into BSON, before anything is sent. (A UUID that the
 #: client does not know how to store, and text with lone surrogates, are ValueErrors. PyMongo
@@ -118,6 +118,14 @@ def unencodable(
             "insert it first"
         )
     return EncodeError(f"{where}: {_explained(value, reason)}")
+
+
+def clearer(place: str, content: Any, options: CodecOptions[Any], error: Exception) -> Exception:
+    """Return the error that names the value in `content` that cannot be stored."""
+    found = unencodable(place, content, options, error)
+    if found is error:
+        raise error  # nothing more is known
+    return found
 
 
 def _explained(value: Any, reason: Exception) -> str:

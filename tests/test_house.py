@@ -40,6 +40,7 @@ ORDER = """
     loom.frames.path_expressions
     loom.clients
     loom.switches
+    loom.frames.opening
     loom.frames.ids loom.frames.predicates loom.frames.progress loom.frames.type_order
     loom.frames.asked_options
     loom.frames.patterns loom.frames.places loom.frames.values loom.frames.plans
@@ -156,7 +157,7 @@ LATE = {
     ("loom.frames.time.moment", "loom.frames.time.windows.window"),  # which needs NumPy
     ("loom.frames.arrow.results", "loom.frames.arrow.pandas_dtypes"),  # which needs pandas
     ("loom.frames.time.windows.dataframes", "loom.frames.arrow.pandas_dtypes"),
-    ("loom.frames.time.windows.loads", "loom.frames.arrow"),
+    ("loom.frames.time.windows.loads", "loom.frames.arrow.reading"),
     ("loom.frames.time.windows.loads", "loom.frames.arrow.asking"),
     ("loom.frames.time.windows.loads", "loom.frames.arrow.schema"),
     ("loom.frames.time.windows.loads", "loom.frames.arrow.sources"),

@@ -19,6 +19,7 @@ from pymongo.monitoring import CommandListener
 
 import loom
 from loom import EncodeError, Frame, Q, StrLower
+from loom.frames import opening
 from loom.frames.index import Index
 
 from .conftest import Commands, Runtime, Server
@@ -220,6 +221,73 @@ async def test_cancelling_a_load_closes_the_cursor(cursors: Cursors, call: Runti
 
         assert set() == cursors.open
     assert 2_500 == len(await Dragon.aio.many())
+
+
+class Opened(CommandListener):
+    """All cursors that the server has opened, and those that were closed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+
+    def started(self, event: Any) -> None:
+        """Note what is closed."""
+        self.asked.append(event.command_name)
+        self.closed += event.command.get("cursors", ())
+
+    def succeeded(self, event: Any) -> None:
+        """Note what is open, and what was read to the end."""
+        if event.command_name in ("find", "aggregate"):
+            self.opened.append(event.reply["cursor"]["id"])
+        elif event.command_name == "getMore" and not event.reply["cursor"]["id"]:
+            self.closed.append(self.opened[-1])
+
+    def failed(self, event: Any) -> None:
+        """Nothing to note."""
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+OPENING: list[tuple[str, Any]] = [
+    ("find", lambda: _read(Dragon.aio.each(batch_size=50))),
+    ("find", lambda: _read(Dragon.aio.each(resume=True))),
+    ("find", lambda: Dragon.aio.many(batch_size=20)),
+    ("find", lambda: Dragon.aio.filter().load_many(batch_size=20)),
+    ("aggregate", lambda: Dragon.aio.filter().sample(2_400).load_many()),
+    ("aggregate", lambda: _read(Dragon.aio.watch())),
+]
+
+
+@pytest.mark.parametrize("grace", [10.0, 0.0])
+@pytest.mark.parametrize(("command", "work"), OPENING)
+async def test_cancelling_the_first_query_closes_the_cursor(
+    command: str,
+    work: Any,
+    grace: float,
+    server: Server,
+    db: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cursor whose query is cancelled while the server answers is closed, if it is soon."""
+    monkeypatch.setattr(opening, "GRACE", grace)
+    Dragon.get_collection().insert_many([{"_id": n, "age": n} for n in range(2_500)])
+    cursors = Opened()
+    loom.connect(server.uri, db=db, event_listeners=[cursors])
+    with fault(server, command, times=1, blockConnection=True, blockTimeMS=300):
+        task = asyncio.ensure_future(work())
+        while command not in cursors.asked:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await loom.aio.close()
+
+    assert [] == [id for id in cursors.opened if id and id not in cursors.closed]
+    assert len(cursors.opened) == (1 if grace else 0)
 
 
 async def test_client_and_database_are_those_of_the_call(

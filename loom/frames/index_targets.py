@@ -9,14 +9,14 @@ import bson
 from pymongo import IndexModel
 from pymongo.errors import OperationFailure, PyMongoError
 
-from ..encoding import ENCODING_ERRORS, encode, settle_datetimes
+from ..encoding import ENCODING_ERRORS, clearer, encode, settle_datetimes
 from ..errors import DefinitionError, Duplicate, NotConnected, TransactionError
 from .declared_indexes import check_paths, declared_indexes, indexes_from
 from .events import add_note
 from .index import Index
 from .index_diffs import Changed, Declared, Diff, compared
 from .normalising import normalise_filter
-from .port import Port, clearer
+from .port import Port
 
 __all__ = ["OF_DIFF", "OF_ENSURE", "Target", "key_of"]
 

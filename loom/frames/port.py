@@ -7,23 +7,15 @@ operation without an event loop; `ASYNC` awaits PyMongo's asynchronous classes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
-from bson.codec_options import CodecOptions
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from ..clients import REFERENCE_CHUNK
 from ..connection import connection_of, find_collection
-from ..encoding import ENCODING_ERRORS, Naive, encode, unencodable
+from ..encoding import ENCODING_ERRORS, Naive, clearer, encode
 from ..errors import Duplicate, EncodeError, ListenerError
 from .events import running, running_event
 from .joining import Joining
@@ -61,6 +53,10 @@ class Port(Joining):
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and return its result."""
         raise NotImplementedError
+
+    async def opened(self, work: Coroutine[Any, Any, T], options: Mapping[str, Any]) -> T:
+        """Return what opens a cursor, which is not left open where the call is cancelled."""
+        return await work
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations and return their results in order."""
@@ -132,20 +128,18 @@ class Port(Joining):
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
-            if "batch_size" in options:
-                cursor = collection.find(filter, projection, **options)
-                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
-            try:
-                cursor = collection.find(filter, projection, batch_size=_EVERYTHING, **options)
-                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
-            except OperationFailure as error:
-                # An error ends a transaction: there is no second try in one.
-                session = options.get("session")
-                in_transaction = session is not None and session.in_transaction
-                if error.code not in _REFUSED_BATCH_SIZE or in_transaction:
-                    raise
-                cursor = collection.find(filter, projection, **options)
-                return await self.call(cursor.to_list)  # type: ignore[no-any-return]
+            if "batch_size" not in options:
+                try:
+                    cursor = collection.find(filter, projection, batch_size=_EVERYTHING, **options)
+                    return await self.call(cursor.to_list)  # type: ignore[no-any-return]
+                except OperationFailure as error:
+                    # An error ends a transaction: there is no second try in one.
+                    session = options.get("session")
+                    in_transaction = session is not None and session.in_transaction
+                    if error.code not in _REFUSED_BATCH_SIZE or in_transaction:
+                        raise
+            cursor = collection.find(filter, projection, **options)
+            return await self.opened(self.call(cursor.to_list), options)
         except PyMongoError as error:
             self.failed(options, error)
             raise
@@ -163,7 +157,8 @@ class Port(Joining):
         collection = self.collection(cls)
         options = self.options(cls, options)
         try:
-            cursor = await self.call(collection.aggregate, pipeline, **options)
+            work = self.call(collection.aggregate, pipeline, **options)
+            cursor = await self.opened(work, options)
             return await self.call(cursor.to_list)  # type: ignore[no-any-return]
         except PyMongoError as error:
             self.failed(options, error)
@@ -180,13 +175,13 @@ class Port(Joining):
         """
         options = {"session": cursor.session}
         try:
-            while True:
-                self.check_stream(options)
-                documents = await self.call(cursor.to_list, size)
-                if not documents:
-                    return
+            self.check_stream(options)
+            documents = await self.opened(self.call(cursor.to_list, size), options)
+            while documents:
                 yield documents
                 del documents  # before the next ones come
+                self.check_stream(options)
+                documents = await self.call(cursor.to_list, size)
         except PyMongoError as error:
             self.failed(options, error)
             raise
@@ -199,7 +194,8 @@ class Port(Joining):
         """Return a change stream of a class's collection, opened on the server."""
         collection = self.collection(cls)
         try:
-            return await self.call(collection.watch, pipeline, **self.options(cls, options))
+            options = self.options(cls, options)
+            return await self.opened(self.call(collection.watch, pipeline, **options), options)
         except ENCODING_ERRORS as error:
             place, codecs = f"{cls.__name__} filter", collection.codec_options
             raise clearer(place, {"": pipeline}, codecs, error) from error
@@ -299,14 +295,6 @@ class Port(Joining):
             raise clearer(cls.__name__, content, collection.codec_options, error) from error
 
 
-def clearer(place: str, content: Any, options: CodecOptions[Any], error: Exception) -> Exception:
-    """Return the error that names the value in `content` that cannot be stored."""
-    found = unencodable(place, content, options, error)
-    if found is error:
-        raise error  # nothing more is known
-    return found
-
-
 async def _in_order(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return [await operation for operation in work]
@@ -366,6 +354,12 @@ class AsyncPort(Port):
     async def call(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Call a method of the driver and await its result."""
         return await function(*args, **options)
+
+    async def opened(self, work: Coroutine[Any, Any, T], options: Mapping[str, Any]) -> T:
+        """Return what opens a cursor, which is not left open where the call is cancelled."""
+        from .opening import opened  # blocking programs need no tasks
+
+        return await opened(work, options.get("session"))
 
     async def all(self, work: Sequence[Coroutine[Any, Any, T]], *, ordered: bool) -> list[T]:
         """Run independent operations at once; in order inside a session, which allows one only."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from ...encoding import ENCODING_ERRORS, settle_datetimes
+from ...encoding import ENCODING_ERRORS, clearer, settle_datetimes
 from ...errors import FieldError, NotFound, QueryError, TransactionError, nearest
 from ..asked_options import check_numbers
 from ..chains import Chain
@@ -18,7 +18,7 @@ from ..explaining import brief
 from ..nodes import node_of
 from ..pipelines import one_of
 from ..plans import Child
-from ..port import Documents, Port, clearer
+from ..port import Documents, Port
 from ..projections import plan_for
 from ..references import build
 from ..subframes import wrap_children

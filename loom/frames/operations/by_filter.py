@@ -13,12 +13,12 @@ import bson
 from bson.codec_options import CodecOptions
 from pymongo import DeleteOne, UpdateOne
 
-from ...encoding import ENCODING_ERRORS, encode
+from ...encoding import ENCODING_ERRORS, clearer, encode
 from ...errors import FieldError, QueryError, nearest
 from ..events import emit, listeners
 from ..normalising import with_array_filters
 from ..paths import MISSING, lookup
-from ..port import Port, clearer
+from ..port import Port
 from ..updates import Changes, compiled_changes, paths_in, with_joined, with_version
 from ..values import plain
 from .matching import Matching, Way

@@ -7,11 +7,11 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from ...encoding import ENCODING_ERRORS
+from ...encoding import ENCODING_ERRORS, clearer
 from ...errors import CollectionConflict, TransactionError
 from ..collection_options import changes_of, compared, wanted_options
 from ..index_specs import Difference
-from ..port import Port, clearer
+from ..port import Port
 from .reading import Options, compiled_filter, shared_options
 
 __all__ = ["create_collection"]

@@ -15,14 +15,13 @@ from pymongo.errors import DuplicateKeyError
 
 from ... import epoch, switches
 from ...connection import class_options, connection_of, find_collection, overrides
-from ...encoding import ENCODING_ERRORS, PLAIN
+from ...encoding import ENCODING_ERRORS, PLAIN, clearer
 from ...errors import Duplicate
 from ..collations import is_collated
 from ..document import wrap_one
 from ..events import are_updates_heard, running_event
 from ..marked import marked
 from ..paths import MISSING
-from ..port import clearer
 from ..projections import plan_for
 from ..tracking import tracked_of
 from ..values import SCALARS

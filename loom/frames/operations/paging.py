@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...connection import connection_of
-from ...encoding import ENCODING_ERRORS
+from ...encoding import ENCODING_ERRORS, clearer
 from ...errors import PageError, QueryError
 from ..keysets import Keys, behind, key_of, key_sort, may_tie, with_keys
 from ..pages import Page
 from ..paths import remove
-from ..port import Port, clearer
+from ..port import Port
 from ..projections import Projection, plan_for
 from ..references import build
 from ..sorts import Sort
