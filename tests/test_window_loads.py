@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -229,6 +230,11 @@ async def test_values_that_did_not_fit_are_told(call: Runtime) -> None:
         found = await load(call, Quote, on_mismatch="null")
 
     assert [None, None] == found.values("volume").tolist()
+    with pytest.warns(RuntimeWarning) as told:
+        await call(Quote).window(on_mismatch="null")
+
+    named = [Path(one.filename).parent.name for one in told]
+    assert ["tests"] == named, "not a line of Loom's"
 
 
 async def test_absent_is_not_null(call: Runtime) -> None:

@@ -59,12 +59,8 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         **options: Any,
     ) -> W:
         """Return the window of the moments that match; see `MomentWindow.load`."""
-        place = f"{self._cls.__name__}.load"
-        query = _asked(of, filter, projection, options, place, start, end)
-        arrow, tables = _tables()
-        table = await arrow.aio.table(query.cls, query.filter or None, **query.options)
-        columns = tables.columns_of_table(query.cls, table, tzone, place, naive=UTC, query=query)
-        return self._cls._of(columns)
+        query = _asked(of, filter, projection, options, _place(self._cls), start, end)
+        return await _load(awaited(), self._cls, query, tzone)
 
     async def load_resampled(
         self,
@@ -88,14 +84,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
             f"{self._cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start,
             end=end, week_start=week_start, year_start=year_start, ddof=ddof,
         )  # fmt: skip
-        query, kinds, reason = _stored(awaited(), of, filter, options, plan)
-        if not reason:
-            return await of_query(awaited(), query, kinds, plan)
-        ends = _ends(query, plan)
-        window = await self.load(
-            query.cls, query.filter, *ends, projection=_needed(plan), **query.options
-        )
-        return resample_here(window, plan, reason)
+        return await _load_resampled(awaited(), self._cls, of, filter, options, plan)
 
 
 class _Aio:
@@ -145,12 +134,8 @@ class Loads(View):
             SchemaError: a field has no type, or a value does not fit it.
             TimeFrameError: a datetime without a zone.
         """
-        place = f"{cls.__name__}.load"
-        query = _asked(of, filter, projection, options, place, start, end)
-        arrow, tables = _tables()
-        table = arrow.table(query.cls, query.filter or None, **query.options)
-        columns = tables.columns_of_table(query.cls, table, tzone, place, naive=UTC, query=query)
-        return cls._of(columns)
+        query = _asked(of, filter, projection, options, _place(cls), start, end)
+        return complete(_load(blocking(), cls, query, tzone))
 
     @classmethod
     def load_resampled(
@@ -193,12 +178,7 @@ class Loads(View):
             f"{cls.__name__}.load_resampled", kind, fields, named, tzone=tzone, start=start, end=end,
             week_start=week_start, year_start=year_start, ddof=ddof,
         )  # fmt: skip
-        query, kinds, reason = _stored(blocking(), of, filter, options, plan)
-        if not reason:
-            return complete(of_query(blocking(), query, kinds, plan))
-        ends = _ends(query, plan)
-        window = cls.load(query.cls, query.filter, *ends, projection=_needed(plan), **query.options)
-        return resample_here(window, plan, reason)
+        return complete(_load_resampled(blocking(), cls, of, filter, options, plan))
 
     @classmethod
     def from_table(cls, of: Any, table: Any, *, tzone: TimeZone | None = None) -> Self:
@@ -216,7 +196,7 @@ class Loads(View):
             SchemaError: there is no column for the time, or times are finer than milliseconds.
         """
         place = f"{cls.__name__}.from_table"
-        return cls._of(_tables()[1].columns_of_table(of, table, tzone, place))
+        return cls._of(_tables().columns_of_table(of, table, tzone, place))
 
     @classmethod
     def from_dataframe(cls, of: Any, frame: Any, *, tzone: TimeZone | None = None) -> Self:
@@ -234,7 +214,7 @@ class Loads(View):
             SchemaError: as for `from_table`.
         """
         place = f"{cls.__name__}.from_dataframe"
-        tables = _tables()[1]
+        tables = _tables()
         table = _dataframes().table_of_dataframe(of, frame, place)
         return cls._of(tables.columns_of_table(of, table, tzone, place))
 
@@ -244,7 +224,7 @@ class Loads(View):
         Raises:
             SchemaError: Arrow has no type for the values of a field.
         """
-        return _tables()[1].table_of(self)
+        return _tables().table_of(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a DataFrame of pandas whose columns keep their Arrow types; see `to_table`."""
@@ -255,6 +235,40 @@ class Loads(View):
         """Return a DataFrame of Polars; see `to_table`."""
         found: pl.DataFrame = _dataframes().polars_of(self)
         return found
+
+
+def _place(cls: type[Loads]) -> str:
+    return f"{cls.__name__}.load"
+
+
+async def _load(port: Port, cls: type[W], query: Query, tzone: TimeZone | None) -> W:
+    """Return the window of the moments that a query finds."""
+    tables = _tables()  # or the extra is missing
+    from ...arrow.asking import Asked
+    from ...arrow.reading import Reading
+
+    asked = Asked.of(query.cls, query.filter or None, query.options)
+    table = await Reading(port, asked, "table").table()
+    columns = tables.columns_of_table(query.cls, table, tzone, _place(cls), naive=UTC, query=query)
+    return cls._of(columns)
+
+
+async def _load_resampled(
+    port: Port,
+    cls: type[Loads],
+    of: Any,
+    filter: Any,
+    options: Mapping[str, Any] | None,
+    plan: Plan,
+) -> Resampled:
+    """Return what stored moments amount to, loaded only where the server cannot compute it."""
+    query, kinds, reason = _stored(port, of, filter, options, plan)
+    if not reason:
+        return await of_query(port, query, kinds, plan)
+    narrowed = _asked(
+        query.cls, query.filter, _needed(plan), {**query.options}, _place(cls), *_ends(query, plan)
+    )
+    return resample_here(await _load(port, cls, narrowed, None), plan, reason)
 
 
 def _asked(
@@ -373,12 +387,11 @@ def _needed(plan: Plan) -> list[str]:
     return [*plan.fields, "_id"] if by_id else plan.fields
 
 
-def _tables() -> tuple[Any, Any]:
-    """Return the modules that need the extra `arrow`."""
-    from ... import arrow
+def _tables() -> Any:
+    """Return the module that needs the extra `arrow`."""
     from . import tables as window_tables
 
-    return arrow, window_tables
+    return window_tables
 
 
 def _dataframes() -> Any:

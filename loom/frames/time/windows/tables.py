@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from contextlib import suppress
@@ -225,8 +226,18 @@ def _warn_of_mismatches(table: Any, place: str) -> None:
     if said:
         counts = ", ".join(f"{count} of {name}" for name, count in json.loads(said).items())
         warnings.warn(
-            f"{place}: values that do not fit their column: {counts}", RuntimeWarning, stacklevel=4
+            f"{place}: values that do not fit their column: {counts}",
+            RuntimeWarning,
+            stacklevel=_level(),
         )
+
+
+def _level() -> int:
+    """Return how many calls above a warning the line is that asked for a window."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "loom":
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def _without_presence(table: Any) -> tuple[Any, dict[str, Any]]:
