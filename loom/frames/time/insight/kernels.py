@@ -203,17 +203,15 @@ def kernel_sums(distances: Array, order: int) -> Array:
     found = np.empty((order + 1, len(distances)))
     found[0] = kernels.sum(axis=1)
     if order >= 1:
-        first = np.einsum("ij,ij->i", distances, kernels)
-        found[1] = -first
+        found[1] = -np.einsum("ij,ij->i", distances, kernels)
     if order >= 2:
-        second = np.einsum("ij,ij->i", squares, kernels)
-        found[2] = second - found[0]
+        found[2] = np.einsum("ij,ij->i", squares, kernels) - found[0]
     if order >= 3:
         kernels *= distances
-        found[3] = 3 * first - np.einsum("ij,ij->i", squares, kernels)
+        found[3] = -3 * found[1] - np.einsum("ij,ij->i", squares, kernels)
     if order >= 4:
         kernels *= distances
-        found[4] = np.einsum("ij,ij->i", squares, kernels) - 6 * second + 3 * found[0]
+        found[4] = np.einsum("ij,ij->i", squares, kernels) - 6 * found[2] - 3 * found[0]
     return found
 
 
