@@ -563,7 +563,7 @@ def test_what_connect_returns(kind: str, server: Server, db: str) -> None:
 @pytest.mark.parametrize(
     ("how", "problem"),
     [
-        ({"partitions": 0}, "expected partitions of at least 1, got 0"),
+        ({"partitions": 0}, "expected partitions of at least 1, or None, got 0"),
         ({"partition_by": "number"}, "expected partitions beside partition_by"),
         ({"ordered": False}, "expected partitions beside ordered"),
         ({"partitions": 2, "ordered": 1}, "expected ordered=True or False, got 1"),

@@ -889,7 +889,7 @@ class Aged(Frame):
             "got '.slice'; what is computed",
         ),
         ({"plane": {"$from": Plane, "$on": "x"}}, ProjectionError, "expected .on to be a field of"),
-        ({"x": {"$from": Aged, "$on": "name"}}, QueryError, "Flight.x: expected a reference to"),
+        ({"x": {"$from": Aged, "$on": "name"}}, QueryError, "Flight.x: expected documents of one"),
         ({"a.b": {"$from": Plane, "$on": "code"}}, ProjectionError, "expected .from under a plain"),
         (
             {"seat": {"x": {"$from": Plane, "$on": "code"}}},
@@ -909,7 +909,7 @@ class Aged(Frame):
         (
             {"plane": {"$ref": Aged}},
             QueryError,
-            "Flight.plane: expected a reference to documents of",
+            "Flight.plane: expected documents of one form, got a",
         ),
         ({"plane": {"number": True}}, SchemaError, "Flight.plane: expected embedded documents"),
         ({"seat": {"$sub": Plane}}, ProjectionError, "expected a SubFrame class after .sub"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 from ...errors import QueryError, nearest
 from ..chains import Chain
 from ..conditions import Field
+from .checks import check_choice, check_count, check_flag
 from .columns import Schema
 from .exact import OnMismatch
 from .ids import Ids
@@ -156,16 +157,13 @@ class Asked:
         cls = self.cls
         if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
             raise QueryError(f"loom.frames.arrow: expected a Frame class, got {self.source!r}")
-        self._check("on_mismatch", ("raise", "null", "string"))
-        self._check("ids", ("extension", "binary", "hex"))
-        zone_name(self.zone, self.place)
-        if not isinstance(self.presence, bool):
-            raise QueryError(
-                f"{self.place}: expected presence=True or False, got {self.presence!r}"
-            )
-        self._check_count("batch_rows")
-        if self.max_bytes is not None:
-            self._check_count("max_bytes")
+        place = self.place
+        check_choice(place, "on_mismatch", self.on_mismatch, ("raise", "null", "string"))
+        check_choice(place, "ids", self.ids, ("extension", "binary", "hex"))
+        zone_name(self.zone, place)
+        check_flag(place, "presence", self.presence)
+        check_count(place, "batch_rows", self.batch_rows)
+        check_count(place, "max_bytes", self.max_bytes, or_none=True)
         self._check_partitions()
         self._check_names()
 
@@ -180,8 +178,7 @@ class Asked:
         return f"loom.frames.arrow, {self.cls.__name__}"
 
     def _check_partitions(self) -> None:
-        if self.partitions is not None:
-            self._check_count("partitions")
+        check_count(self.place, "partitions", self.partitions, or_none=True)
         beside = {
             "partition_by": isinstance(self.partition_by, str) and self.partition_by == "_id",
             "ordered": self.ordered is True,
@@ -199,11 +196,8 @@ class Asked:
             raise QueryError(
                 f"{self.place}: expected partition_by as a path, got {self.partition_by!r}"
             )
-        for name in ("ordered", "counted"):
-            if not isinstance(getattr(self, name), bool):
-                raise QueryError(
-                    f"{self.place}: expected {name}=True or False, got {getattr(self, name)!r}"
-                )
+        check_flag(self.place, "ordered", self.ordered)
+        check_flag(self.place, "counted", self.counted)
         if self.connect is not None and not callable(self.connect):
             raise QueryError(
                 f"{self.place}: expected connect as a function that returns a client, got a value "
@@ -217,18 +211,6 @@ class Asked:
             hint = nearest(name, _NAMES)
             if hint and hint == nearest(name, _NAMES | theirs):
                 raise QueryError(f"{self.place}: expected an option, got {name!r}{hint}")
-
-    def _check(self, name: str, known: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in known:
-            raise QueryError(
-                f"{self.place}: expected {name} of {', '.join(map(repr, known))}, got {value!r}"
-            )
-
-    def _check_count(self, name: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise QueryError(f"{self.place}: expected {name} of at least 1, got {value!r}")
 
 
 _NAMES = frozenset(one.name for one in fields(Asked)) - {"source", "filter", "options"}

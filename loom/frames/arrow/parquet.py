@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ...errors import QueryError
 from ..port import awaited, blocking, complete
 from .asking import Asked, told
+from .checks import check_count
 from .files import Files
 from .reading import Reading
 
@@ -121,8 +122,7 @@ async def _to_parquet(
         finally:
             await batches.aclose()
         return Written(file.rows, (path,), reading.mismatches)
-    if not isinstance(part_rows, int) or isinstance(part_rows, bool) or part_rows < 1:
-        raise QueryError(f"to_parquet: expected part_rows of at least 1, got {part_rows!r}")
+    check_count("to_parquet", "part_rows", part_rows, or_none=True)
     reading.put_in_order("to_parquet(part_rows=...)")
     return await _parts(files, reading, path, part_rows, compression)
 

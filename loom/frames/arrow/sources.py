@@ -14,6 +14,7 @@ from ..operations.reading import Options, compiled_filter, query_options
 from ..port import Port
 from ..projections import plan_for
 from .asking import Asked
+from .checks import check_one_form
 from .columns import Schema
 from .references.layouts import Layout
 from .references.plans import columns_of, names_path
@@ -167,12 +168,8 @@ def check_form(asked: Asked) -> None:
     Raises:
         QueryError: it upgrades them.
     """
-    if plan_for(asked.cls, {"_id": True}).upgrades:
-        raise QueryError(
-            f"{asked.place}: expected documents of one form, got a class that upgrades older "
-            "ones, which columns do not; upgrade what is stored, load rows(), or load what "
-            "is stored with pipeline=[] and a schema"
-        )
+    way_out = "load rows(), or load what is stored with pipeline=[] and a schema"
+    check_one_form(asked.place, asked.cls, f"upgrade what is stored, {way_out}")
 
 
 def driver_of(columns: Schema) -> dict[str, bool]:

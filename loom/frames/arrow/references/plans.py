@@ -11,12 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ....errors import FieldError, ProjectionError, QueryError, SchemaError
+from ....errors import FieldError, ProjectionError, SchemaError
 from ...annotations import embedded, resolved_annotations
 from ...plans import Plan
 from ...pointers import reference_of, reverse_of
 from ...projections import plan_for
 from ...reverse import TO
+from ..checks import check_one_form
 from ..columns import Column, Schema
 from ..given_types import GivenTypes
 from ..schema import columns_for, field_type, path_type, paths_of, schema_of, struct_of
@@ -150,7 +151,7 @@ class _Planner:
     def _target(
         self, where: str, cls: Any, key: str, value: Mapping[str, Any], given: GivenTypes
     ) -> Target:
-        _check_form(where, cls)
+        check_one_form(where, cls, "upgrade what is stored first")
         layout = self._inner(where, cls, [*dict.fromkeys(["_id", key])], value, given)
         for known in self._targets:
             is_same = (known.frame_class, known.key, known.reverse) == (cls, key, None)
@@ -188,7 +189,7 @@ class _Planner:
         """Return the column of what refers to the documents: their ids, for which it is put."""
         said = {k: v for k, v in value.items() if isinstance(k, str) and k.startswith("$")}
         asked = reverse_of(Plan(cls, {}, None), said, name, name, where, plan_for)
-        _check_form(where, asked.frame_class)
+        check_one_form(where, asked.frame_class, "upgrade what is stored first")
         type = _type_or_none(cls, Column(name, None, asked.key), None)
         type = type if type is not None and is_known(type) else AnyId()
         layout = self._inner(where, asked.frame_class, ["_id"], value, given.below(name, name))
@@ -292,14 +293,6 @@ def _kind_of(where: str, value: Mapping[str, Any]) -> str | None:
                 f"{where}: expected {beside}, got {name!r}; what is computed comes from a pipeline"
             )
     return kinds[0] if kinds else None
-
-
-def _check_form(where: str, cls: Any) -> None:
-    if plan_for(cls, {"_id": True}).upgrades:
-        raise QueryError(
-            f"{where}: expected a reference to documents of one form, got {cls.__name__}, which "
-            "upgrades older ones, which columns do not; upgrade what is stored first"
-        )
 
 
 def _checked(where: str, directive: str, sub_class: Any) -> Any:

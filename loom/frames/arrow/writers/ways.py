@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from ....errors import QueryError, nearest
+from ..checks import check_choice, check_count, check_flag
 from ..signatures import showing
 from .instants import Finer
 
@@ -105,20 +106,11 @@ class Way:
                     f"{nearest(name, (*_OURS, *_DRIVERS))}"
                 )
         for name, known in _CHOICES.items():
-            if getattr(way, name) not in known:
-                raise QueryError(
-                    f"{place}: expected {name} of {' or '.join(map(repr, known))}, got "
-                    f"{getattr(way, name)!r}"
-                )
+            check_choice(place, name, getattr(way, name), known)
         for name in ("events", "ordered", "return_ids"):
-            if not isinstance(getattr(way, name), bool):
-                raise QueryError(
-                    f"{place}: expected {name}=True or False, got {getattr(way, name)!r}"
-                )
+            check_flag(place, name, getattr(way, name))
         for name in ("batch_rows", "max_bytes"):
-            number = getattr(way, name)
-            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-                raise QueryError(f"{place}: expected {name} of at least 1, got {number!r}")
+            check_count(place, name, getattr(way, name))
         return way, options
 
 
