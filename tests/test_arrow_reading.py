@@ -40,8 +40,8 @@ import polars as pl
 import pyarrow as pa
 import pymongoarrow.types
 
-from loom.frames import arrow
-from loom.frames.arrow import raw, raw_cursors
+from loom.frames import arrow, opening
+from loom.frames.arrow import raw
 from loom.frames.arrow.asking import Asked
 from loom.frames.arrow.reading import Reading
 from loom.frames.arrow.results import dataframe_of, numpy_of
@@ -228,7 +228,7 @@ async def test_cancelling_closes_the_cursor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The cursor of a query that is cancelled while the server answers is closed, if it is soon."""
-    monkeypatch.setattr(raw_cursors, "_GRACE", grace)
+    monkeypatch.setattr(opening, "GRACE", grace)
     stored()
     cursors = Cursors()
     loom.connect(server.uri, db=db, event_listeners=[cursors])

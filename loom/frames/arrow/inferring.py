@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from ...errors import QueryError, SchemaError
+from ...errors import SchemaError
 from .. import operations
 from ..operations.aggregating import aggregate_for
 from ..port import Port, awaited, blocking, complete
 from .asking import Asked
+from .checks import check_count
 from .drift import Inferred
 from .exact import decoded
-from .raw_cursors import raw_aggregate
+from .raw_cursors import raw_aggregate, replies
 from .schema import as_type, schema_of
 from .sources import chain_of
 
@@ -94,11 +96,7 @@ async def _asked(port: Port, asked: Asked, sample: Any, types: Mapping[str, Any]
 async def _infer(
     port: Port, cls: Any, asked: Asked, sample: Any, types: Mapping[str, Any]
 ) -> Inferred:
-    place = f"loom.frames.arrow.infer, {cls.__name__}"
-    if sample is not None and (
-        not isinstance(sample, int) or isinstance(sample, bool) or sample < 1
-    ):
-        raise QueryError(f"{place}: expected a sample of at least 1, or None, got {sample!r}")
+    check_count(f"loom.frames.arrow.infer, {cls.__name__}", "a sample", sample, or_none=True)
     given = {
         name: None if of is None else as_type(f"{cls.__name__}.{name}", of)
         for name, of in types.items()
@@ -109,13 +107,9 @@ async def _infer(
     command = aggregate_for(port, chain, dict(asked.options), last)
     drift = Inferred(cls.__name__, _declared(cls) if chain.is_whole() else {}, given)
     cursor = await raw_aggregate(port, cls, command.stages, command.options)
-    batches = port.batches(cursor, 1)
-    try:
-        async for parts in batches:
-            raw: Any = parts.pop()
+    async with aclosing(replies(port, cursor)) as batches:
+        async for raw in batches:
             drift.note(decoded(raw))
-    finally:
-        await batches.aclose()
     return drift
 
 

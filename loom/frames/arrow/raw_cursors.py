@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -14,43 +13,7 @@ from ..port import Port
 from .asking import BATCH_ROWS
 from .raw import take_bytes
 
-__all__ = ["opened", "raw_aggregate", "raw_find", "whole"]
-
-#: How long a call that is cancelled waits for the server to tell which cursor is to be closed, in
-#: seconds.
-_GRACE = 1.0
-
-
-async def opened(port: Port, work: Coroutine[Any, Any, Any], session: Any) -> Any:
-    """Return what opens a cursor; where it is cancelled, the cursor is known and can be closed.
-
-    The driver leaves a query at once, and nobody is told of the cursor that the server has opened
-    for it. Here its reply is waited for, for a moment. What came of it then is closed.
-
-    Args:
-        port: blocking or awaited.
-        work: what opens the cursor.
-        session: of the query, or None.
-    """
-    # A transaction is read in the task that began it, and closes its cursors when it ends.
-    if not port.is_async or (session is not None and session.in_transaction):
-        return await work
-    opening = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        try:
-            await asyncio.wait([opening], timeout=_GRACE)
-        finally:
-            opening.cancel()
-            while not opening.done():
-                with suppress(asyncio.CancelledError):  # once more; it is raised below
-                    await asyncio.wait([opening])
-        if not opening.cancelled() and opening.exception() is None:
-            close = getattr(opening.result(), "close", None)
-            if close is not None:
-                await close()
-        raise
+__all__ = ["raw_aggregate", "raw_find", "replies", "whole"]
 
 
 async def raw_aggregate(
@@ -61,7 +24,7 @@ async def raw_aggregate(
     pipeline: Any = stages if cls._kinds is None else cls._kinds.narrowed_stages(cls, stages)
     try:
         sending = port.call(port.collection(cls).aggregate_raw_batches, pipeline, **sent)
-        return take_bytes(await opened(port, sending, sent.get("session")))
+        return take_bytes(await port.opened(sending, sent))
     except PyMongoError as error:
         port.failed(sent, error)
         raise
@@ -80,13 +43,15 @@ def raw_find(
     return take_bytes(port.collection(cls).find_raw_batches(query, projection, **sent))
 
 
-async def whole(port: Port, cursor: Any) -> Sequence[bytes]:
-    """Return all batches of a cursor, and close it."""
-    stream = port.batches(cursor, 1)
-    found: list[Any] = []
-    try:
+async def replies(port: Port, cursor: Any) -> AsyncGenerator[bytes, None]:
+    """Yield the batches of a cursor, one at a time; it is closed at the end."""
+    async with aclosing(port.batches(cursor, 1)) as stream:
         async for parts in stream:
-            found += parts
-    finally:
-        await stream.aclose()
-    return found
+            reply: Any = parts.pop()
+            yield reply
+            del reply  # before the next one comes
+
+
+async def whole(port: Port, cursor: Any) -> list[bytes]:
+    """Return all batches of a cursor, and close it."""
+    return [reply async for reply in replies(port, cursor)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -22,7 +23,7 @@ from .exact import decoded
 from .parallel import partitions
 from .progress import tally_for
 from .raw import last_of, parts_of
-from .raw_cursors import opened, raw_aggregate, raw_find
+from .raw_cursors import raw_aggregate, raw_find, replies
 from .references.joins import Joins
 from .references.layouts import Layout
 from .sources import Command, command_of, driver_of
@@ -212,34 +213,26 @@ class Reading:
 
     async def _in_one(self) -> AsyncGenerator[Any, None]:
         """Yield batches as they are decoded here."""
-        stream: Any = self._port.batches(await self._cursor(), 1)
-        try:
-            session = self._port.session(self._cls, self._options)
-            parts = await opened(self._port, _next(stream), session)
-            while parts is not None:
-                for raw in parts_of(parts.pop(), self.asked.max_bytes):
+        async with aclosing(replies(self._port, await self._cursor())) as stream:
+            async for reply in stream:
+                for raw in parts_of(reply, self.asked.max_bytes):
                     batch = self._decoder.batch(raw)
                     if self._is_placed:
                         self.place = decoded(last_of(raw))[0]["_id"]
                     del raw
                     yield batch
                     del batch
-                parts = await _next(stream)
-        finally:
-            await stream.aclose()
+                del reply  # before the next one comes
 
     async def _in_parts(self) -> AsyncGenerator[Any, None]:
         """Yield batches as other processes have decoded them."""
-        stream = partitions.stream(self.whole(), self._window)
-        try:
+        async with aclosing(partitions.stream(self.whole(), self._window)) as stream:
             async for loaded in stream:
                 self._told.update(loaded.mismatches)
                 if self._is_placed:
                     self.place = decoded(loaded.last)[0]["_id"]
                 yield loaded.batch
                 del loaded
-        finally:
-            await stream.aclose()
 
     async def table(self) -> Any:
         """Return all as one table, which says in its metadata what did not fit."""
@@ -268,7 +261,3 @@ class Reading:
 
 def _batches(port: Port, cls: Any, reading: Reading) -> AsyncGenerator[Any, None]:
     return reading._all()
-
-
-async def _next(stream: AsyncGenerator[Any, None]) -> Any:
-    return await anext(stream, None)

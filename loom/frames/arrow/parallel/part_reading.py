@@ -18,6 +18,7 @@ from pymongo import MongoClient
 from ....clients import Connection
 from ....errors import NotConnected, QueryError
 from ...id_ranges import holds_text
+from ...paths import MISSING, ancestors, lookup
 from ..columns import Schema
 from ..decoding import Decoder
 from ..exact import decoded
@@ -72,11 +73,16 @@ class Call:
         """Return the collection as a client sees it."""
         return client[self.database].get_collection(self.collection, **self.settings)
 
+    @property
+    def counting(self) -> dict[str, Any]:
+        """The options that a count of its documents has as well."""
+        shared = ("hint", "collation", "comment")
+        return {name: self.options[name] for name in shared if name in self.options}
+
     def count(self, client: MongoClient[Any], filter: bytes) -> int:
         """Return how many documents a part has by the server's count."""
-        shared = {n: self.options[n] for n in ("hint", "collation", "comment") if n in self.options}
         collection = self.collection_of(client)
-        return int(collection.count_documents(RawBSONDocument(filter), **shared))
+        return int(collection.count_documents(RawBSONDocument(filter), **self.counting))
 
 
 def client_of(call: Call) -> tuple[MongoClient[Any], Callable[[], None]]:
@@ -155,20 +161,16 @@ def read(
 
 def _refuse_lists(call: Call, raw: bytes) -> None:
     """Refuse documents that several ranges find."""
-    path = call.key.split(".")
-    if not any(b"\x04%s\0" % name.encode() in raw for name in path):
+    if not any(b"\x04%s\0" % name.encode() in raw for name in call.key.split(".")):
         return
+    places = (*ancestors(call.key), call.key)
     for document in decoded(raw):
-        value: Any = document
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-            if isinstance(value, list):
-                raise QueryError(
-                    f"{call.place}: expected one value of {call.key!r} in each document to make "
-                    f"ranges of, got a list in the document with _id={document['_id']!r}; leave "
-                    "partition_by out, name another field, or leave such documents out by the "
-                    "filter"
-                )
+        if any(isinstance(lookup(document, place), list) for place in places):
+            raise QueryError(
+                f"{call.place}: expected one value of {call.key!r} in each document to make "
+                f"ranges of, got a list in the document with _id={document['_id']!r}; leave "
+                "partition_by out, name another field, or leave such documents out by the filter"
+            )
 
 
 # Where a batch begins and ends
@@ -193,7 +195,8 @@ def _last(call: Call, columns: Schema, batch: Any, raw: bytes) -> bytes:
 def _told(call: Call, raw: bytes) -> bytes:
     """Return key and `_id` of a document, b"" where a filter does not find what comes behind."""
     document = decoded(raw)[0]
-    found = {path: _value(document, path) for path in (call.key, "_id")}
+    there = {path: lookup(document, path) for path in (call.key, "_id")}
+    found = {path: None if value is MISSING else value for path, value in there.items()}
     if not all(_is_comparable(path, value, raw) for path, value in found.items()):
         return b""
     return _packed(call, found)
@@ -212,12 +215,6 @@ def _is_comparable(path: str, value: Any, document: bytes) -> bool:
         name = path.rpartition(".")[2].encode()
         return b"%c%s\0" % (0x06 if value is None else 0x0C, name) not in document
     return not isinstance(value, Regex)  # which finds what it matches
-
-
-def _value(document: Any, path: str) -> Any:
-    for name in path.split("."):
-        document = document.get(name) if isinstance(document, Mapping) else None
-    return document
 
 
 def _in_columns(columns: Schema, batch: Any, path: str) -> Any:

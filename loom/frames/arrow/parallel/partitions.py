@@ -21,7 +21,6 @@ from ...keysets import beyond
 from ...operations.reading import Options
 from ...port import Port
 from ..asking import Asked
-from ..columns import Schema
 from ..decoding import Decoder
 from ..exact import decoded
 from ..sources import Command, driver_of
@@ -69,7 +68,7 @@ class Whole(NamedTuple):
         port: blocking or awaited.
         asked: what is asked for.
         command: what is sent for it.
-        decoder: returns a new decoder.
+        decoder: returns a new decoder, without the classes of references.
     """
 
     port: Port
@@ -150,8 +149,7 @@ async def stream(whole: Whole, window: int | None = WINDOW) -> AsyncGenerator[Lo
 
 async def _check_total(whole: Whole, call: Call, rows: int) -> None:
     """Hold all parts against one count: each may be whole, and two of them hold the same."""
-    shared = {n: call.options[n] for n in ("hint", "collation", "comment") if n in call.options}
-    counted = await whole.port.count(whole.asked.cls, whole.command.filter, shared)
+    counted = await whole.port.count(whole.asked.cls, whole.command.filter, call.counting)
     if counted != rows:
         problem = "documents came twice" if rows > counted else "the load is not complete"
         raise PartitionError(
@@ -230,15 +228,10 @@ def call_of(whole: Whole) -> Call:
         key=key,
         projection=with_key(driver_of(command.columns), key),
         options={**port.options(cls, options), "sort": wanted_order},
-        decoder=partial(Decoder, _plain(command.columns), *decoder.args[1:], **decoder.keywords),
+        decoder=decoder,
         max_bytes=asked.max_bytes,
         is_counted=asked.counted,
     )
-
-
-def _plain(columns: Schema) -> Schema:
-    """Return columns without the classes that some refer to, which the parts need not know."""
-    return Schema(columns.place, columns)
 
 
 def with_key(projection: dict[str, bool], key: str) -> dict[str, bool]:
