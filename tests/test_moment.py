@@ -400,6 +400,37 @@ async def test_as_of(call: Runtime) -> None:
     assert {"_id": named._id, "amount": 2.5} == named._document
 
 
+async def test_as_of_keeps_symbols_apart(call: Runtime) -> None:
+    """Under a collation, which finds both, acme corrects no ACME; as here, where windows tell."""
+
+    class Bid(Moment):
+        _indexes = [Index("symbol", "time", "known_at", case_insensitive=True)]
+        amount: float
+        tags: list[str]
+
+    def bid(symbol: str, amount: float, known: int) -> Bid:
+        made = Bid(symbol=symbol, time=NOON, amount=amount, tags=[])
+        made.known_at = NOON + known * HOUR
+        return made
+
+    told = [bid("acme", 1.0, 0), bid("ACME", 2.0, 1), bid("acme", 1.5, 2), bid("Acme", 3.0, 3)]
+    await call(Bid).insert_many(told[::-1])
+    for asked in ("acme", "ACME", Q.symbol == "acme", Q.symbol.is_in(["Acme"])):
+        assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(asked))
+        assert [1.0, 2.0] == amounts(await call(Bid).as_of(asked, NOON + HOUR))
+    assert [1.5] == amounts(await call(Bid).as_of("acme", collation=None))
+    assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of())
+    given = {"locale": "en", "strength": 2}
+    assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(collation=given))
+    assert [1.5] == amounts(await call(Bid).as_of("acme", collation={"locale": "simple"}))
+    for projection in (["amount"], {"tags": False}, {"_id": False}, {"_id": False, "amount": True}):
+        exact = await call(Bid).as_of("acme", projection=projection, collation=None)
+        found = await call(Bid).as_of("acme", projection=projection)
+        assert exact[0]._document == found[1]._document
+    with pytest.raises(QueryError, match="compares no other text"):
+        await call(Bid).as_of((Q.symbol == "acme") & (Q.tags == "x"))
+
+
 async def test_as_of_is_one_aggregate(call: Runtime, commands: Commands) -> None:
     """The server goes by the order of the declared index, and looks at one time at once."""
     await call(Price).as_of("X", NOON, DailyFrame.create(NOON), comment="c", projection=["amount"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from ...errors import ProjectionError
 from ..chains import Chain
+from ..fetching import fetches_the_rest
 from ..port import Port
 from ..projections import Projection, plan_for
 from ..references import build
@@ -34,13 +35,54 @@ async def as_of(
         is_one: the filter lets one symbol through.
     """
     plan = plan_for(cls, projection)
-    stages = [*_last_of_each(cls, is_one), {"$sort": _order(cls)}]
-    if plan.driver:
-        stages.append({"$project": _projected(cls, plan.driver)})
-    command = aggregate_for(port, Chain(cls).filter(filter), options, *stages)
+    projected = [{"$project": _projected(cls, plan.driver)}] if plan.driver else []
+    asked = Chain(cls).filter(filter)
+    in_order = {"$sort": _order(cls)}
+    stages = [*_last_of_each(cls, is_one), in_order, *projected]
+    command = aggregate_for(port, asked, options, *stages)
+    is_mixed = _mixes_symbols(cls, command.options)
+    if is_mixed:
+        for stage in projected:
+            if not fetches_the_rest(stage["$project"]):
+                stage["$project"][_LAST] = True
+        stages = [in_order, {"$set": {_LAST: _facts(cls)}}, *projected]
+        command = aggregate_for(port, asked, options, *stages)
     with port.pause(None):
         documents = await port.aggregate(cls, command.stages, command.options)
+        if is_mixed:
+            documents = _last_told(documents)
         return await build(port, plan, documents, command.options)
+
+
+def _mixes_symbols(cls: Any, options: Mapping[str, Any]) -> bool:
+    """Tell whether a server would take different symbols for one, because a collation says so."""
+    collation = options.get("collation")
+    if collation is None or None in (cls._symbol_field, cls._known_at_field):
+        return False
+    said: Mapping[str, Any] = getattr(collation, "document", collation)
+    return said.get("locale") != "simple"
+
+
+def _facts(cls: Any) -> dict[str, Any]:
+    """Return of what a moment tells, and since when that is known, in a document of its own."""
+    fields = (cls._symbol_field, cls._time_field, cls._known_at_field)
+    return {str(number): _or_null(field) for number, field in enumerate(fields)}
+
+
+def _last_told(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last versions among documents in the order of their times and versions."""
+    facts = [tuple(document.pop(_LAST).values()) for document in documents]
+    lasts = {(_exact(symbol), time): known for symbol, time, known in facts}
+    return [
+        document
+        for document, (symbol, time, known) in zip(documents, facts, strict=True)
+        if lasts[_exact(symbol), time] == known
+    ]
+
+
+def _exact(symbol: Any) -> Any:
+    """Return what is equal for equal symbols only: to Python, True is 1."""
+    return (type(symbol) is bool, symbol) if isinstance(symbol, Hashable) else repr(symbol)
 
 
 def versions_of(cls: Any) -> list[str]:

@@ -250,6 +250,10 @@ class TimedFrame(Frame):
         in the order of time, known-at and `_id`. One aggregate, with `$setWindowFields` (MongoDB
         5.0; in a transaction 5.3).
 
+        Symbols are told apart exactly. A collation, of the call or of a case-insensitive index,
+        finds 'acme' and 'ACME', and a server would take one for a correction of the other: then
+        all versions are fetched, and the last ones chosen here.
+
         Args:
             filter: a symbol, or a filter as for `one`; it chooses among versions, too.
             known_at: the instant; without it, what is known now.
