@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from .frames import Frame, Q
+from .frames.time import EASTERN_TIMEZONE, DailyFrame, TimedFrame
 
 __all__ = ["Airline", "Airport", "Change", "Flight", "Plane", "Weather"]
 
@@ -24,6 +25,7 @@ class Airline(Frame):
 
     _collection = "airlines"
 
+    _id: str
     name: str
 
 
@@ -32,6 +34,7 @@ class Airport(Frame):
 
     _collection = "airports"
 
+    _id: str
     name: str
     loc: dict[str, Any]
     altitude: int
@@ -45,6 +48,7 @@ class Plane(Frame):
 
     _collection = "planes"
 
+    _id: str
     year: int
     type: str
     manufacturer: str
@@ -55,10 +59,13 @@ class Plane(Frame):
     engine: str
 
 
-class Weather(Frame):
+class Weather(TimedFrame):
     """An hour of weather at one of the three airports."""
 
     _collection = "weather"
+    _time_field = "time"
+    _symbol_field = "origin"
+    _known_at_field = None
 
     origin: Airport
     time: datetime
@@ -176,3 +183,12 @@ def delete_history(frames: list[Flight]) -> None:
 def delete_them(late: list[Flight]) -> None:
     Flight.listen("deleted", delete_history)
     Flight.delete_many(late)
+
+
+def the_longest_day() -> list[Weather]:
+    day = DailyFrame.parse("2013-11-03", EASTERN_TIMEZONE)
+    return Weather.many(
+        day.filter("time") & (Q.origin == "JFK"),
+        sort="time",
+        limit=4,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
@@ -17,9 +17,13 @@ from .clients import Connection
 from .connection import close, connect
 from .demo import Airline, Airport, Change, Flight, Plane, Weather
 from .embedded_directory import data_directory
-from .errors import LoomError
+from .errors import LoomError, MissingExtra
 from .frames import Frame, Q
+from .frames.time import EASTERN_TIMEZONE, HourlyFrame, TimeFrame
 from .terminal import Screen, progress, shortened
+
+if TYPE_CHECKING:
+    from .frames.time import Spread
 
 __all__ = ["DATABASE", "ROWS", "run"]
 
@@ -68,6 +72,8 @@ def run(
         _projection(screen, commands, connection.reference_chunk)
         _update(screen, commands, late)
         _delete(screen, commands, late)
+        _time(screen, commands)
+        _columns(screen, commands)
         _end(screen, address, connection, began)
     except KeyboardInterrupt:
         left = "nothing is" if address == "embedded:memory" else "what was loaded was"
@@ -312,6 +318,60 @@ def _delete(screen: Screen, commands: _Commands, late: list[Flight]) -> None:
         ]
     )
     screen.say(sent)
+
+
+def _time(screen: Screen, commands: _Commands) -> None:
+    screen.title("6. Ask by the calendar")
+    screen.say(
+        "A time frame is a day, a quarter, ... of the calendar of a time zone, and a condition. "
+        "This day in New York had 25 hours: after 01:59 EDT the clocks showed 01:00 EST."
+    )
+    screen.code(demo.the_longest_day)
+    hours, sent = commands.during(demo.the_longest_day)
+    screen.table(
+        [
+            (
+                HourlyFrame.create(hour.time, EASTERN_TIMEZONE).get_pretty_value(),
+                f"{hour.temperature} degrees Fahrenheit",
+            )
+            for hour in hours
+        ]
+    )
+    screen.say(sent)
+
+
+def _columns(screen: Screen, commands: _Commands) -> None:
+    screen.title("7. Load columns and windows")
+    try:
+        from . import demo_columns
+    except MissingExtra:
+        screen.say("This part needs two extras: pip install 'loom-frames[arrow,time]'")
+        return
+    screen.say(
+        "Columns come as Arrow tables, or as DataFrames, arrays and Parquet files, with the "
+        "references that a projection follows. No object is made of any document."
+    )
+    screen.code(demo_columns.late_by_airline)
+    table, sent = commands.during(demo_columns.late_by_airline)
+    rows = zip(*table[:5].to_pydict().values(), strict=True)
+    screen.table(
+        [(name, count, "flights, by", mean, "minutes on average") for name, count, mean in rows]
+    )
+    screen.say(sent)
+    screen.say(
+        "A window holds the moments of one symbol, here an airport, in the order of time. What "
+        "its values do is said for each frame: how many there are, where they lie, and more."
+    )
+    screen.code(demo_columns.temperature_by_quarter)
+    quarters, sent = commands.during(demo_columns.temperature_by_quarter)
+    screen.table([_quarter_line(quarter, found.spread) for quarter, found in quarters])
+    screen.say(sent)
+
+
+def _quarter_line(quarter: TimeFrame, found: Spread) -> tuple[object, ...]:
+    low, high = found.percentile(5), found.percentile(95)
+    figures = f"mean {found.mean:.1f}, 90 % between {low:.1f} and {high:.1f} degrees"
+    return quarter.get_pretty_value(), found.n, "hours", figures
 
 
 def _end(screen: Screen, address: str, connection: Connection, began: float) -> None:

@@ -68,6 +68,7 @@ def test_demo(tmp_path: Path) -> None:
         demo.forgive_the_delay,
         demo.delete_history,
         demo.delete_them,
+        demo.the_longest_day,
     ):
         assert f"\n\n{code}\n\n" in out
     assert "  together  33,911  documents" in out
@@ -77,12 +78,53 @@ def test_demo(tmp_path: Path) -> None:
         ("4 commands", "find flights, find airlines, find planes, find airports"),
         ("2 commands", "insert changes, update flights"),
         ("2 commands", "delete flights, delete changes"),
+        ("1 command", "find weather"),
     ):
         assert [line for line in out.splitlines() if line.startswith(count) and sent in line]
     assert "20 flights and their 80 references would have taken 81 commands" in out
     assert "  these flights  5 before  0 after\n  their changes  5 before  0 after\n" in out
+    assert "  11/03/2013 01:00 EDT  53.96 degrees" in out
+    assert "  11/03/2013 01:00 EST  51.98 degrees" in out
     assert "Nothing is left behind." in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_and_windows(server: Server, db: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the extras the demo shows columns and windows, also of few rows."""
+    pytest.importorskip("pymongoarrow")
+    from loom import demo_columns
+
+    assert cli.main(["demo", "--rows", "2000", "--uri", uri_of(server, db)]) == 0
+
+    out = capsys.readouterr().out
+    for code in shown(demo_columns.late_by_airline, demo_columns.temperature_by_quarter):
+        assert f"\n\n{code}\n\n" in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    late: dict[str, list[int]] = {}
+    names = {airline["_id"]: airline["name"] for airline in nycflights.airlines()}
+    forgiven = sorted(f.get("departure_delay", 0) for f in nycflights.flights(2_000))[-5:]
+    for flight in nycflights.flights(2_000):
+        delay = flight.get("departure_delay", 0)
+        if delay > 60 and delay not in forgiven:
+            late.setdefault(names[flight["airline"]], []).append(delay)
+    name, delays = max(late.items(), key=lambda item: len(item[1]))
+    line = next(line for line in out.splitlines() if line.startswith(f"  {name}  "))
+    assert f"  {len(delays)}  flights, by  {sum(delays) / len(delays):.2f}  minutes" in line
+    assert "  Q1 2013  2,155  hours  mean 36.4, 90 % between 21.0 and 48.9 degrees" in out
+
+
+@pytest.mark.usefixtures("no_weather")
+@pytest.mark.parametrize("name", ["pymongoarrow", "pyarrow", "scipy"])
+def test_without_the_extras(server: Server, db: str, name: str) -> None:
+    """Without them it says in a line how to install them, and goes on."""
+    code = (
+        f"import sys; sys.modules[{name!r}] = None; from loom import cli; "
+        f"sys.exit(cli.main(['demo', '--rows', '1', '--uri', {uri_of(server, db)!r}]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+
+    assert (run.stderr, run.returncode) == ("", 0)
+    assert "needs two extras: pip install 'loom-frames[arrow,time]'\n\nDone in " in run.stdout
 
 
 @pytest.mark.usefixtures("no_weather")

@@ -82,7 +82,8 @@ ORDER = """
     loom.frames.events
     loom.frames.joining loom.frames.stamping loom.frames.texts
     loom.frames.port
-    loom.frames.upgrading loom.frames.primaries
+    loom.frames.chunks loom.frames.primaries
+    loom.frames.upgrading
     loom.frames.deriving
     loom.frames.stored_upgrades
     loom.frames.sent
@@ -149,9 +150,11 @@ ORDER = """
     loom.cli
     loom.__main__
     loom.frames.arrow
+    loom.demo_columns
 """
 #: Imports inside functions that are allowed: optional extras, and what stands above them.
 LATE = {
+    ("loom.demo_run", "loom.demo_columns"),  # which needs the extras
     ("loom.connection", "loom.embedded"),
     ("loom.frames.column_loads", "loom.frames.arrow"),  # an extra: imported when it is used
     ("loom.frames.time.moment", "loom.frames.time.windows.window"),  # which needs NumPy
