@@ -313,6 +313,25 @@ async def test_the_query_of_a_slice(call: Runtime) -> None:
 # Tables
 
 
+def test_offsets_with_seconds() -> None:
+    """Clocks of such an offset are read; Arrow, which does not know them, shows those of its minute."""
+    zone = timezone(-timedelta(minutes=44, seconds=30))
+    clocks = [datetime(2024, 3, 10, hour) for hour in (0, 12)]
+    table = pa.table({"symbol": ["ACME"] * 2, "time": clocks, "amount": [1.0, 2.0]})
+    window = MomentWindow.from_table(Price, table, tzone=zone)
+    days = window.resample(DailyFrame, amount="sum")
+    columns = [window.to_table()["time"], days.to_table()["floor"], days.to_table()["ceiling"]]
+
+    assert [clock.replace(tzinfo=zone) for clock in clocks] == [one.time for one in window]
+    assert [pa.timestamp("ms", "-00:44")] * 3 == [column.type for column in columns]
+    assert [one.time for one in window] == columns[0].to_pylist()
+    assert (days[0].frame.floor, days[0].frame.ceiling) == (
+        *columns[1].to_pylist(),
+        *columns[2].to_pylist(),
+    )
+    assert [3.0] == days.to_dataframe()["amount_sum"].tolist()
+
+
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 def test_tables_round_trip(db: str, zone: str) -> None:
     """A table has the moments with aware times in the zone, and makes an equal window."""

@@ -25,6 +25,7 @@ __all__ = [
     "UTC",
     "UTC_TIMEZONE",
     "TimeZone",
+    "arrow_name_of",
     "changes",
     "check_shown",
     "day_start",
@@ -136,6 +137,19 @@ def name_of(zone: tzinfo) -> str:
     if zone is UTC:
         return "UTC"
     return zone.key if isinstance(zone, ZoneInfo) else str(zone).removeprefix("UTC")
+
+
+def arrow_name_of(zone: tzinfo) -> str:
+    """Return the name of a zone in a table of Arrow's, which knows offsets of whole minutes only.
+
+    What an offset has in seconds is left out: the instants are the same, their clock is less than
+    a minute off.
+
+    >>> arrow_name_of(timezone(-timedelta(minutes=44, seconds=30)))
+    '-00:44'
+    """
+    name = name_of(zone)
+    return name if isinstance(zone, ZoneInfo) else name[:6]
 
 
 # Instants

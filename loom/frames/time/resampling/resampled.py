@@ -13,7 +13,7 @@ from ..calendar_frames import CalendarFrame
 from ..pictures import draw_lines, draw_prices, html_table, show_zone, shown_rows
 from ..ranges import milliseconds
 from ..results import axes_for, number_text
-from ..zones import name_of
+from ..zones import UTC, arrow_name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,8 @@ class Resampled(Frozen):
 
         Shape:
             frame: string, as `str(frame)`; floor, ceiling: timestamp[ms, zone]; n: int64; the
-            columns; `price_left_out` for each field: int64.
+            columns; `price_left_out` for each field: int64. Arrow knows offsets of whole minutes:
+            one with seconds is shown by that of its minute.
 
         Raises:
             MissingExtra: PyArrow is not installed.
@@ -161,8 +162,9 @@ class Resampled(Frozen):
             import pyarrow as pa
         except ImportError:
             raise missing_extra("arrow", "PyArrow") from None
-        zone = name_of(self.frames[0].tzone) if self.frames else "UTC"
-        instants = pa.timestamp("ms", tz=zone)
+        instants = pa.timestamp(
+            "ms", tz=arrow_name_of(self.frames[0].tzone if self.frames else UTC)
+        )
         floors = [milliseconds(frame._start) for frame in self.frames]
         ceilings = [milliseconds(frame._end) for frame in self.frames]
         arrays = {

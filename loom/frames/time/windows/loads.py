@@ -221,6 +221,8 @@ class Loads(View):
     def to_table(self) -> Any:
         """Return a `pyarrow.Table`, its times in the zone of the window.
 
+        Arrow knows offsets of whole minutes: one with seconds is shown by that of its minute.
+
         Raises:
             SchemaError: Arrow has no type for the values of a field.
         """

@@ -8,11 +8,12 @@ import warnings
 from contextlib import suppress
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from bson import Decimal128
 
 from ....errors import FieldError, QueryError, SchemaError, missing_extra, nearest
-from ..zones import UTC, TimeZone, name_of, zone_of
+from ..zones import UTC, TimeZone, arrow_name_of, name_of, zone_of
 from .gathering import symbol_of
 from .moment_columns import (
     Array,
@@ -190,7 +191,7 @@ def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
                 f"{place}: expected instants with a zone, got naive ones; say whose clock they "
                 "show: tzone='UTC'"
             )
-        if naive is not UTC:  # as which Arrow takes them
+        if isinstance(naive, ZoneInfo):
             try:
                 column = pc.assume_timezone(column, name_of(naive))
             except pa.ArrowInvalid as error:
@@ -199,7 +200,11 @@ def _instants(column: Any, naive: tzinfo | None, place: str) -> Any:
                     f"others: {error}; pass aware ones"
                 ) from error
     try:
-        return column.cast(pa.timestamp("ms", "UTC"))
+        found = column.cast(pa.timestamp("ms", "UTC"))
+        if type.tz is None and not isinstance(naive, ZoneInfo):
+            ahead = pa.scalar(naive.utcoffset(None), pa.duration("ms"))  # type: ignore[union-attr]
+            found = pc.subtract_checked(found, ahead)
+        return found
     except pa.ArrowInvalid as error:
         raise SchemaError(
             f"{place}: expected whole milliseconds, which is what MongoDB keeps, got finer times "
@@ -281,7 +286,7 @@ def _column(
 def table_of(window: View) -> Any:
     """Return a window as a `pyarrow.Table`, its times in its zone."""
     columns, start, stop = window._columns, window._start, window._stop
-    instants = pa.timestamp("ms", _zone_name(columns.tzone))
+    instants = pa.timestamp("ms", arrow_name_of(columns.tzone))
     arrays: dict[str, Any] = {}
     for name in columns.names:
         place = f"{type(window).__name__} of {columns.cls.__name__}.{name}"
@@ -308,11 +313,6 @@ def table_of(window: View) -> Any:
 
 def _is_instant(type: Any) -> bool:
     return bool(pa.types.is_timestamp(type)) and type.tz is not None
-
-
-def _zone_name(zone: tzinfo) -> str:
-    name = name_of(zone)
-    return name[:6] if name[:1] in "+-" else name  # without the seconds of an offset
 
 
 def array_of_objects(values: list[Any], cls: Any, name: str, place: str) -> Any:
