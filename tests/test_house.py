@@ -117,6 +117,7 @@ ORDER = """
     loom.frames.time.calendar_frames loom.frames.time.known
     loom.frames.time.year_frames loom.frames.time.moment
     loom.frames.time.arrays loom.frames.time.results
+    loom.frames.time.axes
     loom.frames.time.insight.kernels loom.frames.time.insight.sliding_sums loom.frames.time.percentiles
     loom.frames.time.insight.spreads
     loom.frames.time.insight.densities loom.frames.time.insight.regressions

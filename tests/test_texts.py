@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import loom
-from loom import Frame, Gone, Q, QueryError, StrLower, StrUpper, SubFrame, default, muted
+from loom import BulkError, Frame, Gone, Q, QueryError, StrLower, StrUpper, SubFrame, default, muted
 from loom.frames import events
 from loom.frames.marks import Lower
 from loom.frames.normalising import normalise_changes
@@ -236,6 +236,70 @@ async def test_ids(call: Runtime, commands: Commands) -> None:
     await call(Word(_id="Three", note="E")).upsert()
 
     assert ({"note": "d"}, {"note": "e"}) == (stored("one", Word), stored("three", Word))
+
+
+class Term(Frame):
+    """A document whose `_id` has one case."""
+
+    _id: StrLower
+    note: StrLower
+    uses: int
+
+
+WITH_A_TERM: dict[str, Any] = {
+    "update": lambda call, term: call(term).update("note"),
+    "save": lambda call, term: call(term).save(),
+    "unset": lambda call, term: call(term).unset("note"),
+    "inc": lambda call, term: call(term).inc("uses"),
+    "change": lambda call, term: call(term).change({"$set": {"note": "x"}}),
+    "reload": lambda call, term: call(term).reload(),
+    "delete": lambda call, term: call(term).delete(),
+    "update_many": lambda call, term: call(Term).update_many([term], "note"),
+    "unset_many": lambda call, term: call(Term).unset_many([term], "note"),
+    "delete_many": lambda call, term: call(Term).delete_many([{"_id": "three"}, term]),
+}
+
+
+@pytest.mark.parametrize("operation", WITH_A_TERM)
+async def test_ids_in_another_case(call: Runtime, operation: str) -> None:
+    """What is done with a frame whose `_id` is not as stored is refused, and says how it is."""
+    Term.get_collection().insert_many([{"_id": "one", "note": "a"}, {"_id": "TWO", "note": "a"}])
+    told: list[Any] = []
+    Term.listen("delete", lambda sender, frames: told.extend(frames))
+    work = WITH_A_TERM[operation]
+
+    with pytest.raises((Gone, BulkError), match="_id='ONE'.*stored with _id='one'"):
+        await work(call, Term(_id="ONE", note="b"))
+    assert {"note": "a"} == stored("one", Term)
+    assert [] == told
+    term = Term.get_collection().find_one({"_id": "TWO"})
+    await work(call, Term({**term, "note": "b"}))  # stored before the field was marked
+
+
+async def test_ids_that_are_gone(call: Runtime, commands: Commands) -> None:
+    """A delete of what is stored in no case is no error, as ever."""
+    await call(Term(_id="ONE")).delete()
+    await call(Term).delete_many([Term(_id="ONE"), Term(_id="TWO")])
+
+    assert ["find", "delete", "find", "delete"] == commands.names
+
+
+async def test_bulk_upserts_of_ids(call: Runtime) -> None:
+    """A bulk upserts what is stored under an `_id` as it is, and else in its case."""
+    Term.get_collection().insert_many([{"_id": "one", "note": "a"}, {"_id": "TWO", "note": "a"}])
+    terms = [Term(_id="ONE", note="B"), Term(_id="TWO", note="C"), Term(_id="Three", note="D")]
+    if call.is_async:
+        async with Term.aio.bulk() as awaited:
+            for term in terms:
+                await awaited.upsert(term)
+    else:
+        with Term.bulk() as bulk:
+            for term in terms:
+                bulk.upsert(term)
+
+    assert {"one": "b", "TWO": "c", "three": "d"} == {
+        document["_id"]: document["note"] for document in Term.get_collection().find()
+    }
 
 
 # Updating

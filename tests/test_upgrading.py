@@ -198,13 +198,13 @@ async def test_what_is_deleted_meanwhile_is_left_out(call: Runtime, monkeypatch:
     store()
     from loom.frames import upgrading
 
-    whole = upgrading.whole_documents
+    found = upgrading.documents_by_id
 
-    async def late(port: Any, cls: Any, ids: Any, options: Any) -> Any:
+    async def late(*args: Any) -> Any:
         Dragon.get_collection().delete_one({"_id": 1})
-        return await whole(port, cls, ids, options)
+        return await found(*args)
 
-    monkeypatch.setattr(upgrading, "whole_documents", late)
+    monkeypatch.setattr(upgrading, "documents_by_id", late)
 
     assert [2, 3] == sorted(frame._id for frame in await call(Dragon).many())
     store(documents=OLD[:1])

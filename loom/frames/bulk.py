@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -12,8 +12,9 @@ from ..encoding import ENCODING_ERRORS, encode
 from ..errors import BulkError, FieldError
 from . import operations
 from .changes import check_fields
+from .chunks import documents_by_id
 from .events import add_note
-from .ids import id_keys, id_or_error
+from .ids import id_or_error
 from .port import Port, awaited, blocking, complete
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Writer:
 
     async def _upsert(self, port: Port, frames: list[Any], options: dict[str, Any]) -> None:
         """Insert what is not stored, update what is; look again at what others changed meanwhile."""
-        stored = await self._stored(port, frames)
+        stored = await self._stored(port, frames, options)
         new = [f for f in frames if id(f) not in stored]
         old = [f for f in frames if id(f) in stored]
         failed: list[tuple[Any, str]] = []
@@ -214,16 +215,13 @@ class Writer:
             written = [frame for frame in frames if id(frame) not in left]
             raise BulkError(f"{self.place}.upsert", written, failed, None, unknown)
 
-    async def _stored(self, port: Port, frames: list[Any]) -> set[int]:
+    async def _stored(self, port: Port, frames: list[Any], options: Mapping[str, Any]) -> set[int]:
         """Return which frames are stored, by identity."""
-        cls = self.cls
         known = [f for f in frames if f._document.get("_id") is not None]
-        codecs = port.collection(cls).codec_options
         ids = [frame._document["_id"] for frame in known]
-        keys = id_keys(ids, codecs)
-        found = await operations.ids(port, cls, {"_id": {"$in": ids}}, {}) if ids else []
-        present = {*id_keys(found, codecs)}
-        return {id(frame) for frame, key in zip(known, keys, strict=True) if key in present}
+        shared = {name: options[name] for name in ("session", "comment") if name in options}
+        found = await documents_by_id(port, self.cls, ids, {"_id": True}, shared)
+        return {id(frame) for frame, one in zip(known, found, strict=True) if one is not None}
 
     # Results
 

@@ -200,6 +200,7 @@ class Writing(Reading):
             MissingId: the frame has no `_id`.
             Conflict: the document is there, but not as `where` expects it, or its `_version` is
                 another one than the frame's.
+            Gone: the frame's `_id` is not in the case in which its annotation has it stored.
             Restricted: a reference to it forbids the delete; nothing was deleted.
             DefinitionError: a declared `Ref` cannot be followed; nothing was deleted.
         """

@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError
 
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import EncodeError, QueryError, SchemaVersionError
+from .chunks import documents_by_id, found_by_id
 from .forms import SCHEMA_VERSION, is_in_form, other_form, version_of
 from .ids import id_keys
 from .loaded import is_nameable
@@ -22,7 +23,7 @@ from .missing import Missing
 from .port import Documents, Port
 from .primaries import on_primary
 from .tracking import copied
-from .upgrading import upgraded, whole_documents
+from .upgrading import upgraded
 
 __all__ = [
     "Change",
@@ -163,7 +164,7 @@ async def _upgrade_stored(
         if matched >= len(tried):
             return Upgraded(done + tried, failed, elsewhere)
         ids = [change.before["_id"] for change in tried]
-        now = await whole_documents(port, cls, ids, options)
+        now = await documents_by_id(port, cls, ids, None, options)
         documents = []
         ours: list[Change] = []
         for change, found in zip(tried, now, strict=True):
@@ -198,12 +199,8 @@ async def brought_up(
         SchemaVersionError: a document has a newer form than the class, or cannot be upgraded.
     """
     ids = [frame._document["_id"] for frame in frames]
-    size = port.reference_chunk(cls)
-    documents: Documents = []
     with on_primary(port, cls):
-        for at in range(0, len(ids), size):
-            query = {"_id": {"$in": ids[at : at + size]}, **other_form(cls)}
-            documents += await port.find(cls, query, None, options)
+        documents = await found_by_id(port, cls, ids, None, options, other_form(cls))
     if not documents:
         return 0
     done = await _all_upgraded(port, cls, documents, options, place)
@@ -251,7 +248,7 @@ async def bring_up_first(
         found = await port.find_one(cls, query, {SCHEMA_VERSION: True}, options)
         if found is None or is_in_form(cls, found):
             return
-        for document in await whole_documents(port, cls, [found["_id"]], shared):
+        for document in await documents_by_id(port, cls, [found["_id"]], None, shared):
             if document is not None and not is_in_form(cls, document):
                 await _all_upgraded(port, cls, [document], shared, place)
 

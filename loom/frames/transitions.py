@@ -16,6 +16,7 @@ from weakref import ref
 
 from bson.codec_options import CodecOptions
 
+from .chunks import found_by_id
 from .ids import id_keys
 from .paths import is_ancestor, split, without_descendants
 from .port import Port
@@ -115,18 +116,9 @@ async def _stored(
     names = without_descendants([path for path in paths if split(path)[0] != "_id"])
     projection = dict.fromkeys(names, True) or {"_id": True}
     options = {} if session is None else {"session": session}
-    size = port.reference_chunk(cls)
-    wanted = [*ids.values()]
     with on_primary(port, cls):
-        found = await port.all(
-            [
-                port.find(cls, {"_id": {"$in": wanted[at : at + size]}}, projection, options)
-                for at in range(0, len(wanted), size)
-            ],
-            ordered=session is not None,
-        )
+        documents = await found_by_id(port, cls, [*ids.values()], projection, options)
     codecs = _codecs(port, cls)
-    documents = [document for some in found for document in some]
     parts: dict[Any, Part] = dict.fromkeys(ids)
     keys = id_keys([document["_id"] for document in documents], codecs)
     parts.update(zip(keys, [as_compared(d, codecs) for d in documents], strict=True))

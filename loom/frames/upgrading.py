@@ -29,10 +29,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ProjectionError, SchemaVersionError
+from .chunks import documents_by_id
 from .events import add_note
 from .fetching import fetches_the_rest
 from .forms import SCHEMA_VERSION, version_of
-from .ids import id_keys
 from .plans import Plan
 from .port import Documents, Port
 from .tracking import copied
@@ -40,7 +40,6 @@ from .tracking import copied
 __all__ = [
     "brought",
     "upgraded",
-    "whole_documents",
 ]
 
 Document = dict[str, Any]
@@ -117,7 +116,8 @@ async def brought(
         return documents
     whole: list[Document | None] = [documents[at] for at in old]
     if plan.driver is not None:
-        whole = await whole_documents(port, cls, [documents[at]["_id"] for at in old], options)
+        ids = [documents[at]["_id"] for at in old]
+        whole = await documents_by_id(port, cls, ids, None, options)
     result: list[Document | None] = [*documents]
     for at, found in zip(old, whole, strict=True):
         if found is None:
@@ -129,23 +129,6 @@ async def brought(
             documents[at].clear()
             documents[at].update(shown)
     return [document for document in result if document is not None]
-
-
-async def whole_documents(
-    port: Port, cls: Any, ids: list[Any], options: Mapping[str, Any]
-) -> list[Document | None]:
-    """Return the whole documents of ids, None for those that are gone."""
-    size = port.reference_chunk(cls)
-    parts = [ids[at : at + size] for at in range(0, len(ids), size)]
-    found = await port.all(
-        [port.find(cls, {"_id": {"$in": part}}, None, options) for part in parts],
-        ordered=options.get("session") is not None,
-    )
-    documents = [document for part in found for document in part]
-    codecs = port.collection(cls).codec_options
-    keys = id_keys([document["_id"] for document in documents], codecs)
-    by_key = dict(zip(keys, documents, strict=True))
-    return [by_key.get(key) for key in id_keys(ids, codecs)]
 
 
 def _seen(plan: Plan, fetched: Document, whole: Document) -> Document:

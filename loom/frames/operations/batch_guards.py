@@ -10,13 +10,13 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from ...encoding import ENCODING_ERRORS, encode
+from ..chunks import documents_by_id
 from ..forms import SCHEMA_VERSION, in_form, is_in_form, is_marked
-from ..ids import id_keys
 from ..paths import MISSING, lookup, without_descendants
 from ..port import Port
 from .guards import Guard, paths_of
 from .outcomes import Outcome
-from .reading import Options, id_filter, shared_options
+from .reading import Options, id_filter, said_of_case, shared_options
 
 __all__ = ["Guards"]
 
@@ -112,6 +112,9 @@ class Guards:
         for i, document in documents.items():
             if document is None and not self.is_delete:
                 outcome.failed[i] = f"no document has _id={self.ids[i]!r}"
+                said = said_of_case(type(self.frames[i]), self.ids[i])
+                if said:
+                    outcome.failed[i] += f"; {said}"
             elif document is not None and self._is_marked:
                 kind = type(self.frames[i])
                 if self._has_form(kind) and not is_in_form(kind, document):
@@ -185,27 +188,12 @@ class Guards:
         self, ids: list[Any], paths: Iterable[str], options: Options
     ) -> list[Document | None]:
         """Return what is stored of each id."""
-        port, cls = self.port, self.cls
-        codecs = port.collection(cls).codec_options
-        keys = id_keys(ids, codecs)
-        distinct = [*dict(zip(keys, ids, strict=True)).values()]
-        size = port.reference_chunk(cls)
-        shared = shared_options(options)
         fields = dict.fromkeys(("_id", *paths, *self.versions), True)
-        if cls._kinds is not None:
-            fields[cls._kinds.field] = True
+        if self.cls._kinds is not None:
+            fields[self.cls._kinds.field] = True
         if self._is_marked:
             fields[SCHEMA_VERSION] = True
-        found = await port.all(
-            [
-                port.find(cls, {"_id": {"$in": distinct[i : i + size]}}, fields, shared)
-                for i in range(0, len(distinct), size)
-            ],
-            ordered=options.get("session") is not None,
-        )
-        documents = [document for part in found for document in part]
-        by_key = dict(zip(id_keys([d["_id"] for d in documents], codecs), documents, strict=True))
-        return [by_key.get(key) for key in keys]
+        return await documents_by_id(self.port, self.cls, ids, fields, shared_options(options))
 
 
 def _comparable(changes: Iterable[Document]) -> list[str]:

@@ -23,7 +23,7 @@ from ..values import SCALARS
 from .batch_guards import Guards
 from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
 from .outcomes import Outcome, bulk_error, reasons_of, send
-from .reading import Options, listed, shared_options
+from .reading import Options, check_case, listed, shared_options
 from .writing import (
     after_event,
     before_event,
@@ -306,6 +306,7 @@ async def delete_many(port: Port, cls: Any, documents: Any, options: Options) ->
     if not frames:
         return given
     session = port.session(cls, options)
+    await check_case(port, cls, frames, "delete_many", options)
     done = await before_event(port, "delete", cls, frames, session=session)
     single = {k: v for k, v in options.items() if k in _OF_OPERATION}
     guards = Guards(port, cls, frames, is_delete=True)

@@ -21,6 +21,7 @@ from pymongo.errors import (
 from ...encoding import ENCODING_ERRORS, unencodable
 from ...errors import QueryError
 from .. import patterns
+from ..chunks import found_by_id
 from ..collations import add_collation
 from ..document import wrap
 from ..events import add_note, listeners
@@ -252,22 +253,11 @@ class Matching:
         self, ids: list[Any], projection: Any, *, only_matching: bool = False
     ) -> dict[int, dict[str, Any]]:
         """Return the stored documents of ids, by position; all that are there, or that match."""
-        size = self.port.reference_chunk(self.cls)
-        chunks = [{"$in": ids[start : start + size]} for start in range(0, len(ids), size)]
-        options = self.matching() if only_matching else shared_options(self.options)
-        found = await self.port.all(
-            [
-                self.port.find(
-                    self.cls,
-                    self._with_id(chunk) if only_matching else {"_id": chunk},
-                    projection,
-                    options,
-                )
-                for chunk in chunks
-            ],
-            ordered=self.session is not None,
-        )
-        documents = [document for some in found for document in some]
+        beside: Mapping[str, Any] = {}
+        options = shared_options(self.options)
+        if only_matching:
+            beside, options = self._with_id(None), self.matching()
+        documents = await found_by_id(self.port, self.cls, ids, projection, options, beside)
         codecs = self.port.collection(self.cls).codec_options
         keys = id_keys([document["_id"] for document in documents], codecs)
         by_key = dict(zip(keys, documents, strict=True))

@@ -10,9 +10,11 @@ from bson import ObjectId
 from ...encoding import PLAIN, settle_datetimes
 from ...errors import FieldError, Gone, NotFound
 from ..asked_options import check_find, check_numbers
+from ..chunks import documents_by_id, found_by_id
 from ..collations import add_collation
 from ..document import wrap_one
-from ..ids import id_keys, id_or_error
+from ..ids import id_key, id_keys, id_or_error
+from ..marked import marked
 from ..missing import Missing
 from ..normalising import normalise_filter
 from ..port import Port
@@ -133,16 +135,11 @@ async def by_ids(
     if plan.driver is not None and plan.driver.get("_id") is False:
         raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
     options = _find_options(cls, options)
-    size = port.reference_chunk(cls)
     codecs = port.collection(cls).codec_options
     keys = id_keys(wanted_ids, codecs)
     distinct = list(dict(zip(keys, wanted_ids, strict=True)).values())
-    work = [
-        port.find(cls, {"_id": {"$in": distinct[start : start + size]}}, plan.driver, options)
-        for start in range(0, len(distinct), size)
-    ]
-    found = await port.all(work, ordered=options.get("session") is not None)
-    frames = await build(port, plan, [d for documents in found for d in documents], options)
+    found = await found_by_id(port, cls, distinct, plan.driver, options)
+    frames = await build(port, plan, found, options)
     found_keys = id_keys([frame._document["_id"] for frame in frames], codecs)
     index = dict(zip(found_keys, frames, strict=True))
     return [index[key] for key in keys if key in index]
@@ -190,7 +187,8 @@ async def reload(port: Port, frame: Any, projection: Projection, options: Option
     """Replace what a frame holds by what is stored now."""
     cls = type(frame)
     id = id_or_error(frame, "reload")
-    fresh = await one(port, cls, id_filter(id), projection, False, options)
+    # The `_id` as it is: whoever looks for another one has another document.
+    fresh = await _one(port, cls, id_filter(id), projection, False, _find_options(cls, options))
     if fresh is None:
         raise gone(cls, id, "reload")
     fresh._document.setdefault("_id", id)  # a projection may leave it out, a frame may not
@@ -201,8 +199,51 @@ async def reload(port: Port, frame: Any, projection: Projection, options: Option
         frame._state = fresh._state
 
 
+def id_in_case(cls: Any, id: Any) -> Any:
+    """Return an `_id` in the case in which `insert` stores it; the same object if it has it."""
+    if "_id" not in marked(cls).texts:
+        return id
+    cased = normalise_filter(cls, {"_id": id})["_id"]
+    return id if cased == id else cased
+
+
 def gone(cls: Any, id: Any, operation: str) -> Gone:
     return Gone(
         f"{cls.__name__}.{operation}: expected the document with _id={id!r}, found none; "
-        "it was deleted or never stored"
+        + (said_of_case(cls, id) or "it was deleted or never stored")
     )
+
+
+def said_of_case(cls: Any, id: Any) -> str:
+    """Return what to do with a frame whose `_id` is not in its case, nothing where it is."""
+    cased = id_in_case(cls, id)
+    if cased is id:
+        return ""
+    return f"it is stored with _id={cased!r}, if at all: load the frame, or make it with that"
+
+
+async def check_case(
+    port: Port, cls: Any, frames: list[Any], operation: str, options: Options
+) -> None:
+    """Refuse to take for deleted what is stored, under an `_id` in its case.
+
+    Raises:
+        Gone: a frame's `_id` is not in its case, and its document is stored in that.
+    """
+    if not any("_id" in marked(kind).texts for kind in {*map(type, frames)}):
+        return
+    cased = {}
+    for frame in frames:
+        id = frame._document["_id"]
+        other = id_in_case(type(frame), id)
+        if other is not id:
+            cased[id_key(id)] = frame, other
+    if not cased:
+        return
+    shared = shared_options(options)
+    both = [(frame._document["_id"], other) for frame, other in cased.values()]
+    ids = [one for pair in both for one in pair]
+    found = await documents_by_id(port, cls, ids, {"_id": True}, shared)
+    for (frame, _), exact, other in zip(cased.values(), found[::2], found[1::2], strict=True):
+        if exact is None and other is not None:
+            raise gone(type(frame), frame._document["_id"], operation)

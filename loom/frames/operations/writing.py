@@ -37,7 +37,7 @@ from .guards import (
     perhaps_inserted,
     tell_unknown,
 )
-from .reading import Options, id_filter, shared_options, without_update_options
+from .reading import Options, check_case, id_filter, shared_options, without_update_options
 
 
 async def before_event(
@@ -389,6 +389,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     session = port.session(cls, options)
     guard = Guard(port, frame, where)
     guard.form = {}
+    await check_case(port, cls, [frame], "delete", options)
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
     if guard.is_conditional and listeners("delete", cls):
