@@ -9,17 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from ....errors import QueryError
-from ..arrays import (
-    UNITS,
-    Array,
-    Axis,
-    axis_of,
-    exponent_of,
-    np,
-    numbers_of,
-    of_field,
-    special,
-)
+from ..arrays import Array, exponent_of, np, numbers_of, of_field, special
+from ..axes import UNITS, Axis, axis_of
 from ..results import Result, axes_for, number_text
 from .sliding_sums import Pairs, blocks, check_windows, pairs
 from .spreads import centre_and_squares

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from ....errors import QueryError
-from ..arrays import Array, array_of, axis_of, instants_of, np, numbers_of, of_field
+from ..arrays import Array, array_of, np, numbers_of, of_field
+from ..axes import axis_of, instants_of
 from ..calendar_frames import CalendarFrame
 from ..percentiles import DEFAULT, levels_of
 from ..resampling.local import places_of, plan_of

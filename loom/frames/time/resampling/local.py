@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 
 from ....errors import QueryError, TimeFrameError, nearest
-from ..arrays import Array, instants_of, np
+from ..arrays import Array, np
+from ..axes import instants_of
 from ..calendar_frames import CalendarFrame
 from ..timeframe import TimeFrame
 from ..year_frames import FRAMES
