@@ -303,3 +303,20 @@ def test_results_are_values() -> None:
     """A result can be compared and unpacked."""
     frame = Dragon(_id=1)
     assert BulkResult(frame, "insert", "written") == (frame, "insert", "written", None)
+
+
+async def test_sessions(call: Runtime, server: Server, commands: Commands) -> None:
+    """Every command of a bulk goes in its session, also the look before an upsert."""
+    await call(Dragon).insert_many([{"_id": 1, "name": "Burt"}])
+    commands.clear()
+    session = server.aio.start_session() if call.is_async else server.client.start_session()
+    stored = Dragon(_id=1, name="Burt"), Dragon(_id=2, name="Ann")
+    async with _Bulk(call, Dragon, session=session) as bulk:
+        for dragon in stored:
+            await bulk.upsert(dragon)
+
+    assert ["find", "insert", "update"] == commands.names
+    assert [session.session_id] * 3 == [body["lsid"] for body in commands.bodies]
+    ended = session.end_session()
+    if call.is_async:
+        await ended
