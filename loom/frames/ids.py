@@ -18,7 +18,7 @@ from bson.codec_options import CodecOptions
 from ..encoding import DEFAULT_CODEC_OPTIONS, ENCODING_ERRORS, encode
 from ..errors import MissingId
 
-__all__ = ["id_key", "id_keys", "id_or_error", "new_ids"]
+__all__ = ["id_key", "id_keys", "id_or_error", "lacks_id", "new_ids"]
 
 _OBJECT_ID = frozenset({ObjectId})
 #: Types whose values are their own keys.
@@ -105,6 +105,14 @@ def _is_known() -> bool:
         return bool(made[4:9] == cls._random()) and 0 < passed < _COUNTERS // 2
     except (AttributeError, TypeError):
         return False
+
+
+def lacks_id(document: dict[str, Any]) -> bool:
+    """Tell whether a document has no `_id`; one of None is taken out, so that one is made."""
+    if document.get("_id") is not None:
+        return False
+    document.pop("_id", None)
+    return True
 
 
 def id_or_error(frame: Any, operation: str) -> Any:

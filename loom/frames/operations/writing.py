@@ -19,7 +19,7 @@ from ..changes import (
 )
 from ..events import add_note, emit, listeners
 from ..forms import with_marks
-from ..ids import id_or_error
+from ..ids import id_or_error, lacks_id
 from ..marked import marked
 from ..paths import is_ancestor, without_descendants
 from ..port import Port
@@ -151,14 +151,13 @@ async def save(
         if not await _was_appended(port, frame, options):
             await _append(port, frame, fields, where, options)
         return
-    if frame._document.get("_id") is None:
+    if lacks_id(frame._document):
         if where is not None:
             raise QueryError(
                 f"{cls.__name__}.save: expected no where= for a frame without _id, which is "
                 f"inserted, got {where!r}; leave it out, or load the frame first"
             )
         check_fields(cls, fields, "save")
-        frame._document.pop("_id", None)
         await insert(port, frame, without_update_options(options))
         return
     if is_doubtful(frame) and await _was_inserted(port, frame, options):
@@ -338,8 +337,7 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
     port.check_writable(cls, "upsert")
     check_fields(cls, fields, "upsert")
     to_insert = without_update_options(options)
-    if frame._document.get("_id") is None:
-        frame._document.pop("_id", None)
+    if lacks_id(frame._document):
         return await insert(port, frame, to_insert)
     shared = shared_options(options)
     while True:

@@ -9,7 +9,7 @@ from pymongo import InsertOne
 
 from ...events import listeners
 from ...forms import is_marked
-from ...ids import new_ids
+from ...ids import lacks_id, new_ids
 from ...inserts import inserts_of
 from ...operations.outcomes import Outcome
 from ...operations.writing import after_event, before_event
@@ -79,11 +79,7 @@ class Insert(Job):
     async def _send_frames(self, columns: list[list[Any]], rows: int, start: int) -> None:
         port, cls = self.port, self.cls
         documents = assembled(self.paths, columns, rows, self.leaves_out)
-        if self.paths[0] == "_id":
-            for document in documents:
-                if document.get("_id") is None:
-                    document.pop("_id", None)
-        is_new = ["_id" not in document for document in documents]
+        is_new = [*map(lacks_id, documents)]
         frames = framed(cls, documents)
         session = self.session
         await before_event(port, "insert", cls, frames, session=session)

@@ -10,6 +10,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from ....errors import FieldError, QueryError
 from ...events import emit, listeners
+from ...ids import lacks_id
 from ...inserts import inserts_of
 from ...marked import marked
 from ...operations.outcomes import Outcome
@@ -63,11 +64,7 @@ class Replace(Matched):
         port, cls = self.port, self.cls
         documents = assembled(self.paths, columns, rows, self.leaves_out)
         has_ids = "_id" in self.paths
-        if has_ids:
-            for document in documents:
-                if document.get("_id") is None:
-                    document.pop("_id", None)
-        has_id = ["_id" in document for document in documents]
+        has_id = [not lacks_id(document) for document in documents]
         frames = framed(cls, documents)
         if any(one.receiver is stamp_updated for one in listeners("update", cls)):
             time = now()
