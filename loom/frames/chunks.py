@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from .ids import id_keys
 from .port import Documents, Port
 
-__all__ = ["documents_by_id", "found_by_id"]
+__all__ = ["documents_by_id", "found_by_id", "found_of_each"]
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -38,6 +38,39 @@ async def found_by_id(
     ]
     found = await port.all(work, ordered=options.get("session") is not None)
     return found[0] if len(found) == 1 else [document for some in found for document in some]
+
+
+class Finder(Protocol):
+    """What asks for the documents that some ids lead to."""
+
+    @property
+    def frame_class(self) -> Any:
+        """The class of the documents."""
+
+    async def find(self, port: Port, ids: list[Any], options: Mapping[str, Any]) -> list[Any]:
+        """Return what is found of some ids."""
+
+
+async def found_of_each(
+    port: Port, asked: Sequence[tuple[Finder, list[Any]]], options: Mapping[str, Any]
+) -> list[list[Any]]:
+    """Return what each of several finds of its ids: in chunks of ids, all of them at once."""
+    work = []
+    owners = []
+    for number, (finder, ids) in enumerate(asked):
+        size = port.reference_chunk(finder.frame_class)
+        for start in range(0, len(ids), size):
+            work.append(finder.find(port, ids[start : start + size], options))
+            owners.append(number)
+    found: list[list[Any]] = [[] for _ in asked]
+    try:
+        answers = await port.all(work, ordered=options.get("session") is not None)
+    finally:
+        for query in work:
+            query.close()  # those that were never sent, because one before them failed
+    for number, some in zip(owners, answers, strict=True):
+        found[number] += some
+    return found
 
 
 async def documents_by_id(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from .chunks import found_of_each
 from .document import wrap
 from .loaded import Loaded
 from .plans import Plan
@@ -53,7 +54,8 @@ async def build(
             groups.setdefault(slots.query, []).append(slots)
         filled += waiting
         waiting = []
-        found = await _fetch(port, list(groups.values()), inherited)
+        asked = [(group[0], _distinct(group)) for group in groups.values()]
+        found = await found_of_each(port, asked, inherited)
         for group, fetched in zip(groups.values(), found, strict=True):
             first = group[0]
             if first.plan.upgrades:
@@ -110,28 +112,9 @@ async def _upgraded(
     return await brought(port, plan, documents, options)
 
 
-async def _fetch(
-    port: Port, groups: list[list[Waiting]], options: Mapping[str, Any]
-) -> list[Documents]:
-    """Fetch the documents of every group, in chunks of ids, all of them at once."""
-    work = []
-    owners = []
-    for number, group in enumerate(groups):
-        first = group[0]
-        distinct: dict[Any, Any] = {}
-        for slots in group:
-            distinct.update(slots.gather())
-        ids = list(distinct.values())
-        size = port.reference_chunk(first.frame_class)
-        for start in range(0, len(ids), size):
-            work.append(first.find(port, ids[start : start + size], options))
-            owners.append(number)
-    found: list[Documents] = [[] for _ in groups]
-    try:
-        answers = await port.all(work, ordered="session" in options)
-    finally:
-        for query in work:
-            query.close()  # those that were never sent, because one before them failed
-    for number, documents in zip(owners, answers, strict=True):
-        found[number] += documents
-    return found
+def _distinct(group: list[Waiting]) -> list[Any]:
+    """Return the ids that a group waits for, each once."""
+    ids: dict[Any, Any] = {}
+    for slots in group:
+        ids.update(slots.gather())
+    return [*ids.values()]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ...chunks import found_of_each
 from ...port import Port
 from ..asking import Asked
 from ..ids import Ids
@@ -77,7 +78,9 @@ class Joins:
             for slot in level:
                 groups.setdefault(slot.reference.target, []).append(slot)
             wanted = {target: self._rows[target].unknown(of) for target, of in groups.items()}
-            found = await self._fetch(wanted)
+            asked = [(self._rows[target], [*ids.values()]) for target, ids in wanted.items()]
+            answers = await found_of_each(self._port, asked, self._options)
+            found = dict(zip(wanted, answers, strict=True))
             level = []
             for target, slots in groups.items():
                 rows = self._rows[target]
@@ -91,23 +94,3 @@ class Joins:
         for rows in self._rows.values():
             rows.trim()
         return made
-
-    async def _fetch(self, wanted: Mapping[Target, Mapping[Any, Any]]) -> dict[Target, list[Any]]:
-        """Return the documents with some ids as bytes: in chunks of ids, all of them at once."""
-        work, owners = [], []
-        for target, by_key in wanted.items():
-            ids = [*by_key.values()]
-            size = self._port.reference_chunk(target.frame_class)
-            for start in range(0, len(ids), size):
-                chunk = ids[start : start + size]
-                work.append(self._rows[target].find(self._port, chunk, self._options))
-                owners.append(target)
-        found: dict[Target, list[Any]] = {target: [] for target in wanted}
-        try:
-            answers = await self._port.all(work, ordered="session" in self._options)
-        finally:
-            for query in work:
-                query.close()  # those that were never sent, because one before them failed
-        for target, raws in zip(owners, answers, strict=True):
-            found[target] += raws
-        return found

@@ -62,9 +62,14 @@ class Rows:
         self._count = 0
 
     @property
+    def frame_class(self) -> Any:
+        """The class of the documents."""
+        return self.target.frame_class
+
+    @property
     def mismatches(self) -> dict[str, int]:
         """By field, in how many of the documents a value did not fit."""
-        name = self.target.frame_class.__name__
+        name = self.frame_class.__name__
         return {f"{name}.{field}": n for field, n in self._decoder.mismatches.items()}
 
     def unknown(self, slots: Sequence[Slot]) -> dict[Any, Any]:
