@@ -16,6 +16,7 @@ from bson import Binary, Code, Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from loom import SchemaError, SubFrame
+from loom.encoding import ENCODING_ERRORS, encode
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
@@ -183,6 +184,21 @@ async def test_awaited_streams() -> None:
         assert [TABLE.num_rows] == [part.rows async for part in parts]
 
 
+async def test_awaited_streams_that_are_refused() -> None:
+    """A stream that was begun, and is not taken, is closed."""
+    closed = []
+
+    async def stream() -> AsyncIterator[Any]:
+        try:
+            yield pa.record_batch([pa.array([1]), pa.array([2])], names=["a", "a"])
+        finally:
+            closed.append(True)
+
+    with pytest.raises(SchemaError, match="expected each column once, got 'a' twice"):
+        await awaited_input(PLACE, stream())
+    assert [True] == closed
+
+
 # pandas
 
 
@@ -262,6 +278,8 @@ def test_extension_arrays_of_pymongoarrow() -> None:
     [
         (pd.Series(pd.period_range("2024", periods=2, freq="M")), "to_timestamp"),
         (pd.Series(pd.interval_range(0, 2)), "two ends"),
+        (pd.Series(pd.period_range("2024", periods=2, freq="M"), dtype="category"), "to_timestamp"),
+        (pd.cut(pd.Series([1, 2]), 2), "two ends"),
         (pd.Series([1j]), "imaginary"),
         (pd.to_timedelta(pd.Series([1])), "units"),
     ],
@@ -414,6 +432,15 @@ def test_text_of_any_length(missing: Any) -> None:
     assert column(np.array(["a", missing, "bc"], dtype)) == ["a", None, "bc"]
 
 
+@pytest.mark.parametrize(
+    "values", [np.array(["a", "\ud800"]), pd.array(["a", "\ud800"], dtype="string[python]")]
+)
+def test_text_that_utf8_cannot_write(values: Any) -> None:
+    """Text that Arrow cannot hold is refused with its column and about its rows."""
+    with pytest.raises(SchemaError, match=r"in the column 'a', got '.ud800' in the rows 0 to 1"):
+        column(values)
+
+
 def test_matrices() -> None:
     """A matrix, which has two dimensions whatever becomes of it, is a column of lists."""
     with pytest.warns(PendingDeprecationWarning):
@@ -491,10 +518,10 @@ def test_objects(value: Any, expected: Any) -> None:
 def test_objects_are_not_changed() -> None:
     """A list in a column is copied: what the caller has stays as it is."""
     inner = [datetime(2024, 1, 1, microsecond=1)]
-    (found,) = column([inner])
+    (found,) = Things("Dragon.a", None, Rules(finer="cut")).values([inner])
 
     assert [datetime(2024, 1, 1, microsecond=1)] == inner
-    assert [datetime(2024, 1, 1)] == found
+    assert [datetime(2024, 1, 1, tzinfo=UTC)] == found
 
 
 def test_instants_among_objects() -> None:
@@ -516,6 +543,51 @@ def test_instants_among_objects() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        [datetime(2024, 1, 1, microsecond=1)],
+        [[pd.Timestamp(1, unit="ns")]],
+        {"a": [np.datetime64(1, "us")]},
+        np.array([1], "datetime64[ns]"),
+        np.array([[1]], "datetime64[us]"),
+        np.array(1, "datetime64[ns]"),
+        Lair(gold=datetime(2024, 1, 1, microsecond=1)),
+    ],
+    ids=repr,
+)
+def test_instants_inside_of_objects(value: Any) -> None:
+    """An instant inside of an object is held to the same rules: no part of it is lost silently."""
+    with pytest.raises(Unfit, match="whole milliseconds") as refused:
+        column([None, value])
+    assert 1 == refused.value.at
+    assert Things("Dragon.a", None, Rules(finer="cut")).values([value])
+
+
+def test_arrays_inside_of_objects() -> None:
+    """An array of instants is a list of them, and not of numbers; a masked one is null."""
+    instants = np.ma.MaskedArray(np.array([1, 2], "datetime64[s]").astype("M8[ns]"), [True, False])
+    (found, deeper) = column([instants, np.array([["1970-01-01", "NaT"]], "datetime64[D]")])
+
+    assert [None, datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)] == found
+    assert [[datetime(1970, 1, 1, tzinfo=UTC), None]] == deeper
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.timedelta64(5, "ns"), np.array([5], "timedelta64[ns]"), np.zeros(1, [("a", "i4")])],
+    ids=repr,
+)
+def test_durations_and_records_are_no_numbers(value: Any) -> None:
+    """A duration among objects is not stored as a number, nor a record without its names."""
+    (found,) = column([value])
+
+    with pytest.raises(ENCODING_ERRORS):
+        encode({"a": found})
+    with pytest.raises(Unfit):
+        Things("Dragon.a", pa.int64(), Rules()).values([value])
+
+
+@pytest.mark.parametrize(
     ("target", "fits", "unfit"),
     [
         (pa.bool_(), [True], [1]),
@@ -523,6 +595,12 @@ def test_instants_among_objects() -> None:
         (pa.float64(), [1.5, 1], [2**63 + 1, 10**400, True, "1"]),
         (pa.string(), ["a"], [1, b"a", ID]),
         (pa.timestamp("ms", "UTC"), [datetime(2024, 1, 1, tzinfo=UTC), date(2024, 1, 1)], [1, "x"]),
+        (
+            pa.date32(),
+            [date(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC), np.datetime64("2024-01-01")],
+            [datetime(2024, 1, 1, 5), DatetimeMS(1), "x"],
+        ),
+        (pa.list_(pa.date32()), [[date(2024, 1, 1)]], [[datetime(2024, 1, 1, 5, tzinfo=UTC)]]),
         (Decimal128Type(), [Decimal(1), 2], [1.5, "1"]),
         (OBJECT_ID, [ID, str(ID)], [1, "x", b"x"]),
         (pa.uuid(), [UUID(int=1)], ["x", 1]),

@@ -21,13 +21,26 @@ __all__ = ["of_arrays", "of_pandas", "of_records"]
 Take = Callable[[int, int], Any]
 
 
-def _input(takes: Mapping[str, Take], rows: int, at_once: int) -> Input:
+def _input(place: str, takes: Mapping[str, Take], rows: int, at_once: int) -> Input:
     types = [None if isinstance(some := take(0, 0), list) else some.type for take in takes.values()]
+
+    def taken(name: str, start: int, stop: int) -> Any:
+        try:
+            return takes[name](start, stop)
+        except UnicodeEncodeError as error:  # of lone surrogates
+            raise SchemaError(
+                f"{place}: expected text that UTF-8 can write in the column {name!r}, got "
+                f"{error.object!r} in the rows {start} to {stop - 1}; correct it",
+                name,
+                None,
+                "text in UTF-8",
+                error.object,
+            ) from None
 
     def parts() -> Iterator[Part]:
         for start in range(0, rows, at_once):
             stop = min(start + at_once, rows)
-            yield Part([take(start, stop) for take in takes.values()], stop - start)
+            yield Part([taken(name, start, stop) for name in takes], stop - start)
 
     return Input([*takes], types, rows, True, parts)
 
@@ -79,31 +92,29 @@ def of_pandas(place: str, data: Any, at_once: int) -> Input:
         twice = data.columns[data.columns.duplicated()][0]
         raise SchemaError(f"{place}: expected each column once, got {twice!r} twice; rename one")
     takes = {name: _of_series(place, name, data[name]) for name in data.columns}
-    return _input(takes, len(data), at_once)
+    return _input(place, takes, len(data), at_once)
 
 
 def _of_series(place: str, name: Any, series: Any) -> Take:
     import pandas
 
     dtype = series.dtype
+    of = dtype.categories.dtype if isinstance(dtype, pandas.CategoricalDtype) else dtype
     for kind, advice in (
         (pandas.PeriodDtype, "dt.to_timestamp() makes instants of it"),
         (pandas.IntervalDtype, "write its two ends, as columns"),
     ):
-        if isinstance(dtype, kind):
+        if isinstance(of, kind):
             _refuse(place, name, dtype, advice)
     if isinstance(dtype, pandas.SparseDtype):
         return _of_series(place, name, series.sparse.to_dense())
     if isinstance(dtype, np.dtype) and dtype.kind != "O":
         return _of_numpy(place, name, series.to_numpy())
-    if dtype == np.dtype(object) or (
-        isinstance(dtype, pandas.CategoricalDtype) and dtype.categories.dtype == np.dtype(object)
-    ):
+    if of == np.dtype(object):
         return _of_objects(series.astype(object).to_numpy())
-    if isinstance(dtype, pandas.CategoricalDtype) and isinstance(
-        dtype.categories.dtype, pandas.DatetimeTZDtype
-    ):  # of which Arrow asks in a way that pandas warns of
-        return _of_series(place, name, series.astype(dtype.categories.dtype))
+    if of is not dtype and isinstance(of, pandas.DatetimeTZDtype):
+        # Of categories Arrow asks for these in a way that pandas warns of.
+        return _of_series(place, name, series.astype(of))
     if type(dtype).__module__.startswith("pymongoarrow."):
         return _of_objects(series.to_numpy(dtype=object))
     if isinstance(dtype, pandas.DatetimeTZDtype):
@@ -308,7 +319,7 @@ def of_records(place: str, data: Any, at_once: int) -> Input:
             f"{data.ndim} dimensions; give a dict of arrays, {{name: array}}"
         )
     takes = {name: _of_numpy(place, name, data[name]) for name in data.dtype.names}
-    return _input(takes, len(data), at_once)
+    return _input(place, takes, len(data), at_once)
 
 
 def of_arrays(place: str, data: Mapping[str, Any], at_once: int) -> Input:
@@ -336,7 +347,7 @@ def of_arrays(place: str, data: Mapping[str, Any], at_once: int) -> Input:
             )
         rows = len(values)
         takes[name] = _of_any(place, name, values)
-    return _input(takes, rows or 0, at_once)
+    return _input(place, takes, rows or 0, at_once)
 
 
 def _of_any(place: str, name: str, values: Any) -> Take:

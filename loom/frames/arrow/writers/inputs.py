@@ -78,10 +78,10 @@ async def awaited_input(place: str, data: Any) -> Input:
     try:
         first: Any = await anext(batches, None)
         _check_batch(place, first)
+        return _named(place, _awaited(first.schema, _with_first(place, first, batches)))
     except BaseException:
         await close(batches)
         raise
-    return _named(place, _awaited(first.schema, _with_first(place, first, batches)))
 
 
 async def _with_first(

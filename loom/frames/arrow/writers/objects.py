@@ -21,6 +21,7 @@ from ...values import plain
 from ..types import OBJECT_ID, is_object_id
 from .cells import Cell, Unfit
 from .fitting import Rules, is_hex, shown
+from .instants import DAY
 
 __all__ = ["Things"]
 
@@ -65,11 +66,11 @@ class Things(Cell):
         if isinstance(value, Enum):
             value = value.value
         if isinstance(value, _CONTAINERS) or getattr(type(value), "_is_subframe", False):
-            value = self._container(value)
-        elif isinstance(value, (datetime, np.datetime64)):
-            value = self._instant(at, value)
-        elif isinstance(value, np.generic):
-            value = value.item()
+            inner = _listed(value) if isinstance(value, np.ndarray) else value
+            # A copy: what the caller has is not changed.
+            value = self._inside(at, plain(inner, self.place))
+        else:
+            value = self._single(at, value)
         if self.fits is None:
             return value
         found = self.fits(value)
@@ -78,11 +79,23 @@ class Things(Cell):
             raise Unfit(at, f"{self.expected}, as its annotation says", value, advice)
         return found
 
-    def _container(self, value: Any) -> Any:
-        """Return a copy: what the caller has is not changed."""
-        holder = {"": plain(value.tolist() if isinstance(value, np.ndarray) else value, self.place)}
-        settle_datetimes(holder, self.rules.naive, self.place)
-        return holder[""]
+    def _inside(self, at: int, value: Any) -> Any:
+        """Return what a container holds, and itself, as it is sent."""
+        if isinstance(value, dict):
+            if _AS_THEY_ARE.issuperset(map(type, value.values())):
+                return value
+            return {name: self._inside(at, one) for name, one in value.items()}
+        if isinstance(value, list):
+            if _AS_THEY_ARE.issuperset(map(type, value)):
+                return value
+            return [self._inside(at, one) for one in value]
+        return self._single(at, value)
+
+    def _single(self, at: int, value: Any) -> Any:
+        """Return what holds no other values."""
+        if isinstance(value, (datetime, np.datetime64)):
+            return self._instant(at, value)
+        return _python(value) if isinstance(value, np.generic) else value
 
     @staticmethod
     def _cut(at: int, value: Any) -> Any:
@@ -90,12 +103,16 @@ class Things(Cell):
         with suppress(OverflowError):  # since NumPy 2.5; before, it wraps around
             cut = value.astype("datetime64[ms]")
             is_longer = np.datetime_data(value.dtype)[0] in _LONGER
-            if not is_longer or cut.astype(value.dtype) == value or np.isnat(value):
+            if not is_longer or cut.astype(value.dtype) == value:
                 return cut
         raise Unfit(at, "an instant within 64 bits of milliseconds", str(value), "leave it out")
 
     def _instant(self, at: int, value: Any) -> Any:
-        is_finer = False
+        if (
+            value != value
+        ):  # NaT inside of a container: NumPy's is null, the encoder refuses pandas'
+            return None if isinstance(value, np.datetime64) else value
+        given, is_finer = value, False
         if isinstance(value, np.datetime64):
             cut = self._cut(at, value)
             is_finer = bool(cut != value)
@@ -104,19 +121,37 @@ class Things(Cell):
         elif value.microsecond % 1000 or getattr(value, "nanosecond", 0):
             is_finer = True
         if is_finer and self.rules.finer == "raise":
-            advice = "round it, or pass finer='cut'"
-            raise Unfit(at, "whole milliseconds", str(value), advice)
+            raise Unfit(at, "whole milliseconds", str(given), "round it, or pass finer='cut'")
         if not isinstance(value, datetime):
             return value
         made = datetime.combine(value.date(), value.time().replace(fold=value.fold), value.tzinfo)
         if made.tzinfo is None:
             naive = self.rules.naive
             if naive == "refuse":
-                raise Unfit(at, "an instant with a zone", str(value), "give it one")
+                raise Unfit(at, "an instant with a zone", str(given), "give it one")
             made = made.replace(tzinfo=naive if isinstance(naive, tzinfo) else timezone.utc)
         holder = {"": made}
         settle_datetimes(holder, "utc", self.place)
         return holder[""]
+
+
+def _listed(array: Any) -> Any:
+    """Return an array of NumPy's as lists, in which what is no plain number or text stays NumPy's.
+
+    `tolist` gives numbers for instants finer than microseconds and for durations, and leaves the
+    names of fields out.
+    """
+    if array.dtype.kind not in "mMV":
+        return array.tolist()
+    if not array.ndim:
+        return array[()]
+    members = [_listed(one) if isinstance(one, np.ndarray) else one for one in array]
+    return [None if one is np.ma.masked else one for one in members]
+
+
+def _python(value: Any) -> Any:
+    """Return a scalar of NumPy's as Python's own; durations and records, which the encoder refuses."""
+    return value if value.dtype.kind in "mV" else value.item()
 
 
 def _fit_of(target: Any) -> Callable[[Any], Any] | None:
@@ -130,8 +165,10 @@ def _fit_of(target: Any) -> Callable[[Any], Any] | None:
         return _float
     if types.is_string(target) or types.is_large_string(target):
         return lambda value: None if isinstance(value, (*_NO_TEXT,)) else value
-    if types.is_timestamp(target) or types.is_date(target):
+    if types.is_timestamp(target):
         return lambda value: value if isinstance(value, (date, DatetimeMS)) else None
+    if types.is_date(target):
+        return _date
     if types.is_decimal(target) or isinstance(target, Decimal128Type):
         return _decimal
     if is_object_id(target):
@@ -157,7 +194,6 @@ _Fit = Callable[[Any], Any] | None
 
 def _inner(fit: _Fit, value: Any) -> Any:
     """Return a value inside of another, `_UNFIT` where it is none."""
-    value = value.item() if isinstance(value, np.generic) else value
     if value is None or fit is None:
         return value
     found = fit(value)
@@ -226,6 +262,15 @@ def _float(value: Any) -> Any:
         except OverflowError:
             return None
     return value if isinstance(value, float) else None
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, datetime):
+        value = value.replace(tzinfo=value.tzinfo or timezone.utc)
+        return value if not int(DatetimeMS(value)) % DAY else None
+    if isinstance(value, DatetimeMS):
+        return value if not int(value) % DAY else None
+    return value if isinstance(value, date) else None
 
 
 def _decimal(value: Any) -> Any:
