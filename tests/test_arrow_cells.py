@@ -233,8 +233,22 @@ def test_what_is_behind_a_null_is_not_looked_at() -> None:
     masked = pa.ListArray.from_arrays([0, 1, 2], bad, mask=pa.array([False, True]))
     struct = pa.StructArray.from_arrays([bad], ["a"], mask=pa.array([False, True]))
 
+    ids = pa.array([str(ID), "no id"])
+    fixed = pa.FixedSizeListArray.from_arrays(ids, 1, mask=pa.array([False, True]))
+
     assert [[1], None] == values(masked)
     assert [{"a": 1}, None] == values(struct)
+    assert [[ID], None] == values(fixed, pa.list_(OBJECT_ID))
+
+
+@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_categories_that_no_row_has_are_not_looked_at(type: Any) -> None:
+    """Those of a part of a table may be of other rows."""
+    kinds = pa.array(["no id", str(ID)]).cast(type)
+    array = pa.DictionaryArray.from_arrays(pa.array([None, 1, 1]), kinds)
+
+    assert [None, ID, ID] == values(array, OBJECT_ID)
+    assert [None] == values(array.slice(0, 1), OBJECT_ID)
 
 
 # Instants

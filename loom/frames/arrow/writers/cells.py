@@ -246,12 +246,20 @@ class Dictionary(Cell):
 
     def values(self, array: Array) -> list[Any]:
         """Return the value of each row."""
-        kinds = self.inner.values(array.dictionary)
-        if not kinds:
-            return [None] * len(array)
+        valid = array.indices.drop_null()
+        # Of those that no row has, nothing is known.
+        used, numbered = np.unique(numbers(valid), return_inverse=True)
+        kinds = self.inner.values(array.dictionary.take(pa.array(used)))
         if any(isinstance(kind, (list, dict)) for kind in kinds):
             return self.inner.values(array.dictionary_decode())
-        return filled([*map(kinds.__getitem__, numbers(array.indices).tolist())], array.indices)
+        made = [kinds[number] for number in numbered.tolist()]
+        if not array.indices.null_count:
+            return made
+        found: list[Any] = [None] * len(array)
+        rows = np.flatnonzero(array.indices.is_valid().to_numpy(zero_copy_only=False))
+        for row, value in zip(rows.tolist(), made, strict=True):
+            found[row] = value
+        return found
 
 
 def uuid_binary(raw: bytes) -> Binary:

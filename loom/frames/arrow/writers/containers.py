@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -76,23 +76,24 @@ class FixedLists(Cell):
         self.inner = inner
         self.size = size
 
-    def _items(self, array: Array) -> Array:
-        return array.values.slice(array.offset * self.size, len(array) * self.size)
-
     def check(self, array: Array) -> None:
         """Look through the items."""
-        rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
         if not self.size:
             return
         try:
             self.inner.check(array.flatten())  # without those behind a null
         except Unfit as unfit:
+            rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
             raise unfit.moved(int(rows[unfit.at // self.size])) from None
 
     def values(self, array: Array) -> list[Any]:
         """Return lists."""
-        made, size = self.inner.values(self._items(array)), self.size
-        return filled([made[at * size : (at + 1) * size] for at in range(len(array))], array)
+        made, size = self.inner.values(array.flatten()), self.size
+        lists = (made[at : at + size] for at in count(0, size))
+        if not array.null_count:
+            return [*islice(lists, len(array))]
+        valid = array.is_valid().to_numpy(zero_copy_only=False).tolist()
+        return [next(lists) if is_there else None for is_there in valid]
 
 
 class Views(Lists):

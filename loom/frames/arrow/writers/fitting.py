@@ -77,21 +77,30 @@ def cell_for(place: str, type: Any, target: Any, rules: Rules) -> Cell:
     """
     types = pa.types
     if types.is_dictionary(type):
-        return Dictionary(cell_for(place, type.value_type, target, rules))
+        large = _without_views(type.value_type)
+        found = Dictionary(cell_for(place, large, target, rules))
+        if large == type.value_type:
+            return found
+        return Changed(
+            lambda a: pa.DictionaryArray.from_arrays(a.indices, a.dictionary.cast(large)), found
+        )
     if types.is_run_end_encoded(type):
         return Changed(_without_runs, cell_for(place, type.value_type, target, rules))
-    if type == pa.string_view():
-        inner = cell_for(place, pa.large_string(), target, rules)
-        return Changed(lambda array: array.cast(pa.large_string()), inner)
-    if type == pa.binary_view():
-        inner = cell_for(place, pa.large_binary(), target, rules)
-        return Changed(lambda array: array.cast(pa.large_binary()), inner)
+    if (large := _without_views(type)) != type:
+        return Changed(lambda array: array.cast(large), cell_for(place, large, target, rules))
     if types.is_null(type):
         return Nothing()
     if types.is_nested(type) and not types.is_union(type):
         return _container(place, type, target, rules)
-    found = _plain(place, type, rules)
-    return found if target is None else _to(place, type, found, target, rules)
+    plain = _plain(place, type, rules)
+    return plain if target is None else _to(place, type, plain, target, rules)
+
+
+def _without_views(type: Any) -> Any:
+    """Return a type of text or bytes as one that Arrow can take values from."""
+    if type == pa.string_view():
+        return pa.large_string()
+    return pa.large_binary() if type == pa.binary_view() else type
 
 
 def _without_runs(array: Any) -> Any:
