@@ -424,6 +424,26 @@ def test_the_instant_that_is_none(db: str) -> None:
     assert 1 == len(numpy_of(reading, table.slice(1))["born"])
 
 
+@pytest.mark.parametrize(
+    "type",
+    [
+        pa.list_(pa.timestamp("ms", "UTC")),
+        pa.struct([("at", pa.date32()), ("id", pa.binary(12))]),
+        pa.map_(pa.string(), pa.timestamp("ms", "UTC")),
+    ],
+    ids=str,
+)
+def test_instants_that_python_does_not_know(db: str, type: Any) -> None:
+    """What is inside of others becomes Python's objects: what has none names its column."""
+    far = 2**31 - 1 if pa.types.is_struct(type) else 2**62
+    inner = [far] if pa.types.is_list(type) else [("a", far)]
+    value = {"at": far} if pa.types.is_struct(type) else inner
+    table = pa.table({"born": pa.array([None, value], type)})
+
+    with pytest.raises(SchemaError, match=r"^Wyrm.born: .*got another one in row 1"):
+        numpy_of(Reading(blocking(), Asked(Wyrm)), table)
+
+
 async def test_progress(call: Runtime) -> None:
     """A function is told of each batch, with the total that the server counted."""
     stored()

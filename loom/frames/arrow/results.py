@@ -250,18 +250,27 @@ def numpy_of(reading: Reading, table: Any) -> dict[str, np.ndarray[Any, Any]]:
     """Return the columns of a table as arrays; numbers and times with nulls as masked ones."""
     _check_times(reading, table)
     _tell(reading)
-    return {name: _array(table.column(name)) for name in table.column_names}
+    place = reading.columns.place
+    return {name: _array(place, name, table.column(name)) for name in table.column_names}
 
 
-def _array(column: Any) -> np.ndarray[Any, Any]:
+def _array(place: str, name: str, column: Any) -> np.ndarray[Any, Any]:
     type = column.type
     types = pa.types
     is_plain = types.is_integer(type) or types.is_floating(type) or types.is_boolean(type)
     if not (is_plain or types.is_timestamp(type) or types.is_date32(type)):
         found = np.empty(len(column), dtype=object)
         # One by one: NumPy would make a second dimension of lists.
-        for row, value in enumerate(column.to_pylist()):
-            found[row] = value
+        for row, value in enumerate(column):
+            try:
+                found[row] = value.as_py()
+            except (OverflowError, ValueError) as error:
+                raise SchemaError(
+                    f"{place}.{name}: expected dates and instants of the years 1 to 9999 inside of "
+                    f"{type}, got another one in row {row}, for which Python has no object; load a "
+                    "table",
+                    name,
+                ) from error
         return found
     if not column.null_count:
         return np.asarray(column.to_numpy())
@@ -285,7 +294,7 @@ def _check_times(reading: Reading, table: Any) -> None:
                 raise SchemaError(
                     f"{reading.columns.place}.{name}: expected instants later than "
                     f"{_NOT_A_TIME} ms before 1970, got that one, which is NaT in NumPy and "
-                    "pandas; load a table, or give the column the type int64",
+                    "pandas; load a table",
                     name,
                 )
 
