@@ -613,6 +613,12 @@ async def test_asynchronous_generators(db: str) -> None:
         with pytest.raises(error, match=problem):
             await arrow.aio.insert_table(Wyrm, batches(*content), on_error="return")
         assert ["closed"] == closed
+    closed.clear()
+    stream = batches(*several)
+    first = await anext(stream)
+    with pytest.raises(QueryError, match="expected progress=True or a plain function"):
+        await arrow.aio.insert_table(Wyrm, stream, progress=3)  # type: ignore[arg-type]
+    assert (2, ["closed"]) == (first.num_rows, closed)
     with pytest.raises(SchemaError, match=r"await arrow\.aio\.insert_table"):
         arrow.insert_table(Wyrm, batches(*several))
 

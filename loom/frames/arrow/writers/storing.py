@@ -216,15 +216,24 @@ async def stored(job: Job, data: Any) -> RowsWritten:
             twice nothing was sent then.
     """
     way, cls = job.way, job.cls
-    given = await _given(job, data)
     rules = Rules(job.port.naive(cls), way.finer, way.omits, job.makes_frames)
+    is_awaited = hasattr(data, "__aiter__")
+    if is_awaited and not job.port.is_async:
+        raise SchemaError(
+            f"{job.place}: expected a stream that blocks, got an asynchronous one; await "
+            f"arrow.aio.{job.operation}(...)"
+        )
     try:
+        tally = tally_for(way.progress, job.place)
+        if is_awaited:
+            given = await awaited_input(job.place, data)
+        else:
+            given = input_of(job.place, data, way.batch_rows)
         targets = targets_for(cls, job.operation, given, way.columns, way.schema, rules)
         job.prepare(targets)
     except BaseException:
         await close(data)
         raise
-    tally = tally_for(way.progress, job.place)
     if tally is not None:
         tally.total = given.rows
     number = 0
@@ -258,17 +267,6 @@ async def stored(job: Job, data: Any) -> RowsWritten:
     left = 0 if given.rows is None else given.rows - job.sent
     job.not_sent += max(left, number - job.sent)
     return job.finish(max(number, given.rows or 0))
-
-
-async def _given(job: Job, data: Any) -> Input:
-    if not hasattr(data, "__aiter__"):
-        return input_of(job.place, data, job.way.batch_rows)
-    if not job.port.is_async:
-        raise SchemaError(
-            f"{job.place}: expected a stream that blocks, got an asynchronous one; await "
-            f"arrow.aio.{job.operation}(...)"
-        )
-    return await awaited_input(job.place, data)
 
 
 async def _flush(job: Job, waiting: _Waiting, tally: Any) -> None:
