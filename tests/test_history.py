@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
+from pymongo import ReadPreference
 
 import loom
 from loom import Frame, IncrCounter, Q, SubFrame
@@ -263,3 +264,18 @@ def test_bad_input(arguments: dict[str, Any], kind: Any, message: str) -> None:
     """It is refused when tracking begins."""
     with pytest.raises(kind, match=message):
         history.track(arguments.pop("cls", Dragon), **arguments)
+
+
+async def test_old_values_come_from_the_primary(call: Runtime, commands: Commands) -> None:
+    """What was stored before is read where it is certainly the last."""
+    history.track(Dragon)
+    dragon = Dragon(name="Burt")
+    await call(dragon).insert()
+    commands.clear()
+    dragon.name = "Bert"
+    with Dragon.with_options(read_preference=ReadPreference.SECONDARY_PREFERRED):
+        await call(dragon).update("name")
+
+    look = commands.bodies[commands.names.index("find")]
+    assert "secondaryPreferred" != look.get("$readPreference", {}).get("mode")
+    assert {"name": ("Burt", "Bert")} == (await entries(call))[-1][3]

@@ -22,9 +22,11 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 import loom
-from loom import Frame, HistoryLost, Q, StrLower, embedded
+from loom import Frame, HistoryLost, ListenerError, Q, StrLower, embedded
+from loom.frames import history
 from loom.frames.change_streams import fetched, match_stage
 from loom.frames.checkpoints import FileCheckpoint
+from loom.frames.counters import counter_cache
 from loom.frames.watching import AsyncWatch, Change, Watch
 
 from .conftest import Commands, Runtime, Server
@@ -943,6 +945,37 @@ async def test_listeners_that_await(call: Runtime, db: str) -> None:
             await taken(changes, 1)
     assert ["Burt"] == [item.desc for item in await call(Item).many()]
     assert ["inserted"] == committed
+
+
+async def test_what_follows_writes_refuses_the_feed(call: Runtime, db: str) -> None:
+    """Counter caches and histories followed a write where it was made: they do not do it again."""
+
+    class Hoard(Frame):
+        pieces: int = 0
+
+    class Piece(Frame):
+        hoard: Hoard
+
+    Piece.get_db().create_collection("Piece")
+    hoard = Hoard(_id=1)
+    await call(hoard).insert()
+    cache = counter_cache(Hoard, "pieces", of=Piece, by="hoard")
+    log = history.track(Piece)
+    try:
+        for follower in (cache, log):
+            async with call(Piece).watch(feed=True, **SOON) as changes:
+                piece = Piece(hoard=hoard)
+                await call(piece).insert()
+                with pytest.raises(ListenerError, match=r"got one told by watch\(feed=True\)"):
+                    await taken(changes, 1)
+                follower.stop()
+    finally:
+        cache.stop()
+        log.stop()
+    await call(hoard).reload()
+
+    assert 1 == hoard.pieces
+    assert 2 == await call(history.ChangeLog).count()
 
 
 async def test_without_feed_listeners_hear_nothing(call: Runtime, db: str) -> None:

@@ -17,7 +17,7 @@ from ..errors import FieldError, ListenerError
 from . import operations, recounting
 from .behaviours import timestamp_update
 from .changes import Snapshot, document_to_insert
-from .events import add_note, emit, listeners, stop_listening
+from .events import add_note, emit, listeners, refuse_fed, stop_listening
 from .ids import id_key
 from .operations import id_filter, joined_changes
 from .operations.reading import compiled_filter
@@ -191,8 +191,15 @@ class CounterCache:
         await self._add(port, sender, counts, session)
 
     def _is_counted(self, port: Port, sender: Any) -> bool:
-        """Tell whether documents of a class are stored where those of `of` are."""
-        return sender is self.of or port.collection(sender) == port.collection(self.of)
+        """Tell whether documents of a class are stored where those of `of` are.
+
+        Raises:
+            ListenerError: others have written them, and counted them.
+        """
+        if sender is not self.of and port.collection(sender) != port.collection(self.of):
+            return False
+        refuse_fed(self)
+        return True
 
     def _is_changed(self, changes: Sequence[Any]) -> bool:
         """Tell whether update documents may change who is counted for."""

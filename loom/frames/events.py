@@ -265,12 +265,14 @@ def muted(*what: str | Callable[..., Any], sender: type | None = None) -> Iterat
 class Running:
     """A listener's call: the port its Loom calls use, and work it hands back."""
 
-    __slots__ = ("active", "deferred", "done", "event", "port", "session", "task", "thread")
+    __slots__ = ("active", "deferred", "done", "event", "fed", "port", "session", "task", "thread")
 
-    def __init__(self, event: str, port: Any, session: Any) -> None:
+    def __init__(self, event: str, port: Any, session: Any, fed: bool = False) -> None:
         self.event = event
         self.port = port
         self.session = session
+        #: whether a change stream tells of what others have written
+        self.fed = fed
         self.thread = threading.get_ident()
         self.task = current_task()
         self.active = True
@@ -300,6 +302,21 @@ def running() -> Running | None:
     """Return the event whose listener makes this call, None outside of listeners."""
     found = running_event.get()
     return found if found is not None and found.is_here() else None
+
+
+def refuse_fed(who: Any) -> None:
+    """Refuse to follow a write that was followed where it was made: a change stream tells of it.
+
+    Raises:
+        ListenerError: it does.
+    """
+    current = running()
+    if current is not None and current.fed:
+        raise ListenerError(
+            f"{who}: expected a write of this program, got one told by watch(feed=True), which is "
+            "counted or logged where it is made; read the stream in a program without it, or in "
+            "`with loom.muted(...)`"
+        )
 
 
 def add_note(error: BaseException, note: str) -> None:
@@ -404,7 +421,7 @@ async def call(
     """Call listeners one after the other; return what they raised, of a before-event raise it."""
     failures: list[Exception] = []
     for listener in found:
-        current = Running(event, port, payload["session"])
+        current = Running(event, port, payload["session"], payload.get("fed", False))
         token = running_event.set(current)
         try:
             # A copy of the list: what a listener does to its own changes nothing for others.

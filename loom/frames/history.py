@@ -17,14 +17,16 @@ from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from ..errors import DefinitionError, FieldError, nearest
+from .chunks import found_by_id
 from .document import SubFrame
-from .events import listen, running, stop_listening
+from .events import listen, refuse_fed, running, stop_listening
 from .frame import Frame
 from .ids import id_key
 from .index import Index
 from .jsonable import redacted
 from .ledger import LedgerFrame
 from .paths import MISSING, lookup, split
+from .primaries import on_primary
 from .values import to_refs
 
 __all__ = ["REDACTED", "Change", "ChangeLog", "History", "of", "track"]
@@ -248,13 +250,11 @@ class History:
         assert current is not None  # it is called by an event
         port = current.port
         ids = [f._document["_id"] for f in frames if f._document.get("_id") is not None]
-        size = port.reference_chunk(sender)
+        options = {} if current.session is None else {"session": current.session}
+        with on_primary(port, sender):
+            found = await found_by_id(port, sender, to_refs(ids), None, options)
         before = dict(_before.get() or {})
-        for start in range(0, len(ids), size):
-            wanted = {"_id": {"$in": to_refs(ids[start : start + size])}}
-            options = {} if current.session is None else {"session": current.session}
-            for document in await port.find(sender, wanted, None, options):
-                before[self._key(sender, document)] = document
+        before |= {self._key(sender, document): document for document in found}
         for key in [*before][: max(0, len(before) - len(ids) - _LEFT_OVER)]:
             del before[key]  # of writes that failed
         _before.set(before)
@@ -268,6 +268,7 @@ class History:
         return before.pop(self._key(sender, frame._document), None)
 
     async def _inserted(self, sender: Any, frames: list[Any], session: Any) -> None:
+        refuse_fed(self)
         entries = []
         for frame in frames:
             document = self._visible(sender, to_refs(frame._document))
@@ -276,6 +277,7 @@ class History:
         await self._write(sender, "inserted", entries, session)
 
     async def _updated(self, sender: Any, frames: list[Any], changes: Any, session: Any) -> None:
+        refuse_fed(self)
         entries = []
         for frame, change in zip(frames, changes, strict=False):
             made = [*self._differences(sender, frame, change)]
@@ -284,6 +286,7 @@ class History:
         await self._write(sender, "updated", entries, session)
 
     async def _deleted(self, sender: Any, frames: list[Any], session: Any) -> None:
+        refuse_fed(self)
         entries = []
         for frame in frames:
             old = self._taken(sender, frame)

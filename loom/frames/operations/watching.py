@@ -272,7 +272,8 @@ class Watching:
         if event == "updated":
             written = (*change.changed, *change.truncated, *change.removed)
             fields = tuple(path for path in written if path != "_id")
-        await emit(self._port, event, type(frame), [frame], {"fields": fields})
+        payload = {"fields": fields, "fed": True}
+        await emit(self._port, event, type(frame), [frame], payload)
 
 
 def _is_resumable(error: PyMongoError) -> bool:
