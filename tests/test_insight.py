@@ -283,6 +283,10 @@ def test_the_axis_of_a_regression(pyplot: Any) -> None:
     """It says from when time is counted; numbers that are no times have their unit alone."""
     del pyplot  # or a window would be opened
     assert Regression.of([1, 2, 4], [5, 20, 7], unit="mph").plot().get_xlabel() == "mph"
+    below = Regression.of([1, 2, 4], [-5, -20, 7], unit="mph")
+    (line,) = below.plot().lines
+    assert [*line.get_xdata()] == [-20, 7]
+    assert [*line.get_ydata()] == [below.at(-20), below.at(7)]
     timed = Regression.of([1, 2, 4], [5, 20, 7], unit="day")
     assert timed.plot().get_xlabel() == "days since 5.0"
 

@@ -79,7 +79,7 @@ def test_times_in_any_form(times: Any, per: Any, factor: float) -> None:
     assert found.slope == pytest.approx(4 * factor)
     assert found.origin == START
     assert found.per == (per or "day")
-    assert found.length == pytest.approx(1 / factor)
+    assert (found.x_low, found.x_high) == (0, pytest.approx(1 / factor))
     assert "origin=2013-01-01 00:00:00+00:00" in repr(found)
 
 
@@ -158,10 +158,16 @@ def test_a_series_as_x() -> None:
 
 
 def test_how_far_numbers_go() -> None:
-    """The picture is drawn to the number farthest from 0, and named by the unit."""
-    assert Regression.of([1, 2, 4], [5, 20, 7], unit="mph").length == 20
-    found = Regression.of([1, 2, 4], [-5, -20, 7], unit="°F")
-    assert found.length == -20
+    """It is known between which x the points lie, whatever their signs and their order."""
+    for x in ([5, 20, 7], [-5, -20, 7], [-5, -20, -7], [0, 0, 0]):
+        found = Regression.of([1, 2, 4], x, unit="°F")
+
+        assert (found.x_low, found.x_high) == (min(x), max(x))
+    days = [START + n * timedelta(days=1) for n in (2, 0, 1)]
+    found = Regression.of([1, 2, 4], days)
+
+    assert (found.origin, found.x_low, found.x_high) == (days[0], -2, 0)
+    assert Regression.of([], []).x_low is None
 
 
 @pytest.mark.parametrize(
@@ -329,7 +335,7 @@ def test_large_numbers_as_times() -> None:
     times = [1_357_000_000_000_000_000 + nanosecond for nanosecond in (0, 1, 3)]
     found = Regression.of([5, 7, 11], times, unit="nanosecond", per="nanosecond")
 
-    assert (found.slope, found.intercept, found.length) == (2, 5, 3)
+    assert (found.slope, found.intercept, found.x_high) == (2, 5, 3)
     assert found.origin == 1.357e18
     columns = regression([5, 7, 11], 2, times=times, unit="nanosecond", per="nanosecond")
     assert columns["slope"].tolist() == [2, 2]

@@ -29,7 +29,7 @@ class Regression(Result):
     A point whose value or time is missing or infinite is left out and counted.
 
     - No point: all is None, and the regression is false.
-    - One point, or all at one time: no line, all but `origin` and `length` is None.
+    - One point, or all at one time: no line, all but `origin`, `x_low` and `x_high` is None.
     - Two points: the line through both; `r` is 1 or -1, and nothing is left over to judge it by:
       `p`, `stderr` and `intercept_stderr` are None (SciPy says 0 there).
     - Equal values: slope and errors 0; a line without rise correlates with nothing: `r` and `p`
@@ -43,8 +43,7 @@ class Regression(Result):
         origin: where x is 0, the time of the first point, cut to a millisecond; a number when the
         times are numbers, and 0 when they are none of time; stored as origin_time or
         origin_number;
-        length: how far from there the last point lies, in the unit; of numbers that are none of
-        time the one farthest from 0.
+        x_low, x_high: float, between which x the points lie, from the origin and in the unit.
 
     Units:
         slope, stderr: the unit of the values, per `per`; intercept, intercept_stderr: the unit of
@@ -65,7 +64,8 @@ class Regression(Result):
     per: str
     origin_time: datetime | None
     origin_number: float | None
-    length: float | None
+    x_low: float | None
+    x_high: float | None
 
     @classmethod
     def of(
@@ -106,7 +106,7 @@ class Regression(Result):
         x = axis.since(origin, axis.ticks[known])
         y = numbers.values[known]
         if len(known) < 2 or x.min() == x.max():
-            return _without_line(cls, len(known), left_out, axis, origin, _length(x, axis))
+            return _without_line(cls, len(known), left_out, axis, origin, x)
         x_scale, y_scale = exponent_of(x), exponent_of(y)
         figures = _line(np.ldexp(x, -x_scale), np.ldexp(y, -y_scale))
         powers = (y_scale - x_scale, y_scale, 0, 0, y_scale - x_scale, y_scale)
@@ -120,7 +120,7 @@ class Regression(Result):
         return cls(
             n=len(known), left_out=left_out, slope=slope, intercept=intercept, r=r, p=p,
             stderr=stderr, intercept_stderr=intercept_stderr, per=axis.per,
-            length=_length(x, axis), **axis.kept("origin", origin),
+            x_low=float(x.min()), x_high=float(x.max()), **axis.kept("origin", origin),
         )  # fmt: skip
 
     @property
@@ -139,16 +139,17 @@ class Regression(Result):
         return self.intercept + self.slope * x
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the line from the first point to the last; return the axes of matplotlib.
+        """Draw the line from the lowest x to the highest; return the axes of matplotlib.
 
         Raises:
             MissingExtra: matplotlib is not installed.
             QueryError: there is no line.
         """
         axes = axes_for(axes)
-        if self.length is None or self.slope is None:
+        low, high = self.x_low, self.x_high
+        if self.slope is None or low is None or high is None:
             raise QueryError(f"Regression.plot: expected a line, got none from {self.n} points")
-        ends = (0.0, self.length)
+        ends = (low, high)
         axes.plot(ends, [self.at(x) for x in ends])
         since = self.origin.isoformat(" ") if isinstance(self.origin, datetime) else self.origin
         is_time = self.per in UNITS or self.per == "step"
@@ -175,16 +176,14 @@ def times_of(values: Any, times: Any) -> Any:
     return own if times is None and not callable(own) else times
 
 
-def _length(x: Array, axis: Axis) -> float:
-    return float(x[np.argmax(np.abs(x))] if axis.is_plain else x.max())
-
-
 def _without_line(
-    cls: type[Regression], n: int, left_out: int, axis: Axis, origin: Any, length: float | None
+    cls: type[Regression], n: int, left_out: int, axis: Axis, origin: Any, x: Array
 ) -> Regression:
+    low, high = (None, None) if x is None else (float(x.min()), float(x.max()))
     return cls(
         n=n, left_out=left_out, slope=None, intercept=None, r=None, p=None, stderr=None,
-        intercept_stderr=None, per=axis.per, length=length, **axis.kept("origin", origin),
+        intercept_stderr=None, per=axis.per, x_low=low, x_high=high,
+        **axis.kept("origin", origin),
     )  # fmt: skip
 
 
