@@ -113,8 +113,10 @@ ORDER = """
     loom.frames.history
     loom.frames.time.windows
     loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
+    loom.frames.time.texts
     loom.frames.time.timeframe
     loom.frames.time.calendar_frames loom.frames.time.known
+    loom.frames.time.hourly_frames
     loom.frames.time.year_frames loom.frames.time.moment
     loom.frames.time.arrays loom.frames.time.results
     loom.frames.time.axes

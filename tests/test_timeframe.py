@@ -46,9 +46,19 @@ from loom.frames.time import (
 from .conftest import Runtime
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 NEW_YORK = ZoneInfo("America/New_York")
 APIA = "Pacific/Apia"
 KINDS = [HourlyFrame, DailyFrame, WeeklyFrame, MonthlyFrame, QuarterlyFrame, YearlyFrame]
+
+
+class Shift(TimeFrame):
+    """A stretch of work."""
+
+
+def shift() -> Shift:
+    """Return one of four hours."""
+    return Shift(NOON, NOON + 4 * HOUR)
 
 
 def utc(*parts: int) -> datetime:
@@ -132,6 +142,8 @@ def test_fixed_offsets() -> None:
     assert utc(2024, 3, 10, 18, 30) == half._start
     odd = timezone(timedelta(seconds=1, microseconds=7))
     assert HourlyFrame(NOON, odd) == parse(str(HourlyFrame(NOON, odd)))
+    assert DailyFrame(NOON, "-05:00") == DailyFrame(NOON, named) == parse("2024-03-10", "-05:00")
+    assert UTC is DailyFrame(NOON, "+00:00").tzone
 
 
 def test_naive_datetimes_need_a_zone() -> None:
@@ -203,7 +215,9 @@ class Foreign(tzinfo):
         return None if moment is None else timedelta(hours=moment.month % 2)
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", 5, Foreign()])
+@pytest.mark.parametrize(
+    "zone", ["Mars/Olympus", "", "../etc/passwd", "+5", "+24:00", "-05:60", 5, Foreign()]
+)
 def test_what_is_no_zone_is_refused(zone: Any) -> None:
     """Zones are names, ZoneInfo or fixed offsets; others are refused with a way out."""
     with pytest.raises(TimeFrameError, match=r"expected a time zone, got .*zoneinfo\.ZoneInfo"):
@@ -239,6 +253,43 @@ def test_the_ends_of_the_calendar(kind: type[CalendarFrame], moment: datetime) -
         for step in (frame.get_next_frame, frame.get_previous_frame):
             with pytest.raises(TimeFrameError, match="years 1 to 9999"):
                 step(10**8)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: TimeFrame.create(NOON), r"TimeFrame.create: .*; write DailyFrame.create\(...\)"),
+        (lambda: Shift.create(NOON, UTC), r"Shift.create: .*, or Shift\(floor, ceiling\) for ends"),
+        (
+            lambda: TimeFrame.range(NOON, NOON),
+            r"TimeFrame.range: .*; write DailyFrame.range\(...\)",
+        ),
+        (
+            lambda: CalendarFrame.create(NOON),
+            "CalendarFrame: expected a kind of frames such as Dai",
+        ),
+        (
+            lambda: CalendarFrame.range(NOON, NOON + HOUR),
+            "CalendarFrame: expected a kind of frames",
+        ),
+        (lambda: shift().split(TimeFrame), "Shift.split: expected a class such as DailyFrame"),
+        (lambda: shift().split(CalendarFrame), "CalendarFrame: expected a kind of frames"),
+    ],
+)
+def test_frames_without_a_calendar_are_made_of_their_ends(
+    made: Callable[[], Any], message: str
+) -> None:
+    """Nothing tells which frame holds a moment, or which one follows: the error says what does."""
+    with pytest.raises(TimeFrameError, match=message):
+        made()
+
+
+def test_range_up_to_the_end_of_the_calendar() -> None:
+    """It goes on to the last frame that there is, and asks for none behind."""
+    start, end = datetime(9999, 12, 29, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+    assert ["9999-12-29", "9999-12-30"] == [*map(str, DailyFrame.range(start, end))]
+    assert 48 == len([*HourlyFrame.range(start, end)])
 
 
 def test_plain_frames() -> None:

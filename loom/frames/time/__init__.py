@@ -8,7 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .calendar_frames import CalendarFrame, DailyFrame, HourlyFrame, WeeklyFrame
+from .calendar_frames import CalendarFrame, DailyFrame, WeeklyFrame
+from .hourly_frames import HourlyFrame
 from .resolution import Resolution, TimeFrameResolution
 from .timeframe import TimeFrame, parse
 from .year_frames import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import TimeFrameError, nearest
@@ -18,10 +18,7 @@ from .zones import (
     UTC,
     TimeZone,
     beyond,
-    check_shown,
     day_start,
-    hour_around,
-    hour_shifted,
     instant,
     name_of,
     skipped_days,
@@ -31,13 +28,11 @@ from .zones import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["CalendarFrame", "DailyFrame", "HourlyFrame", "WeeklyFrame"]
+__all__ = ["BEYOND", "CalendarFrame", "DailyFrame", "WeeklyFrame", "date_text"]
 
 _set = object.__setattr__
-_HOUR = timedelta(hours=1)
-_SECOND = timedelta(seconds=1)
 #: What is raised beyond the first and the last day of Python's calendar.
-_BEYOND = (OverflowError, ValueError)
+BEYOND = (OverflowError, ValueError)
 #: The options of frames, and who takes them.
 _TAKERS = {"week_start": "WeeklyFrame", "year_start": "QuarterlyFrame and YearlyFrame"}
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -65,7 +60,9 @@ class CalendarFrame(TimeFrame):
             at = datetime.now(UTC) if moment is None else instant(moment, zone, place)
         try:
             start, end = self._around(at, zone, option)
-        except _BEYOND:
+        except TimeFrameError:
+            raise
+        except BEYOND:
             raise beyond(place) from None
         _set(self, "_start", start)
         _set(self, "_end", end)
@@ -158,9 +155,10 @@ class CalendarFrame(TimeFrame):
 
     @classmethod
     def _walk(cls, frame: Self, end: datetime) -> Iterator[Self]:
-        while frame._start < end:
-            yield frame
+        yield frame
+        while frame._end < end:
             frame = frame._shifted(1)
+            yield frame
 
     @classmethod
     def _around(cls, at: datetime, zone: tzinfo, option: int) -> tuple[datetime, datetime]:
@@ -185,7 +183,10 @@ class CalendarFrame(TimeFrame):
     @classmethod
     def _first(cls, day: date, option: int) -> int:
         """Return the ordinal of the first date of the frame around a date."""
-        raise NotImplementedError
+        raise TimeFrameError(
+            f"{cls.__name__}: expected a kind of frames such as DailyFrame, got what all kinds have "
+            "in common"
+        )
 
     @classmethod
     def _moved(cls, first: int, count: int, option: int) -> int:
@@ -197,75 +198,12 @@ class CalendarFrame(TimeFrame):
             return self._at(
                 self._moved(self._begin(), count, self._option), self._zone, self._option
             )
-        except _BEYOND:
+        except BEYOND:
             raise beyond(type(self).__name__) from None
 
     def _begin(self) -> int:
         """Return the ordinal of the first date, also if the zone left that date out."""
         return self._first(self.floor, self._option)
-
-
-class HourlyFrame(CalendarFrame):
-    """An hour of the clock: as long as the clock shows one hour and has one offset from UTC.
-
-    The hour that comes twice in autumn is two frames. Where clocks are set by half an hour, the
-    frames beside it are half as long.
-
-    >>> first = HourlyFrame.parse("2024-11-03T01-04:00[America/New_York]")
-    >>> first.get_pretty_value(), first.get_next_frame().get_pretty_value()
-    ('11/03/2024 01:00 EDT', '11/03/2024 01:00 EST')
-    """
-
-    __slots__ = ()
-    resolution = Resolution.HOURLY
-    _form = r"(\d{4}-\d\d-\d\dT\d\d)(Z|[+-]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?"
-
-    @classmethod
-    def _around(cls, at: datetime, zone: tzinfo, option: int) -> tuple[datetime, datetime]:
-        start, end = hour_around(zone, at)
-        check_shown(end, zone, cls.__name__)
-        return start, end
-
-    def _shifted(self, count: int) -> Self:
-        try:
-            start = hour_shifted(self._zone, self._start, count)
-            return self._made(*self._around(start, self._zone, 0), self._zone)
-        except _BEYOND:
-            raise beyond(type(self).__name__) from None
-
-    def get_pretty_value(self) -> str:
-        """Return the hour for people: `03/10/2024 01:00 EST`."""
-        floor = self.floor
-        return f"{_day(floor)} {floor:%H:%M} {floor.tzname()}"
-
-    def _text(self) -> str:
-        text = self.floor.isoformat()
-        return text[:13] + ("Z" if self._zone is UTC else text[len("2024-03-10T01:00:00") :])
-
-    @classmethod
-    def _parsed(cls, parts: Any, zone: tzinfo) -> Self:
-        text, offset = parts
-        clock = datetime.fromisoformat(f"{text}:00:00")
-        if offset:
-            aware = f"{text}:00:00" + offset.replace("Z", "+00:00")
-            offsets = {datetime.fromisoformat(aware).utcoffset()}
-        else:
-            ends = (clock, clock + _HOUR - _SECOND)
-            offsets = {e.replace(tzinfo=zone, fold=f).utcoffset() for e in ends for f in (0, 1)}
-        # An hour that a change of the clock cuts has its own clock time at one end only.
-        found = {
-            frame
-            for ahead in offsets
-            for at in (clock, clock + _HOUR - _SECOND)
-            for frame in (cls(at.replace(tzinfo=UTC) - (ahead or timedelta()), zone),)
-            if frame.floor.isoformat()[:13] == text and frame.floor.utcoffset() == ahead
-        }
-        if len(found) == 1:
-            return found.pop()
-        if found:
-            texts = " and ".join(sorted(frame._text() for frame in found))
-            raise TimeFrameError(f"expected one hour, but there are {texts}; write the offset")
-        raise TimeFrameError(f"{name_of(zone)} does not have this hour")
 
 
 class DailyFrame(CalendarFrame):
@@ -300,12 +238,12 @@ class DailyFrame(CalendarFrame):
                 target -= day >= target
         try:
             return self._at(target, zone, 0)
-        except _BEYOND:
+        except BEYOND:
             raise beyond(type(self).__name__) from None
 
     def get_pretty_value(self) -> str:
         """Return the date for people: `03/10/2024`."""
-        return _day(self.floor)
+        return date_text(self.floor)
 
     def _text(self) -> str:
         return self.floor.date().isoformat()
@@ -392,7 +330,8 @@ class WeeklyFrame(CalendarFrame):
         return cls._at(first.toordinal(), zone, first.weekday())
 
 
-def _day(moment: datetime) -> str:
+def date_text(moment: datetime) -> str:
+    """Return the date of a moment for people: `03/10/2024`."""
     return f"{moment:%m/%d}/{moment.year:04}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from ..queries import Path
 from ..values import Frozen
 from .ranges import in_range, made_in_range
 from .resolution import Resolution
+from .texts import parsed
 from .zones import UTC, TimeZone, beyond, check_shown, instant, name_of, zone_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _set = object.__setattr__
 
 #: The kinds of frames that `str` writes in a form of their own; the classes put themselves here.
 _kinds: list[type[TimeFrame]] = []
-_ZONE = re.compile(r"^(.*?)(?:\[(.+)\])?$", re.DOTALL)
 
 
 class TimeFrame(Frozen):
@@ -93,6 +93,30 @@ class TimeFrame(Frozen):
         _set(self, "_end", end)
         _set(self, "_zone", zone)
         return self
+
+    @classmethod
+    def create(cls, moment: datetime | None = None, tzone: TimeZone | None = None) -> Self:
+        """Return the frame that a moment lies in: of kinds such as `DailyFrame`, not of this one.
+
+        Raises:
+            TimeFrameError: a frame with ends of its own is asked, of which nothing tells which.
+        """
+        raise _no_kind(cls, "create")
+
+    @classmethod
+    def range(
+        cls,
+        start: datetime | TimeFrame,
+        end: datetime | None = None,
+        tzone: TimeZone | None = None,
+        **options: Any,
+    ) -> Iterator[Self]:
+        """Return an iterator over frames in order: of kinds such as `DailyFrame`, not of this one.
+
+        Raises:
+            TimeFrameError: as for `create`.
+        """
+        raise _no_kind(cls, "range")
 
     # Ends
 
@@ -208,7 +232,7 @@ class TimeFrame(Frozen):
         25
         """
         place = f"{type(self).__name__}.split"
-        if not isinstance(kind, type) or not hasattr(kind, "range"):
+        if not isinstance(kind, type) or not hasattr(kind, "_check_options"):
             raise TimeFrameError(f"{place}: expected a class such as DailyFrame, got {kind!r}")
         kind._check_options(options, place)
         return [
@@ -279,30 +303,10 @@ class TimeFrame(Frozen):
         >>> TimeFrame.parse("2024-Q3").get_pretty_value()
         'Q3 2024'
         """
-        place = f"{cls.__name__}.parse"
-        if not isinstance(text, str):
-            raise TimeFrameError(f"{place}: expected text, got {text!r}")
-        body, named = _ZONE.fullmatch(text.strip()).groups()  # type: ignore[union-attr]
-        zone = zone_of(_offset_or_name(named or tzone or UTC), f"{place}.tzone")
-        if named and tzone and name_of(zone_of(tzone, f"{place}.tzone")) != name_of(zone):
-            raise TimeFrameError(f"{place}: expected one zone, got {text!r} and {tzone!r}")
-        kinds: list[Any] = _kinds if cls is TimeFrame else [cls]
-        for kind in kinds:
-            match = re.fullmatch(kind._form, body, re.ASCII)
-            if match is not None:
-                try:
-                    made: Self = kind._parsed(match.groups(), zone)
-                    return made
-                except TimeFrameError as error:
-                    raise TimeFrameError(f"{place}: {text!r}: {error}") from None
-                except (ValueError, OverflowError) as error:
-                    raise TimeFrameError(f"{place}: {text!r} is no time frame: {error}") from None
-        others = [kind.__name__ for kind in _kinds if re.fullmatch(kind._form, body, re.ASCII)]
-        hint = f"; that is a {others[0]}, TimeFrame.parse takes all kinds" if others else ""
-        raise TimeFrameError(
-            f"{place}: expected text such as '2024-03-10', '2024-W10' or '2024-Q3'"
-            f"{'' if cls is TimeFrame else ' of its own kind'}, got {text!r}{hint}"
+        made: Self = parsed(
+            f"{cls.__name__}.parse", _kinds if cls is TimeFrame else [cls], _kinds, text, tzone
         )
+        return made
 
     @classmethod
     def _parsed(cls, parts: Any, zone: tzinfo) -> Self:
@@ -353,6 +357,14 @@ def parse(text: str, tzone: TimeZone | None = None) -> TimeFrame:
     return TimeFrame.parse(text, tzone)
 
 
+def _no_kind(cls: type[TimeFrame], method: str) -> TimeFrameError:
+    return TimeFrameError(
+        f"{cls.__name__}.{method}: expected a kind of frames of the calendar, got {cls.__name__}; write "
+        f"DailyFrame.{method}(...) or that of another kind, or {cls.__name__}(floor, ceiling) for "
+        "ends of your own"
+    )
+
+
 def _restored(kind: type[TimeFrame], *values: Any) -> TimeFrame:
     return kind._made(*values)
 
@@ -375,10 +387,3 @@ def _present(now: datetime | None, place: str) -> datetime:
 def _clock(moment: datetime) -> str:
     seconds = ":%S" if moment.second else ""
     return f"{moment:%m/%d}/{moment.year:04} {moment:%H:%M{seconds}} {moment.tzname()}"
-
-
-def _offset_or_name(zone: TimeZone) -> TimeZone:
-    if isinstance(zone, str) and zone[:1] in ("+", "-"):
-        with suppress(ValueError):
-            return datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo or zone
-    return zone

@@ -6,7 +6,8 @@ from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import TimeFrameError
-from .calendar_frames import CalendarFrame, DailyFrame, HourlyFrame, WeeklyFrame
+from .calendar_frames import CalendarFrame, DailyFrame, WeeklyFrame
+from .hourly_frames import HourlyFrame
 from .resolution import Resolution
 from .timeframe import TimeFrame
 from .zones import TimeZone

@@ -6,6 +6,7 @@ two datetimes of one zone by what their clocks show, and calls an hour that come
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -37,7 +38,7 @@ __all__ = [
     "zone_of",
 ]
 
-#: What names a zone: an IANA name, a `ZoneInfo`, or a fixed offset.
+#: What names a zone: an IANA name, a `ZoneInfo`, or a fixed offset, also as text: `"+05:30"`.
 TimeZone: TypeAlias = str | tzinfo
 
 UTC: Final = timezone.utc
@@ -62,6 +63,7 @@ NAMED: Final = {
     "HAWAII_TIMEZONE": "Pacific/Honolulu",
 }
 
+_OFFSET = re.compile(r"[+-](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{6})?)?", re.ASCII)
 _SECOND = timedelta(seconds=1)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -88,6 +90,9 @@ def _known(given: str | ZoneInfo | timezone) -> ZoneInfo | timezone | None:
     if isinstance(given, str):
         if given == "UTC":
             return UTC
+        if _OFFSET.fullmatch(given):
+            offset = datetime.fromisoformat(f"2000-01-01T00:00:00{given}").utcoffset()
+            return timezone(offset) if offset else UTC
         try:
             return ZoneInfo(given)
         except (ZoneInfoNotFoundError, ValueError, OSError):
