@@ -181,6 +181,8 @@ async def test_parts_of_another_call(call: Runtime, tmp_path: Path) -> None:
         ((), {"projection": ["number"]}),
         ((), {"ids": "hex"}),
         ((), {"on_mismatch": "null"}),
+        ((), {"hint": "_id_", "min": [("_id", 3)]}),
+        ((), {"hint": "a_partial_index"}),
     ]
     for args, more in others:
         with pytest.raises(QueryError, match="which is a part of another one"):

@@ -18,6 +18,7 @@ from ...errors import QueryError
 from ..port import awaited, blocking, complete
 from .asking import Asked, told
 from .checks import check_count
+from .exact import decoded
 from .files import Files
 from .reading import Reading
 
@@ -135,7 +136,7 @@ async def _parts(
     if is_done:
         return Written(rows, (*parts,), {})
     if last is not None:
-        reading.resume_behind(bson.decode(last)["_id"])
+        reading.resume_behind(decoded(last)[0]["_id"])
     batches = reading.batches()
     try:
         while True:

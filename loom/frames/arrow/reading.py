@@ -168,7 +168,9 @@ class Reading:
         namespace = self._collection.full_name
         told = [namespace, self.columns.to_json(), str(self.schema), self._decoder.on_mismatch]
         filter = self._port.narrowed(self._cls, self._filter)
-        return encode({"told": told, "filter": filter}, self.codecs)
+        # An index need not hold all documents, nor all of its range be read.
+        chosen = {name: self._options.get(name) for name in ("hint", "min", "max")}
+        return encode({"told": told, "filter": filter, "chosen": chosen}, self.codecs)
 
     async def _cursor(self) -> Any:
         port, cls, options = self._port, self._cls, self._options
