@@ -131,6 +131,29 @@ def test_moments_are_those_that_were_given() -> None:
     assert "note" not in found[1]
 
 
+def test_moments_that_are_in_a_window() -> None:
+    """One with an `_id` by that, one that was never stored by its values; others are none."""
+    nan = float("nan")
+    given = [
+        price(0, volume=5, place=Place(name="NYSE")),
+        price(1, amount=nan),
+        price(1, note="x", known_at=START + 9 * HOUR),
+        price(2, _id=ObjectId()),
+    ]
+    found = MomentWindow(given)
+    stored = Price(_id=given[3]._id, symbol="ACME", time=START + 5 * HOUR)
+    others = [price(0), price(1), price(1, note="y"), price(3), price(2), price(2, _id=ObjectId())]
+
+    assert all(moment in found for moment in [*given, *found, stored])
+    assert not any(moment in found for moment in [*others, Price(symbol="ACME"), ticks()[0]])
+    assert [False, True, True, False] == [moment in found[1:3] for moment in given]
+    assert given[0] not in found[:0]
+    assert Price({**given[0]._document, "symbol": "B"}) not in found
+    for what in ("amount", START, None):
+        with pytest.raises(TypeError, match="expected a moment before in, got .*fields are in"):
+            what in found  # noqa: B015
+
+
 def test_moments_are_sorted_by_time_then_by_when_they_were_known() -> None:
     """What became known together stays in the order in which it came."""
     given = [

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from ....errors import NotFound, QueryError
+from ...frame import Frame
 from ...port import blocking, complete
 from ...projections import plan_for
 from ...references import build
@@ -139,6 +140,30 @@ class MomentWindow(Loads, Resampling, Pictures):
     def __reversed__(self) -> Iterator[Any]:
         for stop in range(len(self), 0, -_BLOCK):
             yield from reversed(self._moments(max(stop - _BLOCK, 0), stop))
+
+    def __contains__(self, moment: object) -> bool:
+        """Tell whether a moment is in the window: by its `_id`, or by all values if it has none.
+
+        Raises:
+            TypeError: it is no frame.
+        """
+        if not isinstance(moment, Frame):
+            raise TypeError(
+                f"{type(self).__name__}: expected a moment before in, got {moment!r}; fields are in "
+                ".fields, times in .times"
+            )
+        roles, document = self._columns.roles, moment._document
+        if not isinstance(moment, self.cls) or document.get(roles.time) is None:
+            return False
+        if moment._id is not None:
+            return "_id" in self.fields and moment._id in self.values("_id").tolist()
+        alone = type(self)([moment], self.cls, tzone=self.tzone)
+        row = self._row_at(int(alone._columns.times[0]))
+        while row < self._stop and self._columns.times[row] == alone._columns.times[0]:
+            if self._view(row, row + 1) == alone:
+                return True
+            row += 1
+        return False
 
     @property
     def first(self) -> Any:
