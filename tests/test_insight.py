@@ -166,6 +166,8 @@ def test_values_in_any_form(values: Any) -> None:
         pd.Series([1, None, 3], dtype="float64"),
         np.ma.masked_array([1, 2, 3], [False, True, False]),
         [1, 10**400, 3],
+        [1, Decimal("1e400"), 3],
+        [1, Decimal128("-1e400"), 3],
     ],
     ids=str,
 )
@@ -174,6 +176,16 @@ def test_what_is_left_out(values: Any) -> None:
     found = Spread.of(values)
 
     assert (found.n, found.left_out, found.mean) == (2, 1, 2.0)
+    assert PdfValue.of(values).peak == 2.0
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_figures_larger_than_any_float(kind: Any) -> None:
+    """They are infinite, without a warning."""
+    found = kind.of([1.7e308, -1.7e308, None])
+
+    assert (found.n, found.left_out) == (2, 1)
+    assert "inf" in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class Sample(NamedTuple):
 
     def place(self, value: float) -> float:
         """Return a location on the caller's scale."""
-        value = float(np.ldexp(value, self.exponent))
+        with np.errstate(over="ignore"):  # what lies around values may be beyond any float
+            value = float(np.ldexp(value, self.exponent))
         return float(Fraction(value) + self.offset) if self.offset else value
 
 
@@ -198,9 +199,10 @@ def _from_objects(array: Array, place: str) -> Numbers:
 
 def _rounded(value: Any) -> float:
     try:
-        return float(value)
+        found = float(value)
     except OverflowError:
-        return float("nan")  # as an infinity: no float holds it
+        found = np.inf
+    return found if np.isfinite(found) else np.nan  # as an infinity: no float holds it
 
 
 def _exact(value: Any, number: int, place: str) -> float | int | Decimal | Fraction | None:

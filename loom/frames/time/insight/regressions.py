@@ -110,10 +110,11 @@ class Regression(Result):
         x_scale, y_scale = exponent_of(x), exponent_of(y)
         figures = _line(np.ldexp(x, -x_scale), np.ldexp(y, -y_scale))
         powers = (y_scale - x_scale, y_scale, 0, 0, y_scale - x_scale, y_scale)
-        slope, intercept, r, p, stderr, intercept_stderr = (
-            None if f is None else float(np.ldexp(f, power))
-            for f, power in zip(figures, powers, strict=True)
-        )
+        with np.errstate(over="ignore"):  # a slope may be larger than any float
+            slope, intercept, r, p, stderr, intercept_stderr = (
+                None if f is None else float(np.ldexp(f, power))
+                for f, power in zip(figures, powers, strict=True)
+            )
         assert intercept is not None
         if numbers.offset:
             intercept = float(Fraction(intercept) + numbers.offset)
