@@ -289,6 +289,12 @@ def test_what_is_no_size_is_refused(name: str) -> None:
         window().sliding_time_cone(**sizes)
 
 
+def test_a_third_size_is_refused() -> None:
+    """It is no `strict`, and was meant as a gap."""
+    with pytest.raises(QueryError, match="expected strict=True or False, got '1h'; .* gap="):
+        window().sliding_time_cone("2h", "2h", "1h")  # type: ignore[arg-type]
+
+
 # Folds
 
 

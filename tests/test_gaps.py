@@ -213,6 +213,7 @@ def test_an_empty_window_has_no_frames() -> None:
         (DailyFrame, {"tolerance": "1h"}, "expected tolerance= beside a duration"),
         ("1h", {"week_start": 1}, "expected no week_start beside a duration"),
         ("1x", {}, "expected a duration of whole milliseconds"),
+        ("0h", {}, "expected a duration of whole milliseconds, at least 1, a timedelta or text"),
         ([1], {}, "expected time frames, got 1"),
     ],
 )

@@ -358,7 +358,9 @@ def test_series_are_sequences() -> None:
 
 def test_a_misspelt_field_is_refused() -> None:
     """The error names the nearest one."""
-    with pytest.raises(FieldError, match="expected one of its fields, got 'amout'.*amount"):
+    with pytest.raises(
+        FieldError, match=r"one of its fields \(symbol, time, .*got 'amout'.*amount"
+    ):
         window()["amout"]
     with pytest.raises(FieldError, match=r"one of name, got 'nam'; did you mean 'name'"):
         MomentWindow([price(0, place=Place(name="NYSE"))]).values("place.nam")
@@ -497,6 +499,11 @@ def test_ends() -> None:
 # As a value
 
 
+def nan() -> float:
+    """Return one that is no other."""
+    return float("nan")
+
+
 def test_equality() -> None:
     """Windows are equal by class, symbol and all values; where they come from does not count."""
     assert window() == window()
@@ -506,8 +513,10 @@ def test_equality() -> None:
     assert window(2) != MomentWindow([price(0), price(1, amount=None)])
     assert window(2) != MomentWindow([price(0), price(1, other=1)])
     assert window(1) != MomentWindow([price(0.5, amount=0.0)])
-    nans = [MomentWindow([price(0, amount=float("nan"), note="x")]) for _ in "ab"]
-    assert nans[0] == nans[1]
+    for values in ([nan()], [nan(), "x"], [{"a": [1, nan()]}], [[nan()], [nan(), None]]):
+        one, two = (MomentWindow([price(n, amount=v) for n, v in enumerate(values)]) for _ in "ab")
+        assert one == two == pickle.loads(pickle.dumps(one))
+    assert MomentWindow([price(0, amount=[nan()])]) != MomentWindow([price(0, amount=[nan(), 1])])
     assert window() != "window"
     with pytest.raises(TypeError, match="unhashable"):
         hash(window())
@@ -525,6 +534,38 @@ def test_repr() -> None:
         "2024-03-10T09:00:00+00:00)" == repr(window())
     )
     assert "MomentWindow(Price: no moments)" == repr(MomentWindow([], Price))
+
+
+def test_the_ends_of_the_calendar() -> None:
+    """What a zone cannot show is shown in UTC; frames that are not whole are an error that says so."""
+    last = price(0, time=datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=timezone.utc))
+    first = price(0, time=datetime(1, 1, 1, tzinfo=timezone.utc))
+    found = MomentWindow([last, first], tzone="Asia/Tokyo")
+
+    assert repr(found).endswith("0001-01-01T09:18:59+09:18:59 to 9999-12-31T23:59:59.999000+00:00)")
+    assert "9999-12-31 23:59:59.999000+00:00" in found._repr_html_()
+    for call in (found[1:].split, found[1:].gaps):
+        with pytest.raises(
+            TimeFrameError, match="expected a time frame within the years 1 to 9999"
+        ):
+            call(DailyFrame)
+    assert ["0001-01-01"] == [str(day) for day, _ in MomentWindow([first]).split(DailyFrame)]
+
+
+def test_numbers_of_numpy() -> None:
+    """They are kept as the numbers that are stored of them."""
+    given = [
+        price(0, amount=np.float64(1.5), volume=np.int32(2), open=np.bool_(True)),
+        price(1, amount=np.float32(0.5), volume=3, open=False),
+        price(2, amount=np.float16(2.5), volume=None, open=np.False_),
+    ]
+    found = MomentWindow(given)
+
+    assert ["f", "i", "b"] == [found.values(n).dtype.kind for n in ("amount", "volume", "open")]
+    assert [1.5, 0.5, 2.5] == found.values("amount").tolist()
+    assert [2, 3, None] == found.values("volume").tolist()
+    assert [True, False, False] == found.values("open").tolist()
+    assert [float, int, bool] == [type(found[0][n]) for n in ("amount", "volume", "open")]
 
 
 def test_pickle_and_copy() -> None:

@@ -313,6 +313,15 @@ async def test_the_query_of_a_slice(call: Runtime) -> None:
 # Tables
 
 
+@pytest.mark.parametrize("milliseconds", [-62_135_596_800_001, 253_402_300_800_000, 2**62])
+def test_times_that_no_datetime_shows(milliseconds: int) -> None:
+    """MongoDB keeps them; they are refused when a window is made, and counted."""
+    times = pa.array([0, milliseconds, 5], pa.timestamp("ms", "UTC"))
+    table = pa.table({"symbol": ["ACME"] * 3, "time": times})
+    with pytest.raises(QueryError, match="from_table: .*years 1 to 9999, got 1 of 3 beyond; leave"):
+        MomentWindow.from_table(Price, table)
+
+
 def test_offsets_with_seconds() -> None:
     """Clocks of such an offset are read; Arrow, which does not know them, shows those of its minute."""
     zone = timezone(-timedelta(minutes=44, seconds=30))

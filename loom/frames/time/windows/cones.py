@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, NamedTuple, overload
 
+from ....errors import QueryError
 from .moment_columns import Array, distinct, np
 from .spans import Size, Span, span_of
 from .versions import (
@@ -221,6 +222,11 @@ def cones_of(
         QueryError: what was given are no sizes, or some moments do not say since when they are known.
     """
     place = f"{type(window).__name__}.sliding_time_cone"
+    if not isinstance(strict, bool):  # a third size would be a gap
+        raise QueryError(
+            f"{place}: expected strict=True or False, got {strict!r}; sizes beside those of past and "
+            "future have names: gap=, step="
+        )
     reach = _Reach(window, _Shape.of(past, future, gap, versions, place))
     stride = span_of(step, f"{place}, step")
     check_known(window, place)

@@ -169,12 +169,14 @@ def column_of(values: list[Any]) -> Column:
     absent = np.fromiter((value is MISSING for value in values), bool, count)
     null = np.fromiter((value is MISSING or value is None for value in values), bool, count)
     given = [value for value in values if value is not MISSING and value is not None]
-    kinds = {int if type(value) is Int64 else type(value) for value in given}
+    kinds = {_kind_of(type(value)) for value in given}
     made: Array = None
     if kinds and kinds <= {int, float}:
         made = _numbers(values, null, given, kinds)
     elif kinds == {bool}:
-        made = np.fromiter((value is True for value in values), bool, count)
+        made = np.fromiter(
+            (not gone and bool(v) for v, gone in zip(values, null, strict=True)), bool, count
+        )
     elif kinds == {datetime} and all(_is_whole(value) for value in given):
         made = np.fromiter(
             (
@@ -187,6 +189,15 @@ def column_of(values: list[Any]) -> Column:
     if made is None:
         made = objects([None if value is MISSING else _kept(value) for value in values])
     return Column(made, null if null.any() else None, absent if absent.any() else None)
+
+
+def _kind_of(type: type) -> type:
+    """Return the type as which a value is stored: of numbers that of Python."""
+    if type is Int64 or issubclass(type, np.integer):
+        return int
+    if issubclass(type, (np.float64, np.float32, np.float16)):
+        return float
+    return bool if issubclass(type, np.bool_) else type
 
 
 def part_of(column: Column, path: str, place: str) -> Column:
@@ -233,7 +244,7 @@ def _kept(value: Any) -> Any:
 
 
 def _numbers(values: list[Any], null: Array, given: list[Any], kinds: set[type]) -> Array:
-    whole = [value for value in given if isinstance(value, int)]
+    whole = [int(value) for value in given if isinstance(value, (int, np.integer))]
     largest = max(map(abs, whole), default=0)
     if kinds == {int}:
         if largest >= _WIDEST:

@@ -23,6 +23,7 @@ __all__ = [
     "Query",
     "Roles",
     "check_times",
+    "check_years",
     "datetime_of",
     "distinct",
     "frozen",
@@ -31,6 +32,7 @@ __all__ = [
     "objects",
     "one_symbol",
     "order_of",
+    "shown_in",
     "ties_by",
 ]
 
@@ -41,9 +43,24 @@ _MILLISECOND = timedelta(milliseconds=1)
 _UNITS = {"s": timedelta(seconds=1), "ms": _MILLISECOND, "us": timedelta(microseconds=1)}
 
 
+#: From when on there are datetimes, and from when on there are none, in milliseconds.
+_YEARS = [
+    (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND,
+    (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND + 1,
+]
+
+
 def datetime_of(milliseconds: int) -> datetime:
     """Return an instant of a window as a datetime in UTC."""
     return _EPOCH + milliseconds * _MILLISECOND
+
+
+def shown_in(moment: datetime, zone: tzinfo) -> datetime:
+    """Return an instant in a zone; in UTC where it is the year 0 or 10000 to the zone."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.astimezone(UTC)
 
 
 def frozen(array: Array) -> Array:
@@ -335,6 +352,21 @@ def one_symbol(counts: Sequence[tuple[Any, int]], field: str | None, place: str)
             f"each: Q.{field} == {by_size[0][0]!r}"
         )
     return counts[0][0] if counts else None
+
+
+def check_years(times: Array, field: str, place: str) -> None:
+    """Refuse times, in order, that no datetime can show, and say how many there are.
+
+    Raises:
+        QueryError: there are some.
+    """
+    first, last = np.searchsorted(times, _YEARS)
+    others = len(times) - int(last - first)
+    if others:
+        raise QueryError(
+            f"{place}: expected times within the years 1 to 9999, got {others:,} of {len(times):,} "
+            f"beyond; leave them out first, by a range of Q.{field}"
+        )
 
 
 def check_times(missing: int, count: int, field: str, place: str) -> None:

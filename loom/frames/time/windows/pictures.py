@@ -9,7 +9,7 @@ from ....errors import QueryError
 from ..pictures import draw_lines, html_table, show_zone, shown_rows
 from ..results import axes_for, number_text
 from ..zones import name_of
-from .moment_columns import Array, datetime_of, np
+from .moment_columns import Array, datetime_of, np, shown_in
 from .spans import milliseconds_of
 from .views import View
 
@@ -81,7 +81,7 @@ class Pictures(View):
         if isinstance(value, np.datetime64):
             value = datetime_of(int(value.astype("datetime64[ms]").astype(np.int64)))
         if isinstance(value, datetime) and value.utcoffset() is not None:
-            return value.astimezone(self.tzone).isoformat(" ")
+            return shown_in(value, self.tzone).isoformat(" ")
         if isinstance(value, float):
             return number_text(value)
         text = str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Generic, overload
 
 from ....errors import QueryError
@@ -14,6 +15,7 @@ from .views import V
 __all__ = ["SlidingWindows", "sliding", "split_by"]
 
 _new = object.__new__
+_MICROSECOND = timedelta(microseconds=1)
 #: How many ends are taken out of their arrays at a time.
 _BLOCK = 4096
 
@@ -164,9 +166,9 @@ def split_by(window: V, kind: Any, options: dict[str, Any]) -> list[tuple[Calend
     if not len(window):
         return []
     times = window._columns.times[window._start : window._stop]
-    ends = datetime_of(int(times[0])), datetime_of(int(times[-1]) + 1)
+    ends = datetime_of(int(times[0])), datetime_of(int(times[-1])) + _MICROSECOND
     frames = [*kind.range(*ends, window.tzone, **options)]
-    ceilings = [ceiling_of(frame.ceiling, place) for frame in frames]
+    ceilings = [ceiling_of(frame._end, place) for frame in frames]
     stops = [window._start, *(window._start + np.searchsorted(times, ceilings)).tolist()]
     views = map(window._view, stops[:-1], stops[1:])
     return [*zip(frames, views, strict=True)]

@@ -76,8 +76,8 @@ def milliseconds_of(given: Any, place: str, *, least: int = 1) -> int:
         found = Fraction(number) * _UNITS[unit]
     if found is None or found != int(found) or not least <= found <= _LONGEST:
         raise QueryError(
-            f"{place}: expected a duration of whole milliseconds, a timedelta or text such as "
-            f"'90d', '36h', '15min', '30s' or '250ms', got {given!r}"
+            f"{place}: expected a duration of whole milliseconds, at least {least}, a timedelta or "
+            f"text such as '90d', '36h', '15min', '30s' or '250ms', got {given!r}"
         )
     return int(found)
 

@@ -22,6 +22,7 @@ from .moment_columns import (
     Query,
     Roles,
     check_times,
+    check_years,
     frozen,
     mixed,
     np,
@@ -114,6 +115,7 @@ def columns_of_table(
     if order is not None:
         times = times[order]
         known = None if known is None else known[order]
+    check_years(times, roles.time, place)
     if query is not None and "_id" in names:
         # As servers put them in order, whichever came first.
         keys = _id_keys(table.column("_id"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ....errors import FieldError, nearest
 from .gathering import part_of
-from .moment_columns import Array, Columns, Query, datetime_of, frozen, np
+from .moment_columns import Array, Columns, Query, datetime_of, frozen, np, shown_in
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,7 +104,7 @@ class View:
         if not count:
             return f"{name}({of}: no moments)"
         ends = (datetime_of(int(self._columns.times[row])) for row in (self._start, self._stop - 1))
-        first, last = (end.astimezone(self.tzone).isoformat() for end in ends)
+        first, last = (shown_in(end, self.tzone).isoformat() for end in ends)
         moments = "moment" if count == 1 else "moments"
         return f"{name}({of}: {count:,} {moments}, {first} to {last})"
 
@@ -190,14 +190,15 @@ class View:
                 part = part_of(columns.fields[outer], path, f"{place}, {field}")
                 return part.array(self._start, self._stop)
         hint = nearest(field, self.fields) if names else ""
+        known = ", ".join(self.fields)
         if len(names) > 1 and names[0] in self.cls._definition.names:
             hint = f"; it was not loaded, name it in projection=[{field!r}]"
-        raise FieldError(f"{place}: expected one of its fields, got {field!r}{hint}")
+        raise FieldError(f"{place}: expected one of its fields ({known}), got {field!r}{hint}")
 
 
 def _same(one: Array, two: Array) -> bool:
     if one.dtype.kind == "O" or two.dtype.kind == "O":
-        return [*_plain(one)] == [*_plain(two)]
+        return _equal(_plain(one), _plain(two))
     masks = [np.ma.getmaskarray(array) for array in (one, two)]
     if (masks[0] != masks[1]).any():
         return False
@@ -205,6 +206,15 @@ def _same(one: Array, two: Array) -> bool:
     if one.dtype.kind == "f" and two.dtype.kind == "f":
         same |= np.isnan(np.ma.getdata(one)) & np.isnan(np.ma.getdata(two))
     return bool((same | masks[0]).all())
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Tell whether two values are the same, those inside of lists and documents, too."""
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_equal, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(_equal(one[name], two[name]) for name in one)
+    return bool(one == two or (one != one and two != two))
 
 
 def _is_null(array: Array) -> bool:

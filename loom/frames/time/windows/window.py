@@ -204,7 +204,8 @@ class MomentWindow(Loads, Resampling, Pictures):
             end: an aware datetime, or None for the last moment and all of them.
 
         Raises:
-            TimeFrameError: a datetime without a zone, or an end before the start.
+            QueryError: an end before the start, or beside a frame.
+            TimeFrameError: a datetime without a zone.
         """
         place = f"{type(self).__name__}.between"
         low, high = ends_of(start, end, place)
@@ -357,7 +358,8 @@ class MomentWindow(Loads, Resampling, Pictures):
             something became known later than at its time.
 
         Raises:
-            QueryError: they are no sizes, or some moments do not say since when they are known.
+            QueryError: they are no sizes, `strict` is no bool, or some moments do not say since when
+                they are known.
         """
         return cones_of(self, past_size, future_size, gap, step, strict, versions)
 
