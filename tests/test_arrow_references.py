@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from loom.frames import arrow
 from loom.frames.arrow.references import rows as reference_rows
+from loom.frames.arrow.references import sizes
 
 from .conftest import Commands, Runtime, Server
 from .faults import fault
@@ -303,6 +304,37 @@ async def test_what_is_remembered_is_bounded(
 
     assert 3 == commands.sent.count(("find", "Plane"))
     assert ["p1", None] * 3 == [row["code"] for row in table.column("plane").to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"plane": {"$ref": Plane, "code": True}}, "Plane.code"),
+        ({"planes": {"$ref": Plane, "code": True}}, "Plane.code"),
+        ({"by_name": {"$ref.": Plane, "seats": True}}, "Plane.seats"),
+        ({"plane": {"$ref": Plane, "maker": {"$ref": Maker, "name": True}}}, "Plane.maker.name"),
+    ],
+    ids=lambda given: str(given),
+)
+async def test_more_than_an_array_holds(
+    call: Runtime, monkeypatch: pytest.MonkeyPatch, asked: Any, field: str
+) -> None:
+    """What many rows refer to is there for each of them: of too much, the field is named."""
+    long = "x" * 100
+    stored(Maker, {"_id": "L", "name": long})
+    stored(Plane, {"_id": 2, "code": long, "maker": "L", "seats": [{}] * 100})
+    plane = {"plane": 2, "planes": [2], "by_name": {"a": 2}, "carrier": long}
+    stored(Flight, *({"_id": n, **plane} for n in range(30)))
+    monkeypatch.setattr(sizes, "MOST", 3_000)
+    assert 30 == (await call(arrow).table(Flight, projection=asked)).num_rows
+
+    for most, said in (
+        (2_999, rf"^{field}: .* more for 30 references; pass a smaller batch_rows"),
+        (50, r"^(Plane|Maker): .* more of the documents referred to; pass a smaller"),
+    ):
+        monkeypatch.setattr(sizes, "MOST", most)
+        with pytest.raises(SchemaError, match=said):
+            await call(arrow).table(Flight, projection=asked)
 
 
 async def test_ids_are_sent_in_chunks(call: Runtime, server: Server, db: str) -> None:

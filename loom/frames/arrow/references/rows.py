@@ -19,6 +19,7 @@ from ..exact import decoded
 from ..ids import Ids
 from ..raw_cursors import raw_aggregate, raw_find, whole
 from ..sources import driver_of
+from . import sizes
 from .any_ids import keys_of
 from .layouts import Reference, Target
 from .places import Pending, Slot, joined, joined_schema, nulls
@@ -86,8 +87,15 @@ class Rows:
 
     def add(self, found: Sequence[Any]) -> list[Slot]:
         """Take in what was found, and return the references in it."""
+        if not found:
+            return []
+        if sum(map(len, found)) > sizes.MOST:
+            raise self._too_large()
         # At once: each look at a batch costs something, however small it is.
-        return self._add(b"".join(found), self.index).all() if found else []
+        return self._add(b"".join(found), self.index).all()
+
+    def _too_large(self) -> SchemaError:
+        return sizes.too_large(self.target.frame_class.__name__, "of the documents referred to")
 
     def check(self, slots: Sequence[Slot]) -> None:
         """Check that documents are there, where a reference is to raise.
@@ -150,7 +158,10 @@ class Rows:
         for pending in self.pending:
             arrays = joined(pending, rows, ids)
             parts.append(pa.StructArray.from_arrays(arrays, fields=[*self.type]))
-        self._rows = pa.concat_arrays(parts)
+        try:
+            self._rows = pa.concat_arrays(parts)
+        except pa.ArrowInvalid as error:  # it does look
+            raise self._too_large() from error
         self.pending = []
 
     def numbers(self, slot: Slot) -> Any:
@@ -175,6 +186,7 @@ class Rows:
         """Return the rows with some numbers."""
         if not len(self._rows):
             return nulls(len(numbers), self.type)
+        sizes.check_size(self.target.frame_class.__name__, self._rows, numbers)
         return self._rows.take(numbers)
 
     def trim(self) -> None:
