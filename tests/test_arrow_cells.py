@@ -251,6 +251,40 @@ def test_categories_that_no_row_has_are_not_looked_at(type: Any) -> None:
     assert [None] == values(array.slice(0, 1), OBJECT_ID)
 
 
+@pytest.mark.parametrize("type", [pa.string(), pa.string_view()], ids=str)
+def test_runs(type: Any) -> None:
+    """What several rows have in common is the value of each, also in a part of them."""
+    kinds = pa.array(["a", None, "no id"]).cast(type)
+    array = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3, 5]), kinds)
+
+    assert ["a", "a", None, "no id", "no id"] == values(array)
+    assert ["a", None, "no id"] == values(array.slice(1, 3))
+    with pytest.raises(Unfit) as caught:
+        values(array.slice(2), OBJECT_ID)
+    assert 1 == caught.value.at
+
+
+def test_values_in_common_of_any_length() -> None:
+    """Texts that many rows have in common are not there once for each of them."""
+    long = pa.array(["x" * 3_000])
+    array = pa.DictionaryArray.from_arrays(pa.array([0] * 800_000, pa.int8()), long)
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([800_000]), long)
+
+    for one in (array, runs):
+        cell_for("Dragon.x", one.type, None, Rules()).check(one)
+    assert ["x" * 3_000] == values(array.slice(7, 1)) == values(runs.slice(7, 1))
+
+
+def test_documents_in_common() -> None:
+    """A document, or a list, that rows have in common is another one for each."""
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array([{"a": [1]}]))
+    one, other = values(array)
+
+    assert one == other == {"a": [1]}
+    assert one is not other
+    assert one["a"] is not other["a"]
+
+
 # Instants
 
 

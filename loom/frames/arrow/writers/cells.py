@@ -7,6 +7,7 @@ can; `values` makes them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from decimal import Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
@@ -22,12 +23,12 @@ __all__ = [
     "Cell",
     "Changed",
     "Decimals",
-    "Dictionary",
     "Floats",
     "Integers",
     "Mapped",
     "Nothing",
     "Objects",
+    "Repeated",
     "Texts",
     "Unfit",
     "as_decimal128",
@@ -234,31 +235,44 @@ def _stored(array: Array) -> Array:
     return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
 
 
-class Dictionary(Cell):
-    """Categories: each is made once, unless it could be edited in one document for all."""
+class Repeated(Cell):
+    """Values that rows have in common: each is looked at once, and those that no row has never.
 
-    def __init__(self, inner: Cell) -> None:
+    To give every row its own would take any amount of memory, and more than arrays of text hold.
+
+    Args:
+        inner: of the values.
+        split: returns the values of an array, and which of them each row has, null for none.
+    """
+
+    def __init__(self, inner: Cell, split: Callable[[Array], tuple[Array, Array]]) -> None:
         self.inner = inner
+        self.split = split
+
+    def _used(self, array: Array) -> tuple[Array, Array, Any]:
+        """Return the values that rows have, which rows have one, and which."""
+        kinds, numbered = self.split(array)
+        used, which = np.unique(numbers(numbered.drop_null()), return_inverse=True)
+        rows = np.flatnonzero(numbered.is_valid().to_numpy(zero_copy_only=False))
+        return kinds.take(pa.array(used, pa.int64())), rows, which
 
     def check(self, array: Array) -> None:
         """Look through the values that are in use."""
-        self.inner.check(array.dictionary_decode())
+        kinds, rows, which = self._used(array)
+        try:
+            self.inner.check(kinds)
+        except Unfit as unfit:
+            raise unfit.moved(int(rows[np.argmax(which == unfit.at)])) from None
 
     def values(self, array: Array) -> list[Any]:
-        """Return the value of each row."""
-        valid = array.indices.drop_null()
-        # Of those that no row has, nothing is known.
-        used, numbered = np.unique(numbers(valid), return_inverse=True)
-        kinds = self.inner.values(array.dictionary.take(pa.array(used)))
-        if any(isinstance(kind, (list, dict)) for kind in kinds):
-            return self.inner.values(array.dictionary_decode())
-        made = [kinds[number] for number in numbered.tolist()]
-        if not array.indices.null_count:
-            return made
+        """Return the value of each row, one that can be edited for each anew."""
+        kinds, rows, which = self._used(array)
+        made = self.inner.values(kinds)
         found: list[Any] = [None] * len(array)
-        rows = np.flatnonzero(array.indices.is_valid().to_numpy(zero_copy_only=False))
-        for row, value in zip(rows.tolist(), made, strict=True):
-            found[row] = value
+        for row, number in zip(rows.tolist(), which.tolist(), strict=True):
+            found[row] = made[number]
+        if any(isinstance(kind, (list, dict)) for kind in made):
+            return [deepcopy(one) for one in found]
         return found
 
 

@@ -21,12 +21,12 @@ from .cells import (
     Cell,
     Changed,
     Decimals,
-    Dictionary,
     Floats,
     Integers,
     Mapped,
     Nothing,
     Objects,
+    Repeated,
     Texts,
     Unfit,
     as_decimal128,
@@ -78,16 +78,14 @@ def cell_for(place: str, type: Any, target: Any, rules: Rules) -> Cell:
     types = pa.types
     if types.is_dictionary(type):
         large = _without_views(type.value_type)
-        found = Dictionary(cell_for(place, large, target, rules))
-        if large == type.value_type:
-            return found
-        return Changed(
-            lambda a: pa.DictionaryArray.from_arrays(a.indices, a.dictionary.cast(large)), found
-        )
+        inner = cell_for(place, large, target, rules)
+        return Repeated(inner, lambda array: (_as(large, array.dictionary), array.indices))
     if types.is_run_end_encoded(type):
-        return Changed(_without_runs, cell_for(place, type.value_type, target, rules))
+        large = _without_views(type.value_type)
+        inner = cell_for(place, large, target, rules)
+        return Repeated(inner, lambda array: (_as(large, array.values), _runs(array)))
     if (large := _without_views(type)) != type:
-        return Changed(lambda array: array.cast(large), cell_for(place, large, target, rules))
+        return Changed(lambda array: _as(large, array), cell_for(place, large, target, rules))
     if types.is_null(type):
         return Nothing()
     if types.is_nested(type) and not types.is_union(type):
@@ -103,10 +101,14 @@ def _without_views(type: Any) -> Any:
     return pa.large_binary() if type == pa.binary_view() else type
 
 
-def _without_runs(array: Any) -> Any:
-    """Return a run-end-encoded array with a value for each row; Arrow does not for nested ones."""
+def _as(type: Any, array: Any) -> Any:
+    return array if array.type == type else array.cast(type)
+
+
+def _runs(array: Any) -> Any:
+    """Return in which run each row is."""
     rows = np.arange(array.offset, array.offset + len(array))
-    return array.values.take(pa.array(np.searchsorted(array.run_ends.to_numpy(), rows, "right")))
+    return pa.array(np.searchsorted(array.run_ends.to_numpy(), rows, "right"), pa.int64())
 
 
 def _plain(place: str, type: Any, rules: Rules) -> Cell:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 __all__ = ["Input", "Part"]
 
 
@@ -28,8 +30,27 @@ class Part(NamedTuple):
     def size(self) -> int:
         """Return how many bytes the rows take, about; of Python's objects it is a guess."""
         return sum(
-            64 * self.rows if isinstance(column, list) else column.nbytes for column in self.columns
+            64 * self.rows if isinstance(column, list) else _size(column) for column in self.columns
         )
+
+
+def _size(array: Any) -> int:
+    """Return how many bytes the values of some rows take, about; in documents each has its own."""
+    types = pa.types
+    if types.is_dictionary(array.type):
+        return _mean(array.dictionary) * len(array)
+    if types.is_run_end_encoded(array.type):
+        return _mean(array.values) * len(array)
+    # Of a slice of these, Arrow takes the memory of all rows for its own.
+    if array.type == pa.string_view():
+        return int(array.cast(pa.large_string()).nbytes)
+    if array.type == pa.binary_view():
+        return int(array.cast(pa.large_binary()).nbytes)
+    return int(array.nbytes)
+
+
+def _mean(values: Any) -> int:
+    return int(values.nbytes) // max(1, len(values))
 
 
 class Input(NamedTuple):
