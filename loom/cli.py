@@ -23,7 +23,8 @@ Load the flights out of New York in 2013 and show what Loom does with them.
 Without --uri a server is started on this machine for the time of the demo;
 it keeps its data in memory, and nothing is left behind. The environment
 (LOOM_URI, MONGODB_URI) is not asked. A database that holds anything but the
-data of an earlier demo is refused, and not touched.
+data of an earlier demo is refused, and not touched. The part on columns and
+windows needs the extras arrow and time.
 
 examples:
   loom demo                                  {demo_run.ROWS:,} of {_ALL:,} flights
