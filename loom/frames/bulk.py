@@ -16,6 +16,7 @@ from .chunks import documents_by_id
 from .events import add_note
 from .ids import id_or_error
 from .port import Port, awaited, blocking, complete
+from .primaries import on_primary
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -220,7 +221,8 @@ class Writer:
         known = [f for f in frames if f._document.get("_id") is not None]
         ids = [frame._document["_id"] for frame in known]
         shared = {name: options[name] for name in ("session", "comment") if name in options}
-        found = await documents_by_id(port, self.cls, ids, {"_id": True}, shared)
+        with on_primary(port, self.cls):
+            found = await documents_by_id(port, self.cls, ids, {"_id": True}, shared)
         return {id(frame) for frame, one in zip(known, found, strict=True) if one is not None}
 
     # Results

@@ -49,6 +49,7 @@ class Finder(Protocol):
 
     async def find(self, port: Port, ids: list[Any], options: Mapping[str, Any]) -> list[Any]:
         """Return what is found of some ids."""
+        ...
 
 
 async def found_of_each(

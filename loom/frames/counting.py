@@ -24,6 +24,7 @@ from .operations.reading import compiled_filter
 from .paths import lookup_all, split
 from .port import Port, awaited, blocking, complete
 from .predicates import as_compared, check_predicate, matches
+from .primaries import on_primary
 from .queries import Filter
 from .recounting import Recount
 from .stamping import stamp_updated
@@ -256,7 +257,8 @@ class CounterCache:
         """Do the same with the events of the owner, and with what its listeners change."""
         owner, field = self.owner, self.field
         ids = [id for id, number in counts.values() if number]
-        frames = await operations.by_ids(port, owner, ids, {}, dict(options))
+        with on_primary(port, owner):
+            frames = await operations.by_ids(port, owner, ids, {}, dict(options))
         if not frames:
             return
         payload = {"fields": (field,), "session": options.get("session")}

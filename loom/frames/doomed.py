@@ -14,6 +14,7 @@ from . import operations
 from .events import emit, listeners
 from .operations.writing import after_event
 from .port import Port
+from .primaries import on_primary
 from .projections import plan_for
 from .trees import pack
 
@@ -170,14 +171,16 @@ class Doomed:
         found: dict[bytes, Any] = {}
         for query in self._chunks([id for id, _ in self.filters.values()]):
             options = dict(self.options)
-            for frame in await operations.many(self.port, self.cls, query, projection, options):
-                found[self._key(frame)] = frame
+            with on_primary(self.port, self.cls):
+                frames = await operations.many(self.port, self.cls, query, projection, options)
+            found.update((self._key(frame), frame) for frame in frames)
         return [found[key] for key in self.filters if key in found]
 
     async def _left(self, frames: list[Any]) -> set[bytes]:
         """Return which documents are there still: they point elsewhere by now, and stay."""
         left: set[bytes] = set()
         for query in self._chunks([frame._document["_id"] for frame in frames]):
-            found = await self.port.find(self.cls, query, {"_id": True}, self.options)
+            with on_primary(self.port, self.cls):
+                found = await self.port.find(self.cls, query, {"_id": True}, self.options)
             left.update(pack(document["_id"], self.codecs) for document in found)
         return left

@@ -22,6 +22,7 @@ from .doomed import Doomed, being_deleted, guarded, is_permitted
 from .events import add_note, listeners, running
 from .links import Holder, Link
 from .port import Port
+from .primaries import on_primary
 from .referrers import current, referrers
 from .releases import release
 from .trees import Place, Tree, pack
@@ -219,7 +220,8 @@ class Clearing:
         target = applied.link.target
         codecs = self.port.collection(target).codec_options
         query = {"_id": {"$in": ids}}
-        found = await self.port.find(target, query, {"_id": True}, self._options(target))
+        with on_primary(self.port, target):
+            found = await self.port.find(target, query, {"_id": True}, self._options(target))
         own = {pack(document["_id"], codecs) for document in found}
         return [id for id in ids if pack(id, codecs) not in own]
 
@@ -260,7 +262,8 @@ class Clearing:
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the documents that refer to `ids`, in batches."""
         options = {"batch_size": BATCH, **self._options(link.cls)}
-        cursor = self.port.cursor(link.cls, link.filter(ids), projection, options)
+        with on_primary(self.port, link.cls):
+            cursor = self.port.cursor(link.cls, link.filter(ids), projection, options)
         batches = self.port.batches(cursor, BATCH)
         try:
             async for documents in batches:
@@ -306,7 +309,8 @@ class Clearing:
         if is_free and (is_single or is_one_query):
             for ids in self._chunks(place, link):
                 query = link.filter(await self._meant(applied, ids))
-                count += await self.port.count(link.cls, query, options)
+                with on_primary(self.port, link.cls):
+                    count += await self.port.count(link.cls, query, options)
             return count
         tree.forget_counted()
         for ids in self._chunks(place, link):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import bson
@@ -12,12 +12,14 @@ from pymongo.errors import BulkWriteError
 from ..encoding import encode
 from . import operations
 from .changes import Snapshot
+from .chunks import found_by_id
 from .events import emit, listeners
 from .links import Link
 from .operations.guards import acknowledged
 from .operations.writing import after_event
 from .paths import is_ancestor
 from .port import Port
+from .primaries import on_primary
 from .trees import pack
 from .updates import paths_in, with_joined, with_version
 
@@ -90,14 +92,9 @@ class _Way:
             return pack(id, codecs) in packed
 
         changed = 0
-        batches: AsyncGenerator[list[Any], None] = operations.each(
-            port,
-            link.cls,
-            link.filter(gone),
-            None,
-            dict(self.options),
-            operations.Steps(BATCH),
-        )
+        options, steps = dict(self.options), operations.Steps(BATCH)
+        with on_primary(port, link.cls):
+            batches = operations.each(port, link.cls, link.filter(gone), None, options, steps)
         try:
             async for frames in batches:
                 if skip is not None:
@@ -178,15 +175,14 @@ async def _written(
     codecs = port.collection(cls).codec_options
     packed = {pack(frames[i]._document["_id"], codecs): i for i in tried}
     ids = [frames[i]._document["_id"] for i in tried]
-    size = port.reference_chunk(cls)
+    with on_primary(port, cls):
+        documents = await found_by_id(port, cls, ids, {link.root: True}, options)
     found = []
-    for start in range(0, len(ids), size):
-        query = {"_id": {"$in": ids[start : start + size]}}
-        for document in await port.find(cls, query, {link.root: True}, options):
-            position = packed.get(pack(document["_id"], codecs))
-            if position is not None:
-                frame = frames[position]._document
-                ours = bson.decode(encode({"": frame.get(link.root)}, codecs), codecs)
-                if ours[""] == document.get(link.root):
-                    found.append(position)
+    for document in documents:
+        position = packed.get(pack(document["_id"], codecs))
+        if position is not None:
+            frame = frames[position]._document
+            ours = bson.decode(encode({"": frame.get(link.root)}, codecs), codecs)
+            if ours[""] == document.get(link.root):
+                found.append(position)
     return sorted(found)

@@ -226,7 +226,8 @@ async def bring_up_matching(
     """
     wanted = {"$and": [query, other_form(cls)]} if query else other_form(cls)
     shared = {k: v for k, v in options.items() if k in ("session", "comment")}
-    cursor = port.cursor(cls, wanted, None, {**options, "batch_size": 1_000})
+    with on_primary(port, cls):
+        cursor = port.cursor(cls, wanted, None, {**options, "batch_size": 1_000})
     stream = port.batches(cursor, 1_000)
     try:
         async for documents in stream:
@@ -245,10 +246,13 @@ async def bring_up_first(
     """
     shared = {k: v for k, v in options.items() if k in ("session", "comment")}
     for _ in range(_LOOKS):
-        found = await port.find_one(cls, query, {SCHEMA_VERSION: True}, options)
+        with on_primary(port, cls):
+            found = await port.find_one(cls, query, {SCHEMA_VERSION: True}, options)
         if found is None or is_in_form(cls, found):
             return
-        for document in await documents_by_id(port, cls, [found["_id"]], None, shared):
+        with on_primary(port, cls):
+            documents = await documents_by_id(port, cls, [found["_id"]], None, shared)
+        for document in documents:
             if document is not None and not is_in_form(cls, document):
                 await _all_upgraded(port, cls, [document], shared, place)
 

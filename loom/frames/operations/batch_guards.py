@@ -14,6 +14,7 @@ from ..chunks import documents_by_id
 from ..forms import SCHEMA_VERSION, in_form, is_in_form, is_marked
 from ..paths import MISSING, lookup, without_descendants
 from ..port import Port
+from ..primaries import on_primary
 from .guards import Guard, paths_of
 from .outcomes import Outcome
 from .reading import Options, id_filter, said_of_case, shared_options
@@ -193,7 +194,8 @@ class Guards:
             fields[self.cls._kinds.field] = True
         if self._is_marked:
             fields[SCHEMA_VERSION] = True
-        return await documents_by_id(self.port, self.cls, ids, fields, shared_options(options))
+        with on_primary(self.port, self.cls):
+            return await documents_by_id(self.port, self.cls, ids, fields, shared_options(options))
 
 
 def _comparable(changes: Iterable[Document]) -> list[str]:

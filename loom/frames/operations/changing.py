@@ -23,7 +23,7 @@ from ..queries import to_sort
 from ..references import build
 from ..tracking import settle, uncounted
 from ..updates import compiled_changes, with_joined, with_version
-from .guards import LOOKS, Guard, forget, paths_of, tell_unknown
+from .guards import LOOKS, Guard, forget, paths_of, stored_now, tell_unknown
 from .reading import Options, compiled_filter, id_filter, shared_options
 from .writing import after_event, joined_changes, snapshot_of
 
@@ -81,7 +81,8 @@ async def _change(
                 break
     except WriteConcernError as error:  # the write stands; its reply does not come with it
         concern = error
-        document = await port.find_one(cls, id_filter(guard.id), fetched, shared_options(options))
+        shared = shared_options(options)
+        document = await stored_now(port, cls, id_filter(guard.id), fetched, shared)
     except PyMongoError as error:
         tell_unknown(error, cls, operation, guard.id)
         raise
@@ -252,7 +253,7 @@ async def _heard(
     plan = plan_for(cls, {})
     finding = {k: v for k, v in options.items() if k in ("sort", "session", "comment", "hint")}
     finding |= {k: v for k, v in options.items() if k == "collation"}
-    document = await port.find_one(cls, query, plan.driver, finding)
+    document = await stored_now(port, cls, query, plan.driver, finding)
     if document is None:
         return None
     frame = (await build(port, plan, [document], shared_options(options)))[0]

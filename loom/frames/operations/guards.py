@@ -17,6 +17,7 @@ from ..document import wrap_one
 from ..events import add_note
 from ..forms import in_form
 from ..port import Port
+from ..primaries import on_primary
 from ..tracking import doubt, settle, stored
 from .reading import Options, compiled_filter, gone, id_filter, shared_options
 
@@ -29,6 +30,7 @@ __all__ = [
     "leaves_open",
     "paths_of",
     "perhaps_inserted",
+    "stored_now",
     "tell_unknown",
 ]
 
@@ -119,7 +121,7 @@ class Guard:
         document = None
         if self.is_conditional or self.form:
             shared = shared_options(options)
-            document = await port.find_one(self.cls, id_filter(self.id), None, shared)
+            document = await stored_now(port, self.cls, id_filter(self.id), None, shared)
         if document is None:
             return gone(self.cls, self.id, operation)
         if self.cls._schema_version is not None:
@@ -145,6 +147,14 @@ class Guard:
             self.frame,
             found,
         )
+
+
+async def stored_now(
+    port: Port, cls: Any, query: Mapping[str, Any], projection: Any, options: Options
+) -> dict[str, Any] | None:
+    """Return the first document that matches as the last write has left it, or None."""
+    with on_primary(port, cls):
+        return await port.find_one(cls, query, projection, options)
 
 
 def paths_of(changes: Iterable[Any]) -> tuple[str, ...]:

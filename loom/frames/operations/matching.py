@@ -28,6 +28,7 @@ from ..events import add_note, listeners
 from ..forms import in_form
 from ..ids import id_keys
 from ..port import Port
+from ..primaries import on_primary
 from ..projections import plan_for
 from ..references import build
 from ..requests import Batch
@@ -158,7 +159,8 @@ class Matching:
         self.query = {"$and": [self.query, in_form(cls)]} if self.query else in_form(cls)
 
     async def count(self) -> int:
-        return await self.port.count(self.cls, self.query, self.matching("hint"))
+        with on_primary(self.port, self.cls):
+            return await self.port.count(self.cls, self.query, self.matching("hint"))
 
     # All of it in one command
 
@@ -210,7 +212,8 @@ class Matching:
         """Yield the ids of what matches, each once: they are read in their order, and stay."""
         collection = self.port.collection(self.cls)
         options = {"sort": [("_id", 1)], "batch_size": self.batch_size, **self.matching("hint")}
-        cursor = self.port.cursor(self.cls, self.query, {"_id": True}, options)
+        with on_primary(self.port, self.cls):
+            cursor = self.port.cursor(self.cls, self.query, {"_id": True}, options)
         stream = self.port.batches(cursor, self.batch_size)
         try:
             async for documents in stream:
@@ -257,7 +260,8 @@ class Matching:
         options = shared_options(self.options)
         if only_matching:
             beside, options = self._with_id(None), self.matching()
-        documents = await found_by_id(self.port, self.cls, ids, projection, options, beside)
+        with on_primary(self.port, self.cls):
+            documents = await found_by_id(self.port, self.cls, ids, projection, options, beside)
         codecs = self.port.collection(self.cls).codec_options
         keys = id_keys([document["_id"] for document in documents], codecs)
         by_key = dict(zip(keys, documents, strict=True))

@@ -18,6 +18,7 @@ from ..marked import marked
 from ..missing import Missing
 from ..normalising import normalise_filter
 from ..port import Port
+from ..primaries import on_primary
 from ..projections import Projection, plan_for
 from ..queries import to_filter, to_sort
 from ..references import build
@@ -243,7 +244,8 @@ async def check_case(
     shared = shared_options(options)
     both = [(frame._document["_id"], other) for frame, other in cased.values()]
     ids = [one for pair in both for one in pair]
-    found = await documents_by_id(port, cls, ids, {"_id": True}, shared)
+    with on_primary(port, cls):
+        found = await documents_by_id(port, cls, ids, {"_id": True}, shared)
     for (frame, _), exact, other in zip(cased.values(), found[::2], found[1::2], strict=True):
         if exact is None and other is not None:
             raise gone(type(frame), frame._document["_id"], operation)

@@ -35,6 +35,7 @@ from .guards import (
     inserted,
     paths_of,
     perhaps_inserted,
+    stored_now,
     tell_unknown,
 )
 from .reading import Options, check_case, id_filter, shared_options, without_update_options
@@ -193,8 +194,8 @@ async def _was_inserted(port: Port, frame: Any, options: Options) -> bool:
     """Insert a frame that may be stored; return False if it was."""
     cls, shared = type(frame), shared_options(options)
     # A time series takes an `_id` twice.
-    if cls._timeseries is None or not await port.find_one(
-        cls, id_filter(frame._document["_id"]), {"_id": True}, shared
+    if cls._timeseries is None or not await stored_now(
+        port, cls, id_filter(frame._document["_id"]), {"_id": True}, shared
     ):
         try:
             await insert(port, frame, without_update_options(options))
@@ -343,7 +344,7 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
     while True:
         id = frame._document["_id"]  # a listener of the insert may have put it in its case
         # Another writer may insert or delete between the look and the write: look again.
-        if await port.find_one(cls, id_filter(id), {"_id": True}, shared) is not None:
+        if await stored_now(port, cls, id_filter(id), {"_id": True}, shared) is not None:
             if frame._document.keys() == {"_id"} and not listeners("update", cls):
                 return None  # it is there, and that is all that was asked for
             try:
@@ -367,7 +368,7 @@ async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Optio
 async def _check_kind(port: Port, cls: Any, id: Any, error: Duplicate, options: Options) -> None:
     """Raise the error of an insert when a document of another kind has the `_id`."""
     kinds = cls._kinds
-    found = await port.find_one(kinds.root, id_filter(id), {kinds.field: True}, options)
+    found = await stored_now(port, kinds.root, id_filter(id), {kinds.field: True}, options)
     if found is not None and not issubclass(kinds.class_of(kinds.root, found), cls):
         place = f"{cls.__name__}.upsert"
         kind = found.get(kinds.field)
@@ -393,7 +394,7 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     if guard.is_conditional and listeners("delete", cls):
         # Nothing goes with a document that does not go itself.
         shared = shared_options(options)
-        if await port.find_one(cls, guard.filter(), {"_id": True}, shared) is None:
+        if await stored_now(port, cls, guard.filter(), {"_id": True}, shared) is None:
             refusal = await guard.refusal(port, "delete", options)
             if isinstance(refusal, Conflict):
                 raise refusal
