@@ -649,6 +649,18 @@ def test_what_is_no_dataframe_is_refused() -> None:
     """Series, numbers as names."""
     with pytest.raises(QueryError, match="from_dataframe: expected a DataFrame, got Series"):
         MomentWindow.from_dataframe(Price, pd.Series([1]))
+    with pytest.raises(QueryError, match="from_dataframe: expected a DataFrame, got list"):
+        MomentWindow.from_dataframe(Price, [START])
+    times = pd.DataFrame({"amount": [1.0]}, pd.DatetimeIndex([START]))
+    with pytest.raises(SchemaError, match=r"'time', got an index .* frame.rename_axis\('time'\)"):
+        MomentWindow.from_dataframe(Price, times)
+    both = times.rename_axis("time").assign(time=START)
+    with pytest.raises(SchemaError, match=r"time as an index, too; .*reset_index\(drop=True\)"):
+        MomentWindow.from_dataframe(Price, both)
+    with pytest.raises(SchemaError, match="from_dataframe, amount: expected values that Arrow has"):
+        MomentWindow.from_dataframe(Price, pd.DataFrame({"time": [START], "amount": [1j]}))
+    with pytest.raises(QueryError, match="MomentWindow: expected moments, got 5"):
+        MomentWindow(5)  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="expected columns with names of fields, got 0"):
         MomentWindow.from_dataframe(Price, pd.DataFrame([[1, 2]]))
 

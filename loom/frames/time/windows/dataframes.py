@@ -26,13 +26,28 @@ def table_of_dataframe(cls: Any, frame: Any, place: str) -> Any:
     if module == "polars":
         return _table_of_polars(frame, place)
     if module != "pandas":
+        if not hasattr(frame, "__arrow_c_stream__"):
+            raise QueryError(f"{place}: expected a DataFrame, got {type(frame).__name__}")
         return frame
     import pandas
 
     if not isinstance(frame, pandas.DataFrame):
         raise QueryError(f"{place}: expected a DataFrame, got {type(frame).__name__}")
-    if any(name is not None for name in frame.index.names):
+    named = [name for name in frame.index.names if name is not None]
+    if named:
+        both = [name for name in named if name in frame.columns]
+        if both:
+            raise SchemaError(
+                f"{place}: expected each column once, got {both[0]} as an index, too; leave that out: "
+                "frame.reset_index(drop=True)"
+            )
         frame = frame.reset_index()
+    time = getattr(cls, "_time_field", None)
+    if not named and time not in frame.columns and isinstance(frame.index, pandas.DatetimeIndex):
+        raise SchemaError(
+            f"{place}: expected a column {time!r}, got an index of times without a name; name it: "
+            f"frame.rename_axis({time!r})"
+        )
     if not frame.columns.is_unique:
         shown = ", ".join(map(str, frame.columns))
         raise SchemaError(f"{place}: expected each column once, got {shown}")
@@ -50,7 +65,7 @@ def table_of_dataframe(cls: Any, frame: Any, place: str) -> Any:
             _check_clocks(column, f"{place}, {name}")
             try:
                 arrays[name] = pa.array(column, from_pandas=True)
-            except (pa.ArrowInvalid, pa.ArrowTypeError):  # ObjectIds
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # ObjectIds
                 values = [None if value is pandas.NA else value for value in column.tolist()]
                 arrays[name] = array_of_objects(values, cls, name, f"{place}, {name}")
     return pa.table(arrays)

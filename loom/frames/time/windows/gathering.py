@@ -56,6 +56,8 @@ def columns_of_moments(
             f"{place}: expected moments, got {type(moments).__name__}; tables go into from_table, "
             "DataFrames into from_dataframe"
         )
+    if not isinstance(moments, Iterable):
+        raise QueryError(f"{place}: expected moments, got {moments!r}; several in a list")
     frames = [*moments]
     if cls is None and frames:
         cls = _class_of({type(frame): None for frame in frames})
