@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from .frames import Frame, Q
-from .frames.time import EASTERN_TIMEZONE, DailyFrame, TimedFrame
+from .frames.time import DailyFrame, TimedFrame
 
 __all__ = ["Airline", "Airport", "Change", "Flight", "Plane", "Weather"]
 
@@ -186,7 +186,7 @@ def delete_them(late: list[Flight]) -> None:
 
 
 def the_longest_day() -> list[Weather]:
-    day = DailyFrame.parse("2013-11-03", EASTERN_TIMEZONE)
+    day = DailyFrame.parse("2013-11-03", "America/New_York")
     return Weather.many(
         day.filter("time") & (Q.origin == "JFK"),
         sort="time",

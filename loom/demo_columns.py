@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .demo import Airline, Flight, Weather
 from .frames import Q, arrow
-from .frames.time import EASTERN_TIMEZONE, QuarterlyFrame, TimeFrame, Trending
+from .frames.time import QuarterlyFrame, TimeFrame, Trending
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,5 +34,5 @@ def late_by_airline() -> pa.Table:
 
 
 def temperature_by_quarter() -> list[tuple[TimeFrame, Trending]]:
-    year = Weather.window("JFK", tzone=EASTERN_TIMEZONE)
+    year = Weather.window("JFK", tzone="America/New_York")
     return list(Trending.over(year, QuarterlyFrame, field="temperature"))

@@ -19,7 +19,7 @@ from .demo import Airline, Airport, Change, Flight, Plane, Weather
 from .embedded_directory import data_directory
 from .errors import LoomError, MissingExtra
 from .frames import Frame, Q
-from .frames.time import EASTERN_TIMEZONE, HourlyFrame, TimeFrame
+from .frames.time import HourlyFrame, TimeFrame
 from .terminal import Screen, progress, shortened
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ def _time(screen: Screen, commands: _Commands) -> None:
     screen.table(
         [
             (
-                HourlyFrame.create(hour.time, EASTERN_TIMEZONE).get_pretty_value(),
+                HourlyFrame.create(hour.time, "America/New_York").get_pretty_value(),
                 f"{hour.temperature} degrees Fahrenheit",
             )
             for hour in hours

@@ -191,3 +191,17 @@ def test_serve_refuses_an_impossible_port(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == (
         "error: loom.embedded: expected a port from 0 to 65535, got 65536\n"
     )
+
+
+def test_without_time_zones() -> None:
+    """The command starts where the system has no time zones, which its demo alone needs."""
+    code = "import sys; sys.modules['tzdata'] = None; from loom import cli; cli.main(['--version'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONTZPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert (f"loom {loom.__version__}\n", "", 0) == (run.stdout, run.stderr, run.returncode)
