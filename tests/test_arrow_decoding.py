@@ -30,6 +30,7 @@ from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 from loom.frames.arrow.columns import Column, Schema
 from loom.frames.arrow.decoding import MISMATCHES, Decoder
 from loom.frames.arrow.fast import Fast
+from loom.frames.arrow.raw import parts_of
 from loom.frames.arrow.types import OBJECT_ID
 
 UTC = timezone.utc
@@ -481,17 +482,20 @@ def test_names_with_signs() -> None:
 
 
 def test_text_that_is_no_utf8() -> None:
-    """Bytes that are no text raise the driver's error, as `list(find())` does."""
-    batch = bson.encode({"s": "abc"}).replace(b"abc", b"\xff\xfe\xfd")
+    """Bytes that are no text raise the driver's error, as `list(find())` does, and say where."""
+    batch = raw([{"_id": 1}, {"_id": 2, "s": "abc"}, {"_id": 3}]).replace(b"abc", b"\xff\xfe\xfd")
 
-    with pytest.raises(InvalidBSON):
+    with pytest.raises(InvalidBSON) as caught:
         Decoder(schema_of("s")).batch(batch)
+    assert "in the document with _id=2; correct it" in caught.value.__notes__[0]
 
 
 def test_batches_that_are_no_documents() -> None:
-    """What is cut short raises the driver's error."""
-    with pytest.raises(InvalidBSON):
-        Decoder(schema_of("s")).batch(bson.encode({"s": "abc"})[:-2])
+    """What is cut short, or has no length, raises the driver's error."""
+    for batch in (bson.encode({"s": "abc"})[:-2], bson.encode({"s": "abc"}) + bytes(8)):
+        with pytest.raises(InvalidBSON):
+            Decoder(schema_of("s")).batch(batch)
+        assert batch == b"".join(parts_of(batch, 1))
 
 
 def test_paths_and_names() -> None:

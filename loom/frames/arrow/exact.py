@@ -16,10 +16,13 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
+from bson.errors import InvalidBSON
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from ...errors import SchemaError
+from ..events import add_note
 from .columns import Column
+from .raw import parts_of
 from .types import AnyId, is_object_id, named, rebuilt, stored
 
 __all__ = ["OnMismatch", "Policy", "decoded", "exact_column"]
@@ -66,9 +69,30 @@ def decoded(batch: bytes) -> list[Document]:
     """Return the documents of a batch.
 
     Raises:
-        InvalidBSON: it holds something else.
+        InvalidBSON: it holds something else, such as text that is no UTF-8; a note says where.
     """
-    return bson.decode_all(batch, _CODECS)
+    try:
+        return bson.decode_all(batch, _CODECS)
+    except InvalidBSON as error:
+        _add_place(error, batch)
+        raise
+
+
+def _add_place(error: InvalidBSON, batch: bytes) -> None:
+    """Add to the driver's error which of many documents it is about."""
+    lenient = _CODECS.with_options(unicode_decode_error_handler="replace")
+    for document in parts_of(batch, 1):
+        try:
+            bson.decode(document, _CODECS)
+        except InvalidBSON:
+            with suppress(InvalidBSON):
+                id = bson.decode(document, lenient).get("_id")
+                add_note(
+                    error,
+                    f"in the document with _id={id!r}; correct it, or leave the field out of what "
+                    "is loaded",
+                )
+            return
 
 
 class _Refused(Exception):

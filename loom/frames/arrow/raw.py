@@ -113,7 +113,7 @@ def parts_of(batch: bytes, limit: int | None) -> Iterator[bytes]:
         return
     start = position = 0
     while position < len(batch):
-        end = position + int.from_bytes(batch[position : position + 4], "little")
+        end = _end(batch, position)
         if end - start > limit and position > start:
             yield batch[start:position]
             start = position
@@ -129,9 +129,13 @@ def last_of(batch: bytes) -> bytes:
     """
     position = start = 0
     while position < len(batch):
-        start = position
-        position += int.from_bytes(batch[position : position + 4], "little")
+        start, position = position, _end(batch, position)
     return batch[start:]
+
+
+def _end(batch: bytes, position: int) -> int:
+    """Return where a document ends; a broken one is as long as an empty one, or no loop would end."""
+    return position + max(5, int.from_bytes(batch[position : position + 4], "little"))
 
 
 def _elements(payload: memoryview, start: int) -> Mapping[str, tuple[int, int, int]]:
