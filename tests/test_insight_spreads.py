@@ -154,6 +154,8 @@ def test_percentiles_by_name() -> None:
 @pytest.mark.parametrize("levels", [[-1], [101], [50, 50], [math.nan], ["x"], 50, [None]])
 def test_percentiles_are_checked(levels: Any) -> None:
     """Levels are from 0 to 100, each once."""
+    with pytest.raises(QueryError, match="expected percentiles from 0 to 100, each once, got '50'"):
+        Spread.of([1], percentiles="50")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="expected percentiles from 0 to 100"):
         Spread.of([1], percentiles=levels)
     with pytest.raises(QueryError, match="expected percentiles from 0 to 100"):

@@ -71,6 +71,11 @@ class FirmBid(Bid):
     size: int
 
 
+def nan() -> float:
+    """Return one that is no other."""
+    return float("nan")
+
+
 def price(hour: float, **values: Any) -> Price:
     """Return a moment so many hours after the start."""
     return Price({"symbol": "ACME", "time": START + hour * HOUR, "amount": hour * 10.0} | values)
@@ -350,6 +355,25 @@ def test_series_are_sequences() -> None:
         found.__array__(int, copy=False)
     revived = pickle.loads(pickle.dumps(found[1:3]))
     assert ([10.0, 20.0], "amount") == (revived.values.tolist(), revived.name)
+
+
+def test_series_are_equal_by_value() -> None:
+    """By name, times and values, of which NaN equals NaN, and null equals null alone."""
+    one, two = (
+        MomentWindow([price(0, amount=nan()), price(1, volume=None), price(2, volume=0)])
+        for _ in "ab"
+    )
+
+    assert all(one[name] == two[name] for name in one.fields)
+    assert one["volume"] == pickle.loads(pickle.dumps(one["volume"]))
+    assert one["volume"][:1] == one["volume"][:1]
+    assert one["volume"][1:2] != MomentWindow([price(1, volume=0)])["volume"]
+    assert window(3)["amount"] != one["amount"]
+    assert window(3)["amount"] != window(2)["amount"]
+    assert window(3)["amount"][:2] != window(3)["amount"][1:]
+    assert window(3)["amount"] != window(3)["known_at"] != "known_at"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one["amount"])
     nulls = MomentWindow([price(0, amount=None), price(1)])["amount"]
     assert np.isnan(np.asarray(nulls)).tolist() == [True, False]
     with pytest.raises(TypeError, match="expected values without nulls"):
@@ -497,11 +521,6 @@ def test_ends() -> None:
 
 
 # As a value
-
-
-def nan() -> float:
-    """Return one that is no other."""
-    return float("nan")
 
 
 def test_equality() -> None:

@@ -20,13 +20,14 @@ _SORTED_PER_MOVED = 0.004
 _SCRATCH = 65536
 
 
-def levels_of(levels: Iterable[float], place: str) -> tuple[float, ...]:
+def levels_of(levels: Any, place: str) -> tuple[float, ...]:
     """Return the levels of percentiles as floats; refuse what is not from 0 to 100."""
     try:
         checked = tuple(float(level) for level in levels)
     except (TypeError, ValueError):
         checked = (np.nan,)
-    if not all(0 <= level <= 100 for level in checked) or len({*checked}) < len(checked):
+    is_each_once = len({*checked}) == len(checked) and not isinstance(levels, str)
+    if not is_each_once or not all(0 <= level <= 100 for level in checked):
         raise QueryError(
             f"{place}: expected percentiles from 0 to 100, each once, got {levels!r}; "
             "the median is 50, not 0.5"

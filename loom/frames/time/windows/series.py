@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...values import Frozen
+from .equality import same
 from .moment_columns import Array, np
 
 __all__ = ["Series"]
@@ -57,6 +58,19 @@ class Series(Frozen):
         if copy is False:
             raise ValueError(f"{self.name}: expected copy=None, because {dtype} needs a copy")
         return values.astype(dtype)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether name, times and all values are the same; NaN equals NaN."""
+        if not isinstance(other, Series):
+            return NotImplemented
+        return (
+            self.name == other.name
+            and len(self) == len(other)
+            and same(self.times, other.times)
+            and same(self.values, other.values)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal by many values
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Series, (self.name, self.values, self.times)

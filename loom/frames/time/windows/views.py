@@ -6,6 +6,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ....errors import FieldError, nearest
+from .equality import is_null, same
 from .gathering import part_of
 from .moment_columns import Array, Columns, Query, datetime_of, frozen, np, shown_in
 
@@ -125,9 +126,9 @@ class View:
         if not (self.times == other.times).all():
             return False
         return all(
-            _same(self.values(name), other.values(name))
+            same(self.values(name), other.values(name))
             if name in one.fields and name in two.fields
-            else _is_null((self if name in one.fields else other).values(name))
+            else is_null((self if name in one.fields else other).values(name))
             for name in {*one.fields, *two.fields}
         )
 
@@ -194,36 +195,6 @@ class View:
         if len(names) > 1 and names[0] in self.cls._definition.names:
             hint = f"; it was not loaded, name it in projection=[{field!r}]"
         raise FieldError(f"{place}: expected one of its fields ({known}), got {field!r}{hint}")
-
-
-def _same(one: Array, two: Array) -> bool:
-    if one.dtype.kind == "O" or two.dtype.kind == "O":
-        return _equal(_plain(one), _plain(two))
-    masks = [np.ma.getmaskarray(array) for array in (one, two)]
-    if (masks[0] != masks[1]).any():
-        return False
-    same = np.ma.getdata(one) == np.ma.getdata(two)
-    if one.dtype.kind == "f" and two.dtype.kind == "f":
-        same |= np.isnan(np.ma.getdata(one)) & np.isnan(np.ma.getdata(two))
-    return bool((same | masks[0]).all())
-
-
-def _equal(one: Any, two: Any) -> bool:
-    """Tell whether two values are the same, those inside of lists and documents, too."""
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_equal, one, two))
-    if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(_equal(one[name], two[name]) for name in one)
-    return bool(one == two or (one != one and two != two))
-
-
-def _is_null(array: Array) -> bool:
-    return all(value is None for value in _plain(array))
-
-
-def _plain(array: Array) -> list[Any]:
-    values: list[Any] = array.tolist()  # of masked ones, with None
-    return values
 
 
 def _restored(cls: Any, columns: Columns) -> Any:
