@@ -193,13 +193,13 @@ def column_of(values: list[Any]) -> Column:
     return Column(made, null if null.any() else None, absent if absent.any() else None)
 
 
-def _kind_of(type: type) -> type:
-    """Return the type as which a value is stored: of numbers that of Python."""
-    if type is Int64 or issubclass(type, np.integer):
+def _kind_of(kind: type[Any]) -> type[Any]:
+    """Return the type as which values of a type are stored: of numbers that of Python."""
+    if kind is Int64 or issubclass(kind, np.integer):
         return int
-    if issubclass(type, (np.float64, np.float32, np.float16)):
+    if issubclass(kind, (np.float64, np.float32, np.float16)):
         return float
-    return bool if issubclass(type, np.bool_) else type
+    return bool if issubclass(kind, np.bool_) else kind
 
 
 def part_of(column: Column, path: str, place: str) -> Column:
