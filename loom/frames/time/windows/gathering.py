@@ -197,7 +197,7 @@ def _kind_of(kind: type[Any]) -> type[Any]:
     """Return the type as which values of a type are stored: of numbers that of Python."""
     if kind is Int64 or issubclass(kind, np.integer):
         return int
-    if issubclass(kind, (np.float64, np.float32, np.float16)):
+    if issubclass(kind, np.floating) and kind is not np.longdouble:  # which Python's cannot hold
         return float
     return bool if issubclass(kind, np.bool_) else kind
 
