@@ -11,7 +11,6 @@ Run: python snippets/transfer.py
 from __future__ import annotations
 
 import os
-from typing import ClassVar
 
 import loom as lm
 from loom import Q
@@ -20,7 +19,7 @@ from loom.frames.ledger import LedgerFrame
 
 class Account(lm.Frame):
     # Every change counts, so that nobody overwrites a balance that he has not seen.
-    _version: ClassVar[str | None] = "_v"
+    _version = "_v"
 
     owner: str
     balance: int = 0
