@@ -269,3 +269,23 @@ def test_frames_need_times() -> None:
         trending(window(), DailyFrame, 2, field="amount")
     with pytest.raises(QueryError, match="expected tzone with frames, got windows of 4"):
         trending(window(), 4, field="amount", tzone="UTC")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"unit": "mph"}, "expected unit= with numbers, got it with datetimes"),
+        ({"percentiles": [101]}, "expected percentiles from 0 to 100"),
+        ({"ddof": -1}, "expected ddof to be 0, 1"),
+        ({"mass": 90}, "expected a mass between 0 and 1"),
+        ({"per": "days"}, "did you mean 'day'"),
+    ],
+)
+def test_options_over_frames(options: dict[str, Any], problem: str) -> None:
+    """What is no option of frames is refused by the call, also without values."""
+    for of in (window(), window()[:0]):
+        with pytest.raises(QueryError, match=problem):
+            Trending.over(of, DailyFrame, field="amount", **options)
+        if "mass" not in options:
+            with pytest.raises(QueryError, match=problem):
+                trending(of, DailyFrame, field="amount", **options)

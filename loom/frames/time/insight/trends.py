@@ -169,6 +169,7 @@ class Trending(Result):
             )
         instants = ticks.view("datetime64[us]")
         # Not a generator itself: what is refused is refused by the call.
+        cls.of(row[:0], instants[:0], **options)
         return (
             (frame, cls.of(row[places], instants[places], **options))
             for frame, places in places_of(plan, ticks)
@@ -235,8 +236,8 @@ def trending(
         if step != 1:
             raise QueryError(f"trending: expected step=1 with frames, got {step!r}")
         found = Trending.over(
-            values, size, field=field, times=times, per=per, percentiles=percentiles, ddof=ddof,
-            points=0, **frames,
+            values, size, field=field, times=times, per=per, unit=unit, percentiles=percentiles,
+            ddof=ddof, points=0, **frames,
         )  # fmt: skip
         return _columns_of([*found], levels_of(percentiles, "trending"))
     if frames:
