@@ -96,8 +96,10 @@ class Connection:
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             self._lock = threading.Lock()
-            if self._finalizer is not None:
-                self._finalizer()  # closes this process's copies of the parent's sockets
+            if self._client is not None:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "MongoClient opened before fork")
+                    self._client.close()  # this process's copies of the parent's sockets
             # Their loop runs in the parent: left alone.
             self._of_parent = self._aio
             self._forget()
@@ -164,7 +166,7 @@ class Connection:
         client: SyncClient = _make(MongoClient, self._address(), self._options)
         # Nobody has to close a connection. At exit clients end before an embedded server
         # does, which registers earlier: they would wait for one that is gone.
-        finalizer = weakref.finalize(self, client.close)
+        finalizer = weakref.finalize(self, _end, client, os.getpid())
         finalizer.atexit = False
         atexit.register(finalizer)
         self._finalizer = finalizer
@@ -298,6 +300,12 @@ def _make(kind: Any, uri: str, options: Mapping[str, Any]) -> Any:
         return kind(uri, **options)
     except (InvalidURI, ConfigurationError, InvalidName, ValueError, TypeError) as error:
         raise _unreadable(uri, options, error) from None
+
+
+def _end(client: SyncClient, process: int) -> None:
+    """Close a client in the process that made it; a fork that ends leaves its parent alone."""
+    if os.getpid() == process:
+        client.close()
 
 
 def _unreadable(uri: str, options: Mapping[str, Any], error: Exception) -> NotConnected:

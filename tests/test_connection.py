@@ -682,6 +682,32 @@ def test_after_a_fork(uri: str) -> None:
     assert ("child 1 1 False\nparent 0 1 True\n", "") == (ran.stdout, ran.stderr)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("work", ["pass", "print(Dragon.count({}), flush=True)"])
+def test_a_fork_inside_a_stream(uri: str, work: str) -> None:
+    """A fork that ends leaves the parent the cursor of its stream, and says nothing."""
+    ran = run(
+        "import os, sys, warnings, loom\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)  # of fork beside threads, 3.12 on\n"
+        "class Dragon(loom.Frame):\n    name: str\n"
+        f"loom.connect({uri!r})\n"
+        "Dragon.insert_many([{'name': name} for name in 'abcdef'])\n"
+        "seen = []\n"
+        "for dragon in Dragon.each(sort='name', batch=1):\n"
+        "    seen.append(dragon.name)\n"
+        "    if len(seen) == 2:\n"
+        "        child = os.fork()\n"
+        "        if not child:\n"
+        "            warnings.simplefilter('ignore', ResourceWarning)\n"
+        f"            {work}\n"
+        "            sys.exit()\n"
+        "        assert os.waitpid(child, 0)[1] == 0\n"
+        "print(''.join(seen))\n"
+    )
+
+    assert ("abcdef", "") == (ran.stdout.split()[-1], ran.stderr)
+
+
 def test_both_kinds_of_ready_clients_at_once(server: Server, db: str) -> None:
     """`connect(client, aio=...)` serves both runtimes with the caller's clients."""
     assert isinstance(server.client, MongoClient)

@@ -7,6 +7,7 @@ operation without an event loop; `ASYNC` awaits PyMongo's asynchronous classes.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
@@ -174,6 +175,7 @@ class Port(Joining):
             TransactionError: the transaction that the cursor was made in has ended.
         """
         options = {"session": cursor.session}
+        process = os.getpid()
         try:
             self.check_stream(options)
             documents = await self.opened(self.call(cursor.to_list, size), options)
@@ -186,7 +188,8 @@ class Port(Joining):
             self.failed(options, error)
             raise
         finally:
-            await self.call(cursor.close)
+            if os.getpid() == process:  # a fork leaves the cursor to its parent
+                await self.call(cursor.close)
 
     async def watch(
         self, cls: Any, pipeline: list[dict[str, Any]], options: Mapping[str, Any]
