@@ -223,6 +223,14 @@ async def test_values_that_do_not_fit_are_refused(call: Runtime) -> None:
         await load(call, Quote)
 
 
+async def test_nothing_is_loaded_for_no_zone(call: Runtime, commands: Commands) -> None:
+    """What is no zone is refused before anything is sent."""
+    with pytest.raises(TimeFrameError, match="load, tzone: expected a time zone, got 'Mars'"):
+        await call(Quote).window("ACME", tzone="Mars")
+
+    assert [] == commands.names
+
+
 async def test_values_that_did_not_fit_are_told(call: Runtime) -> None:
     """A load that puts null in their place says so."""
     stored(2, volume=2.5)

@@ -19,7 +19,7 @@ from ..resampling.local import Plan, plan_of
 from ..resampling.on_server import Kind
 from ..resampling.resampled import Resampled
 from ..timeframe import TimeFrame
-from ..zones import UTC, TimeZone
+from ..zones import UTC, TimeZone, zone_of
 from .moment_columns import Query, Roles, datetime_of
 from .resampling import CHOOSING, AwaitedResampling, of_query, reason_to_load, resample_here
 from .spans import ends_of
@@ -249,6 +249,8 @@ async def _load(port: Port, cls: type[W], query: Query, tzone: TimeZone | None) 
     from ...arrow.asking import Asked
     from ...arrow.reading import Reading
 
+    if tzone is not None:
+        tzone = zone_of(tzone, f"{_place(cls)}, tzone")  # before all is loaded
     asked = Asked.of(query.cls, query.filter or None, query.options)
     table = await Reading(port, asked, "table").table()
     columns = tables.columns_of_table(query.cls, table, tzone, _place(cls), naive=UTC, query=query)
