@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -597,6 +598,18 @@ async def test_sessions_stay_in_one_process(call: Runtime, server: Server, db: s
         arrow.table(Egg, partitions=2)
     with server.client.start_session() as session, pytest.raises(QueryError, match="no session"):
         arrow.table(Egg, partitions=2, session=session)
+
+
+def test_what_is_of_the_program_itself(
+    server: Server, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other processes would look for in a program of their own is named as well."""
+    local = type("Local", (CommandListener,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Local", local, raising=False)
+    loom.connect(server.uri, db=db, event_listeners=[local()])
+
+    with pytest.raises(QueryError, match="expected loom.connect, event_listeners to be known"):
+        arrow.table(Egg, partitions=2)
 
 
 def test_a_connection_that_stays_here(server: Server, db: str) -> None:

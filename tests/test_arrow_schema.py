@@ -259,6 +259,13 @@ def test_other_texts_are_no_schema(text: str) -> None:
         Schema.from_json(text)
 
 
+def test_other_files_are_no_schema(tmp_path: Path) -> None:
+    """A file with other bytes than text is refused as one with other text is."""
+    (tmp_path / "schema.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(SchemaError, match="expected JSON that Schema.to_json"):
+        Schema.load(tmp_path / "schema.json")
+
+
 def plain_types() -> Any:
     """Generate types as JSON holds them."""
     leaves = st.sampled_from(["int64", "string", "objectid", "uuid", {"timestamp": "UTC"}])

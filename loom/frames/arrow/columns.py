@@ -156,7 +156,7 @@ class Schema:
         Raises:
             SchemaError: the file holds something else.
         """
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def _check_names(place: str, column: Column) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import pickletools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -273,18 +274,25 @@ def check_portable(call: Call, *, by_value: bool = False) -> None:
     elif not by_value:
         shared.append(("connect", call.connect))
     for name, value in shared:
-        function = getattr(value, "func", value)  # of a partial
-        is_there = getattr(function, "__module__", None) != "__main__"
-        try:
-            pickle.dumps(value)
-        except Exception:
-            is_there = False
-        if not is_there:
+        if not _is_there(value, by_value):
             raise QueryError(
                 f"{call.place}, partitions: expected {name} to be known to other processes, got a "
                 f"value of type {type(value).__name__} that cannot be taken there; import it from "
                 "a module, or pass connect=, a function of a module that returns a client"
             )
+
+
+def _is_there(value: Any, by_value: bool) -> bool:
+    """Tell whether another process can be given a value, and knows what it is of."""
+    function = getattr(value, "func", value)  # of a partial
+    if getattr(function, "__module__", None) == "__main__":
+        return False
+    try:
+        packed = pickle.dumps(value)
+    except Exception:
+        return False
+    # Inside of it may be something of this program, whose name means another one there.
+    return by_value or not any(name == "__main__" for _, name, _ in pickletools.genops(packed))
 
 
 # The ranges
