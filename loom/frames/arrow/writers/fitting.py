@@ -312,8 +312,10 @@ class _ExactIntegers(Cell):
 
     def check(self, array: Any) -> None:
         found = numbers(array)
-        with np.errstate(invalid="ignore"):  # 2**63 has no place in 64 bits with a sign
-            at = first(found.astype(np.float64).astype(found.dtype) != found)
+        doubles = found.astype(np.float64)
+        # What is rounded up to more than the type holds: what a cast makes of it is the processor's.
+        is_over = doubles >= float(np.iinfo(found.dtype).max) + 1
+        at = first(is_over | (np.where(is_over, 0, doubles).astype(found.dtype) != found))
         if at is not None:
             raise Unfit(at, "an integer that a double holds exactly", int(found[at]), "cast it")
 
