@@ -9,10 +9,18 @@ import threading
 from typing import Any, ClassVar
 
 import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    InvalidOperation,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
 
 import loom
 from loom import Conflict, DefinitionError, Frame, Gone, Q, SubFrame
-from tests.conftest import Commands, Runtime
+from loom.frames.operations.guards import leaves_open
+from tests.conftest import Commands, Runtime, Server
 
 
 class Lair(SubFrame):
@@ -313,3 +321,22 @@ def test_copies_keep_their_version(db: str, copies: Any) -> None:
     account.update("gold")
     with pytest.raises(Conflict):
         copied.update("gold")
+
+
+async def test_what_was_never_sent_is_not_in_doubt(call: Runtime, server: Server) -> None:
+    """A session that has ended, and a pool that is used up, leave a new frame as it was."""
+    session = server.aio.start_session() if call.is_async else server.client.start_session()
+    ended = session.end_session()
+    if call.is_async:
+        await ended
+    dragon = Dragon(name="Burt")
+    with pytest.raises(InvalidOperation) as caught:
+        await call(dragon).insert(session=session)
+
+    assert dragon._id is None
+    assert [] == getattr(caught.value, "__notes__", [])
+    await call(dragon).save()
+    assert 1 == await call(Dragon).count({})
+    for error in (WaitQueueTimeoutError(), ConfigurationError(), ServerSelectionTimeoutError()):
+        assert not leaves_open(error)
+    assert leaves_open(AutoReconnect())

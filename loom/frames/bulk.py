@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from pymongo.errors import ConnectionFailure, ServerSelectionTimeoutError
+from pymongo.errors import ConnectionFailure
 
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import BulkError, FieldError
@@ -15,6 +15,7 @@ from .changes import check_fields
 from .chunks import documents_by_id
 from .events import add_note
 from .ids import id_or_error
+from .operations.guards import NOT_SENT
 from .port import Port, awaited, blocking, complete
 from .primaries import on_primary
 
@@ -123,8 +124,7 @@ class Writer:
                     raise self._error() from error
             except BaseException as error:
                 # Most often a value that cannot be stored, or a listener: nothing of it was sent.
-                is_lost = isinstance(error, ConnectionFailure)
-                is_lost = is_lost and not isinstance(error, ServerSelectionTimeoutError)
+                is_lost = isinstance(error, ConnectionFailure) and not isinstance(error, NOT_SENT)
                 state: State = "unknown" if is_lost else "failed"
                 why = f"{type(error).__name__}: {error}"
                 self.results += [BulkResult(w.frame, w.operation, state, why) for w in run]

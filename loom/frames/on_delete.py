@@ -14,13 +14,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
 
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import PyMongoError
 
 from ..errors import DefinitionError, Restricted
 from . import operations
 from .doomed import Doomed, being_deleted, guarded, is_permitted
 from .events import add_note, listeners, running
 from .links import Holder, Link
+from .operations.guards import NOT_SENT
 from .port import Port
 from .primaries import on_primary
 from .referrers import current, referrers
@@ -123,7 +124,7 @@ class Clearing:
 
     def _say(self, error: BaseException) -> None:
         note = self._done
-        if isinstance(error, PyMongoError) and not isinstance(error, ServerSelectionTimeoutError):
+        if isinstance(error, PyMongoError) and not isinstance(error, NOT_SENT):
             note = f"{note}, and perhaps some of those that were being written"
         elif not self.deleted and not self.changed:
             return

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo.errors import (
+    ConfigurationError,
+    InvalidOperation,
     NotPrimaryError,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
 )
 
 from ...errors import Conflict, Duplicate, Gone
@@ -23,6 +26,7 @@ from .reading import Options, compiled_filter, gone, id_filter, shared_options
 
 __all__ = [
     "LOOKS",
+    "NOT_SENT",
     "Guard",
     "acknowledged",
     "forget",
@@ -39,6 +43,14 @@ __all__ = [
 #: ShutdownInProgress, PrimarySteppedDown, Interrupted, InterruptedAtShutdown,
 #: InterruptedDueToReplStateChange.
 _INTERRUPTED = frozenset({50, 262, 91, 189, 11600, 11601, 11602})
+#: What the driver raises before it sends anything: there is no server, no connection is free, the
+#: client is closed, the session has ended, the settings do not go together.
+NOT_SENT = (
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+    InvalidOperation,
+    ConfigurationError,
+)
 #: NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary: refused before it began.
 _NOT_BEGUN = frozenset({10107, 13435, 13436})
 
@@ -179,8 +191,8 @@ def acknowledged(frame: Any, change: Mapping[str, Any]) -> None:
 
 def leaves_open(error: BaseException) -> bool:
     """Tell whether a write may have been done by the attempt that raised an error."""
-    if isinstance(error, (ServerSelectionTimeoutError, Duplicate)):
-        return False  # nothing was sent, or something else is there
+    if isinstance(error, (*NOT_SENT, Duplicate)):
+        return False  # or something else is there
     if isinstance(error, NotPrimaryError) and isinstance(error.details, Mapping):
         return error.details.get("code") not in _NOT_BEGUN
     return (

@@ -14,7 +14,6 @@ from pymongo.errors import (
     ConnectionFailure,
     OperationFailure,
     PyMongoError,
-    ServerSelectionTimeoutError,
     WriteConcernError,
 )
 
@@ -35,6 +34,7 @@ from ..requests import Batch
 from ..signals import assigned_by
 from ..stamping import stamp_updated
 from ..texts import normalise
+from .guards import NOT_SENT
 from .outcomes import Outcome, send
 from .reading import Options, compiled_filter, shared_options
 from .writing import after_event
@@ -174,7 +174,7 @@ class Matching:
         except (ConnectionFailure, OperationFailure) as error:
             if isinstance(error, WriteConcernError):
                 add_note(error, f"{self.place}: the write stands")
-            elif not self._is_in_transaction and not isinstance(error, ServerSelectionTimeoutError):
+            elif not self._is_in_transaction and not isinstance(error, NOT_SENT):
                 add_note(
                     error,
                     f"{self.place}: some or all documents that match may have been written; the "
