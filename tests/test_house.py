@@ -112,7 +112,8 @@ ORDER = """
     loom.frames.ledger
     loom.frames.history
     loom.frames.time.windows
-    loom.frames.time.ranges loom.frames.time.resolution loom.frames.time.zones
+    loom.frames.time.resolution loom.frames.time.zones
+    loom.frames.time.ranges
     loom.frames.time.texts
     loom.frames.time.timeframe
     loom.frames.time.calendar_frames loom.frames.time.known

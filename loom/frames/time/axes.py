@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ...errors import QueryError, nearest
 from .arrays import Array, array_of, kind_of, np, numbers_of
+from .zones import EPOCH, MICROSECOND
 
 __all__ = ["UNITS", "Axis", "axis_of", "instants_of"]
 
@@ -23,8 +24,6 @@ UNITS = {
     "day": 86400 * 10**9,
     "week": 7 * 86400 * 10**9,
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -181,7 +180,7 @@ def _microseconds(array: Array, place: str) -> Array:
                 "say its zone: value.replace(tzinfo=...)"
             )
         else:
-            ticks[number] = (value - _EPOCH) // _MICROSECOND
+            ticks[number] = (value - EPOCH) // MICROSECOND
     return ticks
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 
 from ..conditions import Condition
 from ..queries import Path
+from .zones import EPOCH, MILLISECOND
 
 __all__ = ["in_range", "made_in_range", "milliseconds"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 #: The first second that an ObjectId cannot hold.
 _LAST_ID = 2**32
@@ -35,7 +34,7 @@ def in_range(field: str | Path, start: datetime, end: datetime) -> Condition:
 def made_in_range(field: str | Path, start: datetime, end: datetime) -> Condition:
     """Return the condition for ObjectIds that were made in a second from `start` to before `end`."""
     path = field if isinstance(field, Path) else Path(field)
-    low, high = (max(-((_EPOCH - moment) // _SECOND), 0) for moment in (start, end))
+    low, high = (max(-((EPOCH - moment) // _SECOND), 0) for moment in (start, end))
     if low >= _LAST_ID:
         return path > ObjectId(b"\xff" * 12)
     if high >= _LAST_ID:
@@ -44,13 +43,13 @@ def made_in_range(field: str | Path, start: datetime, end: datetime) -> Conditio
 
 
 def _rounded_up(moment: datetime) -> datetime:
-    extra = (moment - _EPOCH) % _MILLISECOND
-    return moment + (_MILLISECOND - extra) if extra else moment
+    extra = (moment - EPOCH) % MILLISECOND
+    return moment + (MILLISECOND - extra) if extra else moment
 
 
 def milliseconds(moment: datetime) -> int:
     """Return how many there are from 1970 to an instant; to the next one, if it is finer."""
-    return -((_EPOCH - moment) // _MILLISECOND)
+    return -((EPOCH - moment) // MILLISECOND)
 
 
 def _first_id(second: int) -> ObjectId:

@@ -18,8 +18,11 @@ __all__ = [
     "ALASKA_TIMEZONE",
     "CENTRAL_TIMEZONE",
     "EASTERN_TIMEZONE",
+    "EPOCH",
     "EST_TIMEZONE",
     "HAWAII_TIMEZONE",
+    "MICROSECOND",
+    "MILLISECOND",
     "MOUNTAIN_TIMEZONE",
     "NAMED",
     "PACIFIC_TIMEZONE",
@@ -43,6 +46,10 @@ TimeZone: TypeAlias = str | tzinfo
 
 UTC: Final = timezone.utc
 UTC_TIMEZONE: Final = UTC
+#: From which instants are counted.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+MICROSECOND: Final = timedelta(microseconds=1)
 #: Five hours behind UTC, all the year round.
 EST_TIMEZONE: Final = timezone(timedelta(hours=-5))
 

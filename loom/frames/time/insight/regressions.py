@@ -12,7 +12,7 @@ from ....errors import QueryError
 from ..arrays import Array, exponent_of, np, numbers_of, of_field, special
 from ..axes import UNITS, Axis, axis_of
 from ..results import Result, axes_for, number_text
-from .sliding_sums import Pairs, blocks, check_windows, pairs
+from .sliding_sums import Pairs, blocks, check_windows, every, pairs
 from .spreads import centre_and_squares
 
 __all__ = ["Regression", "regression", "times_of"]
@@ -287,7 +287,7 @@ def regression(
         base = axis.ticks[spanned][np.argmax(part)]  # near, so that no digit is lost
         x = np.where(part, axis.since(base, axis.ticks[spanned]), np.nan)
         found = pairs(x, np.ldexp(np.where(part, y[spanned], np.nan), -y_scale), size)
-        n[where] = _every(found.x.n, step)
+        n[where] = every(found.x.n, step)
         origins = axis.origins(np.minimum(first, len(y) - 1))
         away = axis.since(base, origins)
         for name, figure in zip(names, _of_windows(found, n[where], away, step), strict=True):
@@ -311,11 +311,11 @@ def _following(usable: Array) -> Array:
 
 def _of_windows(found: Pairs, n: Array, away: Array, step: int) -> tuple[Array, ...]:
     x, y = found.x, found.y
-    x_mean = (_every(x.high, step) - away) + _every(x.low, step)
-    y_mean = _every(y.high, step) + _every(y.low, step)
-    x_squares = np.where(_every(x.squares, step) > 0, _every(x.squares, step), np.nan)
-    y_squares = np.broadcast_to(_every(y.squares, step), n.shape)
-    products = np.broadcast_to(_every(found.products, step), n.shape)
+    x_mean = (every(x.high, step) - away) + every(x.low, step)
+    y_mean = every(y.high, step) + every(y.low, step)
+    x_squares = np.where(every(x.squares, step) > 0, every(x.squares, step), np.nan)
+    y_squares = np.broadcast_to(every(y.squares, step), n.shape)
+    products = np.broadcast_to(every(found.products, step), n.shape)
     slope, intercept, r, p, stderr, intercept_stderr = _figures(
         n, x_mean, y_mean, x_squares, y_squares, products
     )
@@ -348,7 +348,3 @@ def _repair(
             for column, figure, power in zip(columns.values(), figures, powers, strict=True):
                 figure = np.nan if figure is None else figure
                 column[number] = np.ldexp(figure, power - y_scale if power else 0)
-
-
-def _every(part: Any, step: int) -> Any:
-    return part[::step] if isinstance(part, np.ndarray) else part

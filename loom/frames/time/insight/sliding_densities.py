@@ -8,7 +8,7 @@ from typing import Any
 from ..arrays import Array, Sample, exponent_of, np, numbers_of, of_field
 from .densities import highest, kernels_of
 from .kernels import kernel_sums, roots
-from .sliding_sums import blocks, check_windows, means
+from .sliding_sums import blocks, check_windows, every, means
 
 __all__ = ["density"]
 
@@ -62,10 +62,10 @@ def density(values: Any, size: int, step: int = 1, *, field: str | None = None) 
     table = np.full((len(_NAMES), count), np.nan)
     for where, spanned in blocks(len(given), size, step):
         runs = means(given[spanned], size)
-        n[where] = _every(runs.n, step)
+        n[where] = every(runs.n, step)
         windows = np.lib.stride_tricks.sliding_window_view(given[spanned], size)[::step]
-        centres = _every(runs.high, step) + _every(runs.low, step)
-        squares = np.broadcast_to(_every(runs.squares, step), centres.shape)
+        centres = every(runs.high, step) + every(runs.low, step)
+        squares = np.broadcast_to(every(runs.squares, step), centres.shape)
         length = max(1, _SCRATCH // size)
         for first in range(0, len(windows), length):
             part = slice(first, min(first + length, len(windows)))
@@ -79,10 +79,6 @@ def density(values: Any, size: int, step: int = 1, *, field: str | None = None) 
     for name in ("peak", "half_low", "half_high"):
         columns[name] = numbers.back(columns[name])
     return {"n": n, "left_out": size - n, **columns}
-
-
-def _every(part: Any, step: int) -> Any:
-    return part[::step] if isinstance(part, np.ndarray) else part
 
 
 def _densities(windows: Array, n: Array, centres: Array, squares: Array) -> Array:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from ....errors import QueryError
 from ..arrays import Array, np
 
-__all__ = ["Pairs", "Runs", "blocks", "check_windows", "folded", "means", "pairs"]
+__all__ = ["Pairs", "Runs", "blocks", "check_windows", "every", "folded", "means", "pairs"]
 
 #: How many windows are worked on at a time: their intermediate results stay in the cache.
 _BLOCK = 8192
@@ -60,6 +60,11 @@ def blocks(count: int, size: int, step: int) -> Iterator[tuple[slice, slice]]:
     for first in range(0, windows, length):
         last = min(first + length, windows)
         yield slice(first, last), slice(first * step, (last - 1) * step + size)
+
+
+def every(part: Any, step: int) -> Any:
+    """Return what runs have at every so many; a number that stands for all of them stays."""
+    return part[::step] if isinstance(part, np.ndarray) else part
 
 
 def folded(

@@ -10,7 +10,7 @@ from ....errors import QueryError
 from ..arrays import Array, Sample, exponent_of, np, numbers_of, of_field
 from ..percentiles import DEFAULT, levels_of, percentiles, ranked_windows
 from ..results import Result, axes_for, number_text
-from .sliding_sums import blocks, check_windows, means
+from .sliding_sums import blocks, check_windows, every, means
 
 __all__ = ["Spread", "spread"]
 
@@ -225,9 +225,9 @@ def spread(
     columns = {name: np.empty(count) for name in names}
     for where, spanned in blocks(len(given), size, step):
         runs = means(scaled[spanned], size)
-        n[where] = _every(runs.n, step)
-        columns["mean"][where] = _every(runs.high, step) + _every(runs.low, step)
-        columns["std"][where] = _every(runs.squares, step)
+        n[where] = every(runs.n, step)
+        columns["mean"][where] = every(runs.high, step) + every(runs.low, step)
+        columns["std"][where] = every(runs.squares, step)
     if count:
         ordered = ["min", "max", *names[4:]]
         for where, found in ranked_windows(given, n, size, step, levels):
@@ -265,7 +265,3 @@ def _repair(
         alone = _of(Spread, Sample.of(window, "spread"), (), ddof)
         columns["mean"][number] = alone.mean
         columns["std"][number] = np.nan if alone.std is None else alone.std
-
-
-def _every(part: Any, step: int) -> Any:
-    return part[::step] if isinstance(part, np.ndarray) else part

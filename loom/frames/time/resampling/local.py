@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
 from ....errors import QueryError, TimeFrameError, nearest
@@ -12,14 +12,11 @@ from ..axes import instants_of
 from ..calendar_frames import CalendarFrame
 from ..timeframe import TimeFrame
 from ..year_frames import FRAMES
-from ..zones import UTC, TimeZone, instant, zone_of
+from ..zones import EPOCH, MICROSECOND, UTC, TimeZone, instant, zone_of
 from .aggregates import Aggregations, Wanted, aggregate, known_of, wanted_of
 from .resampled import Resampled
 
 __all__ = ["Plan", "edges_of", "places_of", "plan_of", "resample_columns", "resampled"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Plan(NamedTuple):
@@ -53,7 +50,7 @@ class Plan(NamedTuple):
         start = first if self.start is None else self.start
         end = self.end
         if end is None and last is not None:
-            end = last + _MICROSECOND
+            end = last + MICROSECOND
         if start is None or end is None or start >= end:
             return ()
         return tuple(self.kind.range(start, end, self.zone, **self.options))
@@ -64,7 +61,7 @@ class Plan(NamedTuple):
         if self.start is not None:
             first = self.kind(self.start, self.zone, **self.options)._start
         if self.end is not None:
-            last = self.kind(self.end - _MICROSECOND, self.zone, **self.options)._end
+            last = self.kind(self.end - MICROSECOND, self.zone, **self.options)._end
         return first, last
 
 
@@ -109,7 +106,7 @@ def plan_of(
         options[name] = given
     named_zone = None if tzone is None else zone_of(tzone, f"{place}.tzone")
     zone = zone if named_zone is None else named_zone
-    kind(_EPOCH, zone, **options)  # refuses a bad option before anything is sent
+    kind(EPOCH, zone, **options)  # refuses a bad option before anything is sent
     if isinstance(start, TimeFrame):
         if end is not None:
             raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
@@ -228,7 +225,7 @@ def resampled(
 
 def _instant(tick: Any, size: int) -> datetime:
     try:
-        return _EPOCH + int(tick) * size * _MICROSECOND
+        return EPOCH + int(tick) * size * MICROSECOND
     except OverflowError:
         raise TimeFrameError(
             f"resample: expected times within the years 1 to 9999, got {int(tick) * size:,} "
@@ -258,4 +255,4 @@ def places_of(plan: Plan, ticks: Array) -> Iterator[tuple[CalendarFrame, slice |
 def edges_of(frames: tuple[CalendarFrame, ...], size: int) -> Array:
     """Return where frames begin and the last one ends, in ticks; at the next one if it is finer."""
     ends = [frame._start for frame in frames] + [frame._end for frame in frames[-1:]]
-    return np.array([-((_EPOCH - end) // _MICROSECOND // size) for end in ends], np.int64)
+    return np.array([-((EPOCH - end) // MICROSECOND // size) for end in ends], np.int64)

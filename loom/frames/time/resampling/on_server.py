@@ -10,7 +10,7 @@ floor of a moment is a remainder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ....errors import QueryError, SchemaError
@@ -18,6 +18,7 @@ from ...port import Port
 from ..arrays import Array, np
 from ..calendar_frames import CalendarFrame
 from ..ranges import in_range
+from ..zones import EPOCH, MILLISECOND
 from .aggregates import Wanted, filled
 from .local import Plan, edges_of
 from .resampled import Resampled
@@ -28,8 +29,6 @@ Expression: TypeAlias = Any
 #: What numbers of a field are in a window.
 Kind: TypeAlias = Literal["bool", "float", "int"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MILLISECOND = timedelta(milliseconds=1)
 _MILLISECONDS = 1000  # microseconds in one
 _INFINITY = float("inf")
 
@@ -112,7 +111,7 @@ async def _outermost(port: Port, moments: Moments, plan: Plan, way: int) -> date
     ]
     for document in await port.aggregate(moments.cls, stages, moments.options):
         if document["time"] is not None:
-            return _EPOCH + timedelta(milliseconds=document["time"])
+            return EPOCH + timedelta(milliseconds=document["time"])
         raise QueryError(
             f"{plan.place}: expected a {moments.time} for each moment, got {document['type']}; "
             f"leave those without out first, as with Q.{moments.time} != None"
@@ -138,7 +137,7 @@ def floor_expression(frames: tuple[CalendarFrame, ...], time: str) -> Expression
     begins = np.flatnonzero(np.diff(lengths, prepend=-1))
     counts = np.diff(begins, append=len(lengths))
     runs = [
-        (_EPOCH + int(edges[begin]) * _MILLISECOND, int(lengths[begin]), int(count))
+        (EPOCH + int(edges[begin]) * MILLISECOND, int(lengths[begin]), int(count))
         for begin, count in zip(begins, counts, strict=True)
     ]
     return _among(runs, time)

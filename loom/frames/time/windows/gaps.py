@@ -11,13 +11,13 @@ from typing import Any, overload
 from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
 from ..timeframe import TimeFrame
+from ..zones import MICROSECOND
 from .moment_columns import Array, datetime_of, distinct, np
 from .spans import ceiling_of, milliseconds_of
 from .views import View
 
 __all__ = ["Gaps", "Stretches", "gaps_of"]
 
-_MICROSECOND = timedelta(microseconds=1)
 #: How many gaps are shown.
 _SHOWN = 5
 
@@ -159,7 +159,7 @@ def gaps_of(
         if not len(times) and (low is None or high is None):
             return Gaps(0, 0, (), (), timedelta(), None)
         first = start if start is not None else datetime_of(int(times[0]))
-        last = end if end is not None else datetime_of(int(times[-1])) + _MICROSECOND
+        last = end if end is not None else datetime_of(int(times[-1])) + MICROSECOND
         frames = expected.range(first, last, window.tzone, **options)
     elif isinstance(expected, Iterable) and not options:
         frames = expected

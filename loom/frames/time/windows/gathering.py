@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
 from bson import Int64
 
 from ....errors import FieldError, QueryError, nearest
 from ...paths import MISSING
-from ..zones import UTC, TimeZone, instant, zone_of
+from ..zones import EPOCH, MILLISECOND, UTC, TimeZone, instant, zone_of
 from .moment_columns import (
     PLAIN_OBJECTS,
     Array,
@@ -30,8 +30,6 @@ from .moment_columns import (
 
 __all__ = ["columns_of_moments", "part_of", "symbol_of"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 #: Integers that floats hold, and those that arrays do.
 _EXACT, _WIDEST = 2**53, 2**63
 
@@ -156,9 +154,7 @@ def _ticks(
         if value is None or value != value:  # pandas' NaT
             missing[row] = True
         else:
-            ticks[row] = (
-                instant(value, zone, f"{place}, {name} of {row}") - _EPOCH
-            ) // _MILLISECOND
+            ticks[row] = (instant(value, zone, f"{place}, {name} of {row}") - EPOCH) // MILLISECOND
     return ticks, missing
 
 
@@ -182,7 +178,7 @@ def column_of(values: list[Any]) -> Column:
     elif kinds == {datetime} and all(_is_whole(value) for value in given):
         made = np.fromiter(
             (
-                0 if gone else (v - _EPOCH) // _MILLISECOND
+                0 if gone else (v - EPOCH) // MILLISECOND
                 for v, gone in zip(values, null, strict=True)
             ),
             np.int64,

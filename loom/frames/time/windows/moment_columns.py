@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ....datetimes import PLAIN
 from ....errors import QueryError, missing_extra
-from ..zones import UTC
+from ..zones import EPOCH, MILLISECOND, UTC
 
 try:
     import numpy as np
@@ -38,21 +38,19 @@ __all__ = [
 
 Array: TypeAlias = Any
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_UNITS = {"s": timedelta(seconds=1), "ms": _MILLISECOND, "us": timedelta(microseconds=1)}
+_UNITS = {"s": timedelta(seconds=1), "ms": MILLISECOND, "us": timedelta(microseconds=1)}
 
 
 #: From when on there are datetimes, and from when on there are none, in milliseconds.
 _YEARS = [
-    (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND,
-    (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND + 1,
+    (datetime.min.replace(tzinfo=UTC) - EPOCH) // MILLISECOND,
+    (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND + 1,
 ]
 
 
 def datetime_of(milliseconds: int) -> datetime:
     """Return an instant of a window as a datetime in UTC."""
-    return _EPOCH + milliseconds * _MILLISECOND
+    return EPOCH + milliseconds * MILLISECOND
 
 
 def shown_in(moment: datetime, zone: tzinfo) -> datetime:
@@ -135,7 +133,7 @@ class Column:
             return [value if type(value) in PLAIN_OBJECTS else deepcopy(value) for value in found]
         if kind == "M":
             unit = _UNITS[np.datetime_data(found.dtype)[0]]
-            values = [_EPOCH + tick * unit for tick in found.astype(np.int64).tolist()]
+            values = [EPOCH + tick * unit for tick in found.astype(np.int64).tolist()]
         else:
             values = found.tolist()
         if self.null is not None:
@@ -268,7 +266,7 @@ class Columns(NamedTuple):
                     parts.append((name, [self.symbol] * count, None))
             elif name == self.roles.time:
                 ticks = self.times[start:stop].tolist()
-                parts.append((name, [_EPOCH + tick * _MILLISECOND for tick in ticks], None))
+                parts.append((name, [EPOCH + tick * MILLISECOND for tick in ticks], None))
             else:
                 column = self.fields[name]
                 absent = None if column.absent is None else column.absent[start:stop]

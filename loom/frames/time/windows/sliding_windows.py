@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Any, Generic, overload
 
 from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
+from ..zones import MICROSECOND
 from .moment_columns import Array, datetime_of, distinct, np
 from .spans import Size, ceiling_of, span_of
 from .views import V
@@ -15,7 +15,6 @@ from .views import V
 __all__ = ["SlidingWindows", "sliding", "split_by"]
 
 _new = object.__new__
-_MICROSECOND = timedelta(microseconds=1)
 #: How many ends are taken out of their arrays at a time.
 _BLOCK = 4096
 
@@ -166,7 +165,7 @@ def split_by(window: V, kind: Any, options: dict[str, Any]) -> list[tuple[Calend
     if not len(window):
         return []
     times = window._columns.times[window._start : window._stop]
-    ends = datetime_of(int(times[0])), datetime_of(int(times[-1])) + _MICROSECOND
+    ends = datetime_of(int(times[0])), datetime_of(int(times[-1])) + MICROSECOND
     frames = [*kind.range(*ends, window.tzone, **options)]
     ceilings = [ceiling_of(frame._end, place) for frame in frames]
     stops = [window._start, *(window._start + np.searchsorted(times, ceilings)).tolist()]

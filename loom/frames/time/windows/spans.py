@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 from ....errors import QueryError
 from ..timeframe import TimeFrame
-from ..zones import UTC, instant
+from ..zones import EPOCH, MILLISECOND, instant
 
 __all__ = ["Size", "Span", "ceiling_of", "ends_of", "floor_of", "milliseconds_of", "span_of"]
 
 #: A number of moments, or a duration: a timedelta, or text such as `"90d"`.
 Size: TypeAlias = int | str | timedelta
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 #: More than all that datetimes tell apart, and little enough to be added to any of them.
-_LONGEST = timedelta.max // _MILLISECOND
+_LONGEST = timedelta.max // MILLISECOND
 _TEXT = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d|w)", re.ASCII)
 _UNITS = {
     "ms": 1,
@@ -69,8 +67,8 @@ def milliseconds_of(given: Any, place: str, *, least: int = 1) -> int:
         QueryError: it is none, too short, or finer than a millisecond.
     """
     found: Any = None
-    if isinstance(given, timedelta) and not given % _MILLISECOND:
-        found = given // _MILLISECOND
+    if isinstance(given, timedelta) and not given % MILLISECOND:
+        found = given // MILLISECOND
     elif isinstance(given, str) and (match := _TEXT.fullmatch(given)):
         number, unit = match.groups()
         found = Fraction(number) * _UNITS[unit]
@@ -88,7 +86,7 @@ def floor_of(moment: Any, place: str) -> int:
     Raises:
         TimeFrameError: it is no aware datetime.
     """
-    return (instant(moment, None, place) - _EPOCH) // _MILLISECOND
+    return (instant(moment, None, place) - EPOCH) // MILLISECOND
 
 
 def ceiling_of(moment: Any, place: str) -> int:
@@ -97,7 +95,7 @@ def ceiling_of(moment: Any, place: str) -> int:
     Raises:
         TimeFrameError: it is no aware datetime.
     """
-    return -((_EPOCH - instant(moment, None, place)) // _MILLISECOND)
+    return -((EPOCH - instant(moment, None, place)) // MILLISECOND)
 
 
 def ends_of(start: Any, end: Any, place: str) -> tuple[int | None, int | None]:
