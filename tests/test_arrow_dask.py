@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
-from bson import ObjectId
+from bson import Binary, Decimal128, ObjectId
 from pymongo import MongoClient
 
 import loom
-from loom import Frame, MissingExtra, Q, QueryError, Ref, SchemaError
+from loom import Frame, MissingExtra, Q, QueryError, Ref, SchemaError, SubFrame
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 pytest.importorskip("dask", reason="the extra dask is not installed")
@@ -67,6 +69,39 @@ async def test_partitions_are_the_collection(call: Runtime, eggs: list[dict[str,
     assert whole.equals(computed.reset_index(drop=True))
     if call.is_async:
         await loom.aio.close()
+
+
+class Shell(SubFrame):
+    """What an egg is in."""
+
+    id: UUID
+    weight: Decimal
+
+
+class Laid(Frame):
+    """A document with extension types inside of others."""
+
+    _id: int
+    shell: Shell
+    shells: list[Shell]
+    ids: dict[str, UUID]
+
+
+def test_extension_types_inside_of_others(server: Server, db: str) -> None:
+    """UUIDs and decimals inside of structs, lists and maps are the same as in a DataFrame."""
+    loom.connect(server.uri, db=db)
+    shell = {"id": Binary(bytes(16), 4), "weight": Decimal128("1.5")}
+    documents = [
+        {"_id": n, "shell": shell, "shells": [shell], "ids": {"a": shell["id"]}} for n in range(9)
+    ]
+    Laid.get_collection().insert_many(documents)
+    found = arrow.dask(Laid, partitions=2)
+    whole = arrow.dataframe(Laid, sort="_id")
+    computed = found.compute(scheduler="synchronous").reset_index(drop=True)
+    loom.close()
+
+    assert whole.dtypes.equals(found.dtypes)
+    assert whole.to_dict("list") == computed.to_dict("list")
 
 
 def test_a_cluster_computes(eggs: list[dict[str, Any]]) -> None:

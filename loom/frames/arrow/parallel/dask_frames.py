@@ -101,7 +101,8 @@ async def _dask(port: Port, asked: Asked) -> Any:
     check_portable(call, by_value=True)
     plan = await plan_of(whole, call, most=asked.partitions)
     filters = [plan.filter_of(number) for number in range(len(plan.filters))]
-    meta = dataframe_of(_outcome(call, {}), reading.schema.empty_table())
+    nothing = pa.Table.from_batches([], reading.schema)
+    meta = dataframe_of(_outcome(call, {}), nothing)
     # Dask takes what has equal arguments for the same; documents can have changed since.
     made = uuid4().hex
     return from_map(
