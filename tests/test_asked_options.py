@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from bson import Timestamp
@@ -12,9 +12,9 @@ from pymongo.collection import Collection
 from pymongo.cursor import Cursor
 
 import loom
-from loom import Q, QueryError
+from loom import FieldError, Frame, Q, QueryError, Ref
 from loom.frames import Paginator
-from loom.frames.asked_options import check_find, check_numbers, check_watch
+from loom.frames.asked_options import check_find, check_numbers, check_watch, check_write
 
 from .conftest import Commands, Runtime
 from .zoo import Dragon
@@ -218,3 +218,86 @@ async def test_explaining_in_a_transaction(call: Runtime, db: str) -> None:
                 Dragon(_id=9).insert()
         assert 4 == await call(Dragon).count({})
         await call(Dragon).delete_where({"_id": 9})
+
+
+class Grotto(Frame):
+    """What is referred to."""
+
+    name: str
+    size: int
+
+
+class Lizard(Frame):
+    """Goes with its grotto."""
+
+    grotto: Annotated[Grotto, Ref(on_delete="cascade")]
+
+
+#: Writes of a grotto with an option that no method of PyMongo's has.
+MISSPELT: dict[str, Callable[[Any, Any], Any]] = {
+    "insert": lambda call, grotto: call(Grotto(name="a")).insert(sesion=None),
+    "update": lambda call, grotto: call(grotto).update("name", sesion=None),
+    "save": lambda call, grotto: call(grotto).save(sesion=None),
+    "upsert": lambda call, grotto: call(grotto).upsert(sesion=None),
+    "unset": lambda call, grotto: call(grotto).unset("name", sesion=None),
+    "delete": lambda call, grotto: call(grotto).delete(sesion=None),
+    "insert_many": lambda call, grotto: call(Grotto).insert_many([{}], sesion=None),
+    "update_many": lambda call, grotto: call(Grotto).update_many([grotto], "name", sesion=None),
+    "unset_many": lambda call, grotto: call(Grotto).unset_many([grotto], "name", sesion=None),
+    "delete_many": lambda call, grotto: call(Grotto).delete_many([grotto], sesion=None),
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+async def test_misspelt_options_of_writes(call: Runtime, commands: Commands, name: str) -> None:
+    """Nothing is sent, and no listener is told, which may have deleted what goes with it."""
+    grotto = Grotto(name="Deep")
+    await call(grotto).insert()
+    await call(Lizard(grotto=grotto)).insert()
+    commands.clear()
+    told: list[str] = []
+    for event in ("insert", "update", "delete"):
+        Grotto.listen(event, lambda event: told.append(event))
+    message = rf"^Grotto\.{name}: expected an option, got 'sesion'; did you mean 'session'\?$"
+    with pytest.raises(FieldError, match=message):
+        await MISSPELT[name](call, grotto)
+
+    assert ([], []) == (commands.names, told)
+    assert 1 == await call(Lizard).count({})
+
+
+async def test_options_that_are_the_operations_own(call: Runtime, commands: Commands) -> None:
+    """A change brings back the frame as it is afterwards; ids say which frames, in which order."""
+    grotto = Grotto(name="Deep", size=1)
+    await call(grotto).insert()
+    commands.clear()
+    for work in (
+        lambda: call(grotto).inc("size", return_document=False),
+        lambda: call(grotto).change({"$inc": {"size": 1}}, projection={"size": True}),
+        lambda: call(Grotto).take({}, {"$inc": {"size": 1}}, return_document=False),
+    ):
+        with pytest.raises(FieldError, match="expected the frame to be as it is after the change"):
+            await work()
+    for name, value in (("limit", 1), ("skip", 1), ("sort", "name")):
+        with pytest.raises(QueryError, match=rf"ids that say which frames, .* got {name}="):
+            await call(Grotto).by_ids([grotto._id], **{name: value})
+
+    assert [] == commands.names
+
+
+async def test_options_of_counts(call: Runtime, commands: Commands) -> None:
+    """A count takes the names of a find where it can, and refuses what no count has."""
+    await filled(call)
+
+    assert 3 == await call(Dragon).count({"name": {"$exists": True}}, max_time_ms=60_000)
+    assert 60_000 == commands.bodies[-1]["maxTimeMS"]
+    with pytest.raises(QueryError, match="expected an option, got 'sort'"):
+        await call(Dragon).count(sort="name")
+
+
+@pytest.mark.parametrize("method", ["insert_one", "update_one", "delete_one", "bulk_write"])
+def test_every_option_of_writes_passes(method: str) -> None:
+    """What PyMongo's methods take by name today, Loom's take."""
+    names = inspect.signature(getattr(Collection, method)).parameters
+    given = {"self", "filter", "update", "document", "requests"}
+    check_write("Dragon.write", dict.fromkeys(names.keys() - given), method)

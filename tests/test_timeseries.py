@@ -171,6 +171,8 @@ def test_settings_that_mongodb_takes(value: dict[str, Any]) -> None:
         ({"expireAfterSeconds": timedelta(0)}, "expected whole seconds"),
         ({"expireAfterSeconds": timedelta(milliseconds=1500)}, "expected whole seconds"),
         ({"expireAfterSeconds": "1d"}, "got '1d'"),
+        ({"expireAfterSeconds": float("inf")}, "got inf"),
+        ({"expireAfterSeconds": float("nan")}, "got nan"),
         ({"expireAfterSeconds": True}, "got True"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The options of a read: what PyMongo would refuse in words of its own, or take for something else.
+"""The options of a call: what PyMongo would refuse in words of its own, or take for something else.
 
 Every option of PyMongo's method passes through. `None` is as good as none given, also where PyMongo
 takes no None.
@@ -12,12 +12,13 @@ from functools import cache
 from typing import Any
 
 from bson import Timestamp
+from pymongo.collection import Collection as Documents
 from pymongo.cursor import Cursor
 
-from ..errors import QueryError, nearest
+from ..errors import FieldError, QueryError, nearest
 from ..refusals import brief
 
-__all__ = ["check_find", "check_numbers", "check_watch"]
+__all__ = ["check_count", "check_find", "check_numbers", "check_watch", "check_write"]
 
 #: Options that are whole numbers, with the lowest; a negative limit asks for a single batch.
 _NUMBERS: dict[str, int | None] = {"limit": None, "skip": 0, "batch_size": 0, "batchSize": 0}
@@ -91,6 +92,57 @@ def _unknown(place: str, options: Iterable[str], known: Collection[str]) -> Quer
     name = next(name for name in options if name not in known)
     hint = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
     return QueryError(f"{place}: expected an option, got {name!r}{hint}")
+
+
+#: What a count can be told, beside the names of PyMongo's `count_documents`.
+_OF_COUNT = frozenset(
+    ("allowDiskUse", "batchSize", "collation", "hint", "let", "limit", "maxTimeMS", "skip")
+    + ("comment", "session")
+)
+
+
+def check_count(place: str, options: dict[str, Any]) -> None:
+    """Check the options of a count, and take out those that are None; `max_time_ms` is renamed.
+
+    Raises:
+        QueryError: there is no such option, or a number is none.
+
+    >>> check_count("Dragon", {"sort": "name"})
+    Traceback (most recent call last):
+    loom.errors.QueryError: Dragon: expected an option, got 'sort'; known are allowDiskUse, ...
+    """
+    if "max_time_ms" in options:
+        options["maxTimeMS"] = options.pop("max_time_ms")
+    if not options.keys() <= _OF_COUNT:
+        raise _unknown(place, options, _OF_COUNT)
+    check_numbers(place, options)
+
+
+def check_write(place: str, options: Mapping[str, Any], *methods: str) -> None:
+    """Check the names of a write's options, before listeners are told, who may write themselves.
+
+    Args:
+        place: the operation, for messages.
+        options: of the call.
+        methods: of PyMongo's Collection, of which one takes each of the options.
+
+    Raises:
+        FieldError: none of them does.
+
+    >>> check_write("Dragon.delete", {"sesion": None}, "delete_one")
+    Traceback (most recent call last):
+    loom.errors.FieldError: Dragon.delete: expected an option, got 'sesion'; did you mean 'session'?
+    """
+    known = frozenset().union(*map(_names_of, methods))
+    if not options.keys() <= known:
+        raise FieldError(str(_unknown(place, options, known)))
+
+
+@cache
+def _names_of(method: str) -> frozenset[str]:
+    given_by_loom = ("self", "filter", "update", "document", "documents", "requests")
+    names = inspect.signature(getattr(Documents, method)).parameters
+    return frozenset(names).difference(given_by_loom)
 
 
 def check_watch(place: str, options: dict[str, Any], method: Callable[..., Any]) -> None:

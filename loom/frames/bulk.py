@@ -11,6 +11,7 @@ from pymongo.errors import ConnectionFailure
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import BulkError, FieldError
 from . import operations
+from .asked_options import check_write
 from .changes import check_fields
 from .chunks import documents_by_id
 from .events import add_note
@@ -69,6 +70,7 @@ class Writer:
                 )
         self.cls = cls
         self.place = f"{cls.__name__}.bulk"
+        check_write(self.place, options, "bulk_write", "update_one")
         self.ordered = ordered
         self.size = size
         self.max_bytes = max_bytes

@@ -322,7 +322,7 @@ class Reading(Document):
         Args:
             ids: as for `by_id`; an id given twice gives the same frame twice.
             projection: as for `one`.
-            options: as for `Collection.find`.
+            options: as for `Collection.find`, without `limit`, `skip` and `sort`.
         """
         return complete(operations.by_ids(blocking(), cls, ids, projection, options))
 

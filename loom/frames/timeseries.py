@@ -39,6 +39,8 @@ GRANULARITIES = {"seconds": 3_600, "minutes": 86_400, "hours": 2_592_000}
 _BUCKETS = ("bucketMaxSpanSeconds", "bucketRoundingSeconds")
 _KNOWN = ("timeField", "metaField", "granularity", *_BUCKETS, "expireAfterSeconds")
 _LONGEST = 31_536_000
+#: What MongoDB takes for expireAfterSeconds at most.
+_LARGEST = 2**31 - 1
 #: What would change documents one by one, by what Loom calls it.
 _CHANGING = frozenset(
     ("change", "inc", "migrate", "nullify", "pull", "rebuild_derived", "take")
@@ -156,7 +158,7 @@ def _seconds(place: str, value: Any) -> int:
     """Return whole seconds after which measurements expire."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or seconds <= 0 or seconds != int(seconds):
+    if not is_number or not 0 < seconds <= _LARGEST or seconds != int(seconds):
         raise DefinitionError(
             f"{place}.expireAfterSeconds: expected whole seconds, more than 0, or a timedelta of "
             f"some, got {value!r}; leave it out to keep everything"

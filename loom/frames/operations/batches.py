@@ -21,7 +21,7 @@ from ..signals import assigned_by
 from ..tracking import loaded_of, tracked_of
 from ..values import SCALARS
 from .batch_guards import Guards
-from .guards import acknowledged, forget, inserted, paths_of, perhaps_inserted
+from .guards import acknowledged, check_call, forget, inserted, paths_of, perhaps_inserted
 from .outcomes import Outcome, bulk_error, reasons_of, send
 from .reading import Options, check_case, listed, shared_options
 from .writing import (
@@ -65,7 +65,7 @@ def _is_kind_of(kind: Any, cls: Any) -> bool:
 
 async def insert_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
     """Store new frames, give them their ids and return them."""
-    port.check_writable(cls, "insert_many")
+    check_call(port, cls, "insert_many", options, "insert_many", "bulk_write")
     frames = frames_of(cls, documents, "insert_many")
     if not frames:
         return frames
@@ -160,7 +160,7 @@ async def update_many(
     port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
 ) -> list[Any]:
     """Write fields of stored frames, in one batch."""
-    port.check_writable(cls, "update_many")
+    check_call(port, cls, "update_many", options, "update_one", "bulk_write")
     given, frames = _stored(cls, documents, "update_many")
     check_fields(cls, fields, "update_many")
     if not frames:
@@ -216,7 +216,7 @@ async def unset_many(
     port: Port, cls: Any, documents: Any, fields: tuple[str, ...], options: Options
 ) -> list[Any]:
     """Remove fields from stored documents, then from the frames, in one batch."""
-    port.check_writable(cls, "unset_many")
+    check_call(port, cls, "unset_many", options, "update_one", "bulk_write")
     given, frames = _stored(cls, documents, "unset_many")
     check_unset(cls, fields, "unset_many")
     if not frames:
@@ -301,7 +301,7 @@ def _of_batch(options: Options) -> Options:
 
 async def delete_many(port: Port, cls: Any, documents: Any, options: Options) -> list[Any]:
     """Delete stored documents, in one batch."""
-    port.check_writable(cls, "delete_many")
+    check_call(port, cls, "delete_many", options, "delete_one", "bulk_write")
     given, frames = _stored(cls, documents, "delete_many")
     if not frames:
         return given

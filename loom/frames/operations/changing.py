@@ -10,7 +10,7 @@ from bson import Decimal128
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError, WriteConcernError
 
-from ...errors import QueryError
+from ...errors import FieldError, QueryError
 from ..collations import add_collation
 from ..events import add_note, emit, listeners
 from ..forms import SCHEMA_VERSION, in_form
@@ -45,12 +45,23 @@ async def change(port: Port, frame: Any, changes: Any, where: Any, options: Opti
     await _change(port, frame, changes, where, "change", options)
 
 
+def _check_options(place: str, options: Options) -> None:
+    """Refuse what the operation itself tells the driver."""
+    for name in ("projection", "return_document"):
+        if name in options:
+            raise FieldError(
+                f"{place}: expected the frame to be as it is after the change, got "
+                f"{name}={options[name]!r}; leave it out"
+            )
+
+
 async def _change(
     port: Port, frame: Any, changes: Any, where: Any, operation: str, options: Options
 ) -> None:
     cls = type(frame)
     port.check_writable(cls, operation)
     id_or_error(frame, operation)
+    _check_options(f"{cls.__name__}.{operation}", options)
     sent = compiled_changes(cls, changes, port.naive(cls), operation)
     options = with_array_filters(cls, sent, options)
     session = port.session(cls, options)
@@ -183,6 +194,7 @@ async def take(
 ) -> Any:
     """Change the first document that matches; return its frame as it is now, or None."""
     port.check_writable(cls, "take")
+    _check_options(f"{cls.__name__}.take", options)
     query = compiled_filter(port, cls, filter)
     sent = compiled_changes(cls, changes, port.naive(cls), "take")
     options = with_array_filters(cls, sent, options)

@@ -16,6 +16,7 @@ from pymongo.errors import (
 )
 
 from ...errors import Conflict, Duplicate, Gone
+from ..asked_options import check_write
 from ..document import wrap_one
 from ..events import add_note
 from ..forms import in_form
@@ -29,6 +30,7 @@ __all__ = [
     "NOT_SENT",
     "Guard",
     "acknowledged",
+    "check_call",
     "forget",
     "inserted",
     "leaves_open",
@@ -57,6 +59,20 @@ _NOT_BEGUN = frozenset({10107, 13435, 13436})
 
 #: How often a write is tried whose document others bring into another form meanwhile.
 LOOKS = 5
+
+
+def check_call(port: Port, cls: Any, operation: str, options: Options, *methods: str) -> None:
+    """Check that an operation may write, and has options of its driver's methods.
+
+    Before listeners are told, which may write by themselves.
+
+    Raises:
+        FieldError: an option that none of the methods takes.
+        ReadOnly: writing is switched off.
+    """
+    port.check_writable(cls, operation)
+    if options:
+        check_write(f"{cls.__name__}.{operation}", options, *methods)
 
 
 class Guard:

@@ -8,8 +8,8 @@ from typing import Any
 from bson import ObjectId
 
 from ...encoding import PLAIN, settle_datetimes
-from ...errors import FieldError, Gone, NotFound
-from ..asked_options import check_find, check_numbers
+from ...errors import FieldError, Gone, NotFound, QueryError
+from ..asked_options import check_count, check_find
 from ..chunks import documents_by_id, found_by_id
 from ..collations import add_collation
 from ..document import wrap_one
@@ -136,6 +136,12 @@ async def by_ids(
     if plan.driver is not None and plan.driver.get("_id") is False:
         raise FieldError(f"{cls.__name__}.by_ids: expected a projection with _id, got it excluded")
     options = _find_options(cls, options)
+    for name in ("limit", "skip", "sort"):
+        if options.get(name):
+            raise QueryError(
+                f"{cls.__name__}.by_ids: expected ids that say which frames, and in which order, "
+                f"got {name}={options[name]!r}, too; leave it out, or use many(Q._id.is_in(ids))"
+            )
     codecs = port.collection(cls).codec_options
     keys = id_keys(wanted_ids, codecs)
     distinct = list(dict(zip(keys, wanted_ids, strict=True)).values())
@@ -160,7 +166,7 @@ async def count(port: Port, cls: Any, filter: Any, options: Options) -> int:
 
     A transaction has no estimate: there they are counted.
     """
-    check_numbers(cls.__name__, options)
+    check_count(cls.__name__, options)
     if options.get("limit") == 0:
         del options["limit"]  # no limit, as for a find
     query = compiled_filter(port, cls, filter)

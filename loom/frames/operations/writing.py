@@ -31,6 +31,7 @@ from .guards import (
     LOOKS,
     Guard,
     acknowledged,
+    check_call,
     forget,
     inserted,
     paths_of,
@@ -80,7 +81,7 @@ async def after_event(
 async def insert(port: Port, frame: Any, options: Options) -> None:
     """Store a new frame and give it its `_id`."""
     cls = type(frame)
-    port.check_writable(cls, "insert")
+    check_call(port, cls, "insert", options, "insert_one")
     session = port.session(cls, options)
     await before_event(port, "insert", cls, [frame], session=session)
     document = document_to_insert(frame, port.naive(cls))
@@ -129,7 +130,7 @@ async def update(
 ) -> None:
     """Write fields of a stored frame."""
     cls = type(frame)
-    port.check_writable(cls, "update")
+    check_call(port, cls, "update", options, "update_one")
     id_or_error(frame, "update")
     check_fields(cls, fields, "update")
     joined: set[str] = set()
@@ -147,7 +148,7 @@ async def save(
 ) -> None:
     """Insert a new frame; of a stored one write what was changed."""
     cls = type(frame)
-    port.check_writable(cls, "save")
+    check_call(port, cls, "save", options, "insert_one", "update_one")
     if cls._append_only:
         if not await _was_appended(port, frame, options):
             await _append(port, frame, fields, where, options)
@@ -281,7 +282,7 @@ async def unset(
 ) -> None:
     """Remove fields from a stored document, then from the frame."""
     cls = type(frame)
-    port.check_writable(cls, "unset")
+    check_call(port, cls, "unset", options, "update_one")
     id_or_error(frame, "unset")
     check_unset(cls, fields, "unset")
     change: dict[str, Any] = {"$unset": removals(fields)}
@@ -335,7 +336,7 @@ def unset_change(
 async def upsert(port: Port, frame: Any, fields: tuple[str, ...], options: Options) -> None:
     """Insert a frame that is not stored, else update it; right also when others do the same."""
     cls = type(frame)
-    port.check_writable(cls, "upsert")
+    check_call(port, cls, "upsert", options, "insert_one", "update_one")
     check_fields(cls, fields, "upsert")
     to_insert = without_update_options(options)
     if lacks_id(frame._document):
@@ -383,7 +384,7 @@ def _is_of_id(error: Duplicate) -> bool:
 async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     """Delete a stored document."""
     cls = type(frame)
-    port.check_writable(cls, "delete")
+    check_call(port, cls, "delete", options, "delete_one")
     id = id_or_error(frame, "delete")
     session = port.session(cls, options)
     guard = Guard(port, frame, where)
