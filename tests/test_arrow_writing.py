@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,6 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 
 import loom
 from loom import (
-    EncodeError,
     FieldError,
     Frame,
     QueryError,
@@ -751,14 +751,45 @@ def test_unacknowledged_writes(server: Server, db: str) -> None:
     assert "<2 rows sent, without an answer>" == repr(result)
 
 
-def test_objects_that_cannot_be_stored(commands: Commands) -> None:
-    """An object that BSON does not know is refused with its path, and nothing is sent."""
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (object(), r"Loose.thing in row 2: expected a value that BSON can hold.*convert it"),
+        ({"a": [2**64]}, r"Loose.thing.a.0 in row 2: expected an integer of at most 64 bits"),
+        ({1: 2}, r"Loose.thing.1 in row 2: expected a key that BSON can hold"),
+        ("\ud800", r"Loose.thing in row 2: .*which UTF-8 cannot write"),
+        (Decimal("1" * 35), r"Loose.thing in row 2: expected a Decimal of at most 34 digits"),
+    ],
+    ids=repr,
+)
+def test_objects_that_cannot_be_stored(commands: Commands, value: Any, said: str) -> None:
+    """An object that BSON cannot hold is refused with its path and row, and nothing is sent."""
 
     class Loose(Frame):
         pass
 
-    with pytest.raises(EncodeError, match="thing"):
-        arrow.insert_table(Loose, {"thing": [1, object()]})
+    with pytest.raises(SchemaError, match=said) as caught:
+        arrow.insert_table(Loose, {"thing": [1, "x", value]}, batch_rows=1)
+    assert [] == commands.names
+    assert ("thing", value) == (caught.value.column, caught.value.got)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        pa.array([None, {"a\0b": 1}]),
+        pa.array([None, [("a\0b", 1)]], pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=["struct", "map"],
+)
+def test_names_with_nul(commands: Commands, thing: Any) -> None:
+    """A name that no document can have is refused before anything is sent."""
+
+    class Loose(Frame):
+        pass
+
+    with pytest.raises(SchemaError, match=r"^Loose.thing: expected .* without NUL"):
+        arrow.insert_table(Loose, pa.table({"thing": thing}), batch_rows=1)
     assert [] == commands.names
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Repeated",
     "Texts",
     "Unfit",
+    "Unstorable",
     "as_decimal128",
     "filled",
     "first",
@@ -62,6 +63,18 @@ class Unfit(Exception):
     def moved(self, at: int) -> Unfit:
         """Return the same at another position."""
         return Unfit(at, self.expected, self.got, self.advice)
+
+
+class Unstorable(Unfit):
+    """A value that BSON cannot hold.
+
+    Attributes:
+        reason: what the encoder has raised.
+    """
+
+    def __init__(self, at: int, got: Any, reason: Exception) -> None:
+        super().__init__(at, "a value that BSON can hold", got, "convert it")
+        self.reason = reason
 
 
 class Cell:

@@ -159,6 +159,9 @@ class Maps(Lists):
         self.inner.check(values)
         Texts().check(keys)
         names = keys.to_pylist()
+        for at, name in enumerate(names):
+            if "\0" in name:
+                raise Unfit(at, "keys without NUL", name, "correct it")
         for start, stop in pairwise(offsets.tolist()):
             here = names[start:stop]
             if len({*here}) < len(here):

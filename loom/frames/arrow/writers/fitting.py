@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from bson import Binary, Code, Decimal128, ObjectId
+from bson.codec_options import CodecOptions
 from pymongoarrow.types import BinaryType, CodeType, Decimal128Type
 
 from ....datetimes import Naive
@@ -50,12 +51,14 @@ class Rules(NamedTuple):
         finer: what is done with instants finer than milliseconds.
         omits: whether nulls in documents are left out.
         aware: whether datetimes are to have a zone, because listeners see them.
+        codecs: under which objects are tried to be encoded, None for not at all.
     """
 
     naive: Naive = "utc"
     finer: Finer = "raise"
     omits: bool = False
     aware: bool = False
+    codecs: CodecOptions[Any] | None = None
 
 
 def shown(type: Any) -> str:
@@ -208,6 +211,8 @@ def _struct(place: str, type: Any, target: Any, rules: Rules) -> Cell:
     names = [field.name for field in type]
     if len({*names}) < len(names):
         raise _refused(place, "each field of a struct once", type, "rename one")
+    if any("\0" in name for name in names):
+        raise _refused(place, "fields of a struct without NUL in their names", type, "rename them")
     if target is not None and not (pa.types.is_struct(target) or pa.types.is_map(target)):
         raise _refused(place, _name(target), type, "convert it")
     cells = []

@@ -17,9 +17,10 @@ from bson.datetime_ms import DatetimeMS
 from pymongoarrow.types import CodeType, Decimal128Type
 
 from ....datetimes import settle_datetimes
+from ....encoding import ENCODING_ERRORS, encode
 from ...values import plain
 from ..types import OBJECT_ID, is_object_id
-from .cells import Cell, Unfit
+from .cells import Cell, Unfit, Unstorable
 from .fitting import Rules, is_hex, shown
 from .instants import DAY
 
@@ -29,6 +30,12 @@ __all__ = ["Things"]
 _AS_THEY_ARE = frozenset(
     (str, int, float, bool, bytes, type(None), ObjectId, Decimal128, Decimal, Binary, Code, UUID)
 )
+#: Of these types every value can be sent.
+_ANY = frozenset((float, bool, type(None), ObjectId, Decimal128))
+#: So many values are tried together.
+_AT_ONCE = 1_000
+#: What the encoder raises; a key that is no text is a TypeError in PyMongo's Python form.
+_REFUSALS = (*ENCODING_ERRORS, TypeError)
 #: Units of NumPy's of which 64 bits hold more than of milliseconds.
 _LONGER = frozenset(("Y", "M", "W", "D", "h", "m", "s"))
 _CONTAINERS = (list, tuple, set, frozenset, Mapping, np.ndarray)
@@ -52,8 +59,20 @@ class Things(Cell):
         self.plain = frozenset([type(None), *(kind for one, kind in _PLAIN if one == target)])
 
     def check(self, array: Any) -> None:
-        """Look at each value."""
-        self.values(array)
+        """Look at each value, and whether it can be sent."""
+        made, codecs = self.values(array), self.rules.codecs
+        if codecs is None or _ANY.issuperset(map(type, made)):
+            return
+        for start in range(0, len(made), _AT_ONCE):
+            some = made[start : start + _AT_ONCE]
+            try:
+                encode({"": some}, codecs)
+            except _REFUSALS:
+                for at, value in enumerate(some, start):
+                    try:
+                        encode({"": value}, codecs)
+                    except _REFUSALS as error:
+                        raise Unstorable(at, value, error) from None
 
     def values(self, array: Any) -> list[Any]:
         """Return the values as they are sent."""

@@ -216,7 +216,8 @@ async def stored(job: Job, data: Any) -> RowsWritten:
             twice nothing was sent then.
     """
     way, cls = job.way, job.cls
-    rules = Rules(job.port.naive(cls), way.finer, way.omits, job.makes_frames)
+    codecs = job.port.collection(cls).codec_options
+    rules = Rules(job.port.naive(cls), way.finer, way.omits, job.makes_frames, codecs)
     is_awaited = hasattr(data, "__aiter__")
     if is_awaited and not job.port.is_async:
         raise SchemaError(
@@ -239,7 +240,7 @@ async def stored(job: Job, data: Any) -> RowsWritten:
     number = 0
     if given.is_kept:
         for part in _blocking(given):
-            check(cls, targets, part, number)
+            check(cls, targets, part, number, codecs)
             number += part.rows
     waiting = _Waiting(way)
     number = 0
@@ -247,7 +248,7 @@ async def stored(job: Job, data: Any) -> RowsWritten:
         async with aclosing(_pieces(given, way)) as pieces:
             async for part in pieces:
                 if not given.is_kept:
-                    check(cls, targets, part, number)
+                    check(cls, targets, part, number, codecs)
                 with paused(part.rows):
                     waiting.add(values_of(targets, part), part)
                 number += part.rows

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 from bson import ObjectId
+from bson.codec_options import CodecOptions
 
+from ....encoding import unencodable
 from ....errors import FieldError, SchemaError, nearest
 from ...annotations import resolved_annotations
 from ...conditions import Field
@@ -16,7 +18,7 @@ from ..columns import Schema
 from ..presence import PRESENT
 from ..schema import as_type, type_at
 from ..types import is_object_id
-from .cells import Cell, Unfit
+from .cells import Cell, Unfit, Unstorable
 from .containers import ABSENT, documents_of
 from .embedded_fields import check_embedded
 from .fitting import Rules, cell_for, is_hex
@@ -245,7 +247,9 @@ class LooseIds(Cell):
 # Values
 
 
-def check(cls: Any, targets: Iterable[Target], part: Part, start: int) -> None:
+def check(
+    cls: Any, targets: Iterable[Target], part: Part, start: int, codecs: CodecOptions[Any]
+) -> None:
     """Look for values that cannot be stored.
 
     Args:
@@ -253,6 +257,7 @@ def check(cls: Any, targets: Iterable[Target], part: Part, start: int) -> None:
         targets: where the columns go.
         part: the rows.
         start: the number of the first row.
+        codecs: of the collection.
 
     Raises:
         SchemaError: there is one; it names column and row.
@@ -260,6 +265,11 @@ def check(cls: Any, targets: Iterable[Target], part: Part, start: int) -> None:
     for target in targets:
         try:
             target.cell.check(part.columns[target.position])
+        except Unstorable as refused:
+            place, row = f"{cls.__name__}.{target.name}", start + refused.at
+            said = str(unencodable(place, refused.got, codecs, refused.reason))
+            said = said.replace(": expected", f" in row {row}: expected", 1)
+            raise SchemaError(said, target.name, None, refused.expected, refused.got) from None
         except Unfit as unfit:
             row = start + unfit.at
             got = repr(unfit.got)
