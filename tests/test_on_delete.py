@@ -16,6 +16,7 @@ from loom import (
     Frame,
     Ref,
     Restricted,
+    StrLower,
     SubFrame,
     TimeUpdated,
     default,
@@ -816,3 +817,28 @@ async def test_batches_and_chunks_are_bounded(
             (condition,) = body["filter"].values()
             assert len(condition["$in"]) <= 10
     assert [] == stored(User) + stored(Note) + stored(Company)
+
+
+class Lexicon(Frame):
+    """Is referred to."""
+
+    name: str
+
+
+class Lemma(Frame):
+    """Goes with its lexicon; its `_id` has one case, those from before that was declared have not."""
+
+    _id: StrLower
+    lexicon: Annotated[Lexicon, Ref(on_delete="cascade")]
+
+
+async def test_ids_that_are_not_in_their_case(call: Runtime) -> None:
+    """What goes too is found by its `_id` as it is stored, also when listeners are told of it."""
+    lexicon = Lexicon(name="A to K")
+    await call(lexicon).insert()
+    Lemma.get_collection().insert_one({"_id": "ABC", "lexicon": lexicon._id})
+    told: list[Any] = []
+    Lemma.listen("deleted", lambda frames: told.extend(frame._id for frame in frames))
+    await call(lexicon).delete()
+
+    assert (["ABC"], 0) == (told, await call(Lemma).count({}))

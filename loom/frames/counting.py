@@ -20,11 +20,12 @@ from .changes import Snapshot, document_to_insert
 from .events import add_note, emit, listeners, refuse_fed, stop_listening
 from .ids import id_key
 from .operations import id_filter, joined_changes
-from .operations.reading import compiled_filter
+from .operations.reading import compiled_filter, frames_by_id
 from .paths import lookup_all, split
 from .port import Port, awaited, blocking, complete
 from .predicates import as_compared, check_predicate, matches
 from .primaries import on_primary
+from .projections import plan_for
 from .queries import Filter
 from .recounting import Recount
 from .stamping import stamp_updated
@@ -258,7 +259,7 @@ class CounterCache:
         owner, field = self.owner, self.field
         ids = [id for id, number in counts.values() if number]
         with on_primary(port, owner):
-            frames = await operations.by_ids(port, owner, ids, {}, dict(options))
+            frames = await frames_by_id(port, plan_for(owner, {}), ids, options)
         if not frames:
             return
         payload = {"fields": (field,), "session": options.get("session")}

@@ -33,6 +33,7 @@ from pymongo import UpdateOne
 
 from ..encoding import ENCODING_ERRORS, encode, unencodable
 from ..errors import FieldError, QueryError, nearest
+from .chunks import found_by_id
 from .collations import add_collation
 from .derivations import Derivation, derivations
 from .deriving import made, source_of
@@ -294,20 +295,10 @@ async def _correct(
         corrected += number
         if number == len(requests):
             return corrected, 0
-        documents = await _again(port, cls, wanted, [id for id, _ in wrong], options)
+        ids = [id for id, _ in wrong]
+        documents = await found_by_id(port, cls, ids, _projection(wanted), options)
     left = [d for d in documents if _request(cls, wanted, d, codecs) is not None]
     return corrected, len(left)
-
-
-async def _again(
-    port: Port, cls: Any, wanted: tuple[Derivation, ...], ids: list[Any], options: dict[str, Any]
-) -> list[dict[str, Any]]:
-    size = port.reference_chunk(cls)
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(ids), size):
-        query = {"_id": {"$in": ids[start : start + size]}}
-        found += await port.find(cls, query, _projection(wanted), options)
-    return found
 
 
 def _request(

@@ -14,9 +14,9 @@ from bson import ObjectId, decode
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import DeriveError, QueryError
 from .changes import Removed, Snapshot
+from .chunks import documents_by_id
 from .derivations import Derivation, derivations, overlap
 from .events import running
-from .ids import id_keys
 from .marked import marked
 from .normalising import normalise_changes
 from .paths import MISSING, is_ancestor, lookup, lookup_all, without_descendants
@@ -272,18 +272,12 @@ async def _with_stored(cls: Any, works: list[_Work], session: Any) -> None:
     port = current.port
     roots = {source.partition(".")[0] for work in works for source in work.lacking}
     projection = dict.fromkeys(sorted(roots), True)
-    codecs = port.collection(cls).codec_options
-    keys = id_keys([work.frame._document["_id"] for work in works], codecs)
-    size = port.reference_chunk(cls)
+    ids = [work.frame._document["_id"] for work in works]
     options = {} if session is None else {"session": session}
-    for start in range(0, len(works), size):
-        part = works[start : start + size]
-        wanted = {"_id": {"$in": [work.frame._document["_id"] for work in part]}}
-        with on_primary(port, cls):
-            found = await port.find(cls, wanted, projection, options)
-        stored = dict(zip(id_keys([d["_id"] for d in found], codecs), found, strict=True))
-        for key, work in zip(keys[start : start + size], part, strict=True):
-            work.finish(stored.get(key, {}))  # the write itself says that one is gone
+    with on_primary(port, cls):
+        stored = await documents_by_id(port, cls, ids, projection, options)
+    for work, document in zip(works, stored, strict=True):
+        work.finish(document or {})  # the write itself says that one is gone
 
 
 # Values

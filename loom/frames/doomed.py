@@ -11,7 +11,9 @@ from pymongo import DeleteOne
 from pymongo.errors import BulkWriteError
 
 from . import operations
+from .chunks import found_by_id
 from .events import emit, listeners
+from .operations.reading import frames_by_id
 from .operations.writing import after_event
 from .port import Port
 from .primaries import on_primary
@@ -157,30 +159,21 @@ class Doomed:
     def _key(self, frame: Any) -> bytes:
         return pack(frame._document["_id"], self.codecs)
 
-    def _chunks(self, ids: list[Any]) -> Iterator[dict[str, Any]]:
-        size = self.port.reference_chunk(self.cls)
-        for start in range(0, len(ids), size):
-            yield {"_id": {"$in": ids[start : start + size]}}
-
     async def _loaded(self) -> list[Any]:
         """Return the frames, in their order, without those that are gone."""
         # What a class's projection leaves out of a load may be its _id.
         driver = plan_for(self.cls, None).driver
         is_hidden = driver is not None and driver.get("_id") is False
-        projection: dict[str, Any] | None = {} if is_hidden else None
-        found: dict[bytes, Any] = {}
-        for query in self._chunks([id for id, _ in self.filters.values()]):
-            options = dict(self.options)
-            with on_primary(self.port, self.cls):
-                frames = await operations.many(self.port, self.cls, query, projection, options)
-            found.update((self._key(frame), frame) for frame in frames)
+        plan = plan_for(self.cls, {} if is_hidden else None)
+        ids = [id for id, _ in self.filters.values()]
+        with on_primary(self.port, self.cls):
+            frames = await frames_by_id(self.port, plan, ids, self.options)
+        found = {self._key(frame): frame for frame in frames}
         return [found[key] for key in self.filters if key in found]
 
     async def _left(self, frames: list[Any]) -> set[bytes]:
         """Return which documents are there still: they point elsewhere by now, and stay."""
-        left: set[bytes] = set()
-        for query in self._chunks([frame._document["_id"] for frame in frames]):
-            with on_primary(self.port, self.cls):
-                found = await self.port.find(self.cls, query, {"_id": True}, self.options)
-            left.update(pack(document["_id"], self.codecs) for document in found)
-        return left
+        ids = [frame._document["_id"] for frame in frames]
+        with on_primary(self.port, self.cls):
+            found = await found_by_id(self.port, self.cls, ids, {"_id": True}, self.options)
+        return {pack(document["_id"], self.codecs) for document in found}

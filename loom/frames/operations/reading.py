@@ -17,6 +17,7 @@ from ..ids import id_key, id_keys, id_or_error
 from ..marked import marked
 from ..missing import Missing
 from ..normalising import normalise_filter
+from ..plans import Plan
 from ..port import Port
 from ..primaries import on_primary
 from ..projections import Projection, plan_for
@@ -145,11 +146,16 @@ async def by_ids(
     codecs = port.collection(cls).codec_options
     keys = id_keys(wanted_ids, codecs)
     distinct = list(dict(zip(keys, wanted_ids, strict=True)).values())
-    found = await found_by_id(port, cls, distinct, plan.driver, options)
-    frames = await build(port, plan, found, options)
+    frames = await frames_by_id(port, plan, distinct, options)
     found_keys = id_keys([frame._document["_id"] for frame in frames], codecs)
     index = dict(zip(found_keys, frames, strict=True))
     return [index[key] for key in keys if key in index]
+
+
+async def frames_by_id(port: Port, plan: Plan, ids: list[Any], options: Options) -> list[Any]:
+    """Return the frames that have one of some ids as they are stored, in no order."""
+    documents = await found_by_id(port, plan.frame_class, ids, plan.driver, options)
+    return await build(port, plan, documents, options)
 
 
 def listed(cls: Any, values: Any, operation: str) -> list[Any]:
