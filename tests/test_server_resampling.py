@@ -785,6 +785,12 @@ async def test_a_collation_is_computed_here(call: Runtime) -> None:
     await call(Bid).insert_many([Bid(symbol="acme", time=NOON, amount=2.5)])
     with pytest.raises(QueryError, match="expected one symbol, got 2"):
         await stored(call, Bid, "acme", DailyFrame, asked)
+    for symbol, amount in (("acme", 2.5), ("ACME", 1.5)):
+        found = await stored(call, Bid, symbol, DailyFrame, asked, options=exact)
+        assert ("server", [amount]) == (found.source, found["amount_sum"].tolist())
+        window = await load(call, Bid, symbol, **exact)
+        found = await resample(call, window, DailyFrame, asked)
+        assert ("server", [amount]) == (found.source, found["amount_sum"].tolist())
 
 
 async def test_only_what_counts_is_loaded(call: Runtime, commands: Commands) -> None:

@@ -239,7 +239,8 @@ async def of_query(port: Port, query: Query, kinds: Mapping[str, Kind], plan: Pl
     }
     if isinstance(options.get("hint"), list):
         options["hint"] = dict(options["hint"])  # PyMongo's aggregate sends it as it is
-    add_collation(query.cls, compiled, options)
+    if "collation" not in query.options:  # one that is None is no collation
+        add_collation(query.cls, compiled, options)
     lenient = query.options.get("on_mismatch", "raise") != "raise"
     moments = Moments(
         query.cls, compiled, options, roles.time, roles.symbol, roles.known, kinds, lenient
