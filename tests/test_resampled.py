@@ -331,7 +331,7 @@ def test_plot() -> None:
     assert [line.get_label() for line in axes.get_lines()] == ["v_mean", "v_count"]
     assert len(axes.collections[0].get_segments()) == len(found)
     assert axes.get_legend() is not None
-    alone = found.plot(columns=["v_mean"])
+    alone = found.plot(columns="v_mean")
     assert (alone.get_ylabel(), alone.get_legend()) == ("v_mean", None)
     assert found.plot(axes, columns=["v_open"]) is axes
     with pytest.raises(QueryError, match="expected frames with columns"):

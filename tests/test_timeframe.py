@@ -152,12 +152,13 @@ def test_naive_datetimes_need_a_zone() -> None:
     for make in (
         lambda: DailyFrame.create(naive),
         lambda: TimeFrame(naive, naive),
-        lambda: DailyFrame(NOON).contains(naive),
-        lambda: DailyFrame(NOON).elapsed(naive),
         lambda: DailyFrame.range(naive, naive),
     ):
         with pytest.raises(TimeFrameError, match=r"expected a datetime with a zone, .*tzone="):
             make()
+    for ask in (DailyFrame(NOON).contains, DailyFrame(NOON).elapsed):
+        with pytest.raises(TimeFrameError, match=r"with a zone, .*\); write moment\.replace"):
+            ask(naive)
 
     assert DailyFrame(NOON, NEW_YORK) == DailyFrame.create(naive, NEW_YORK)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -291,6 +292,7 @@ async def test_a_window_remembers_its_query(call: Runtime, db: str) -> None:
     with loom.using(db="elsewhere"):
         other: Any = (await load(call, Quote)).query
     assert "elsewhere" == other.using["db"]
+    assert query is copy.copy(found).query
     with loom.using(**query.using):
         assert db == Quote.get_db().name
     assert MomentWindow([price(0)]).query is None

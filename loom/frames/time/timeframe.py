@@ -179,7 +179,11 @@ class TimeFrame(Frozen):
         """
         if isinstance(other, TimeFrame):
             return self._start <= other._start and other._end <= self._end
-        return self._start <= instant(other, None, f"{type(self).__name__}.contains") < self._end
+        return (
+            self._start
+            <= instant(other, None, f"{type(self).__name__}.contains", takes_zone=False)
+            < self._end
+        )
 
     __contains__ = contains
 
@@ -381,7 +385,9 @@ def _count(n: Any, place: str) -> int:
 
 
 def _present(now: datetime | None, place: str) -> datetime:
-    return datetime.now(UTC) if now is None else instant(now, None, f"{place}: now")
+    return (
+        datetime.now(UTC) if now is None else instant(now, None, f"{place}: now", takes_zone=False)
+    )
 
 
 def _clock(moment: datetime) -> str:

@@ -167,13 +167,14 @@ def arrow_name_of(zone: tzinfo) -> str:
 # Instants
 
 
-def instant(moment: Any, zone: tzinfo | None, place: str) -> datetime:
+def instant(moment: Any, zone: tzinfo | None, place: str, *, takes_zone: bool = True) -> datetime:
     """Return a moment in UTC.
 
     Args:
         moment: a datetime; a naive one shows the clock of `zone`.
         zone: None refuses naive datetimes.
         place: for errors.
+        takes_zone: whether the call has a `tzone=`, for errors.
 
     Raises:
         TimeFrameError: no datetime, one without a zone, or one beyond the years of Python.
@@ -185,9 +186,10 @@ def instant(moment: Any, zone: tzinfo | None, place: str) -> datetime:
     try:
         if moment.utcoffset() is None:
             if zone is None:
+                hint = "name the zone whose clock it shows with tzone=, or " if takes_zone else ""
                 raise TimeFrameError(
-                    f"{place}: expected a datetime with a zone, got {moment!r}; name the zone whose "
-                    "clock it shows with tzone=, or write moment.replace(tzinfo=...)"
+                    f"{place}: expected a datetime with a zone, got {moment!r}; {hint}write "
+                    "moment.replace(tzinfo=...)"
                 )
             moment = datetime.combine(moment.date(), moment.time(), zone)
         moved = moment.astimezone(UTC)

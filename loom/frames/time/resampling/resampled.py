@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
@@ -224,7 +224,7 @@ class Resampled(Frozen):
         head = [self.kind(tzone="UTC").get_pretty_name(), "n", *self.columns]
         return html_table(f"Resampled: {self._summary()}", head, rows)
 
-    def plot(self, axes: Any = None, *, columns: list[str] | None = None) -> Any:
+    def plot(self, axes: Any = None, *, columns: str | Iterable[str] | None = None) -> Any:
         """Draw columns over the floors of the frames, in their zone; return matplotlib's axes.
 
         Open, high, low and close of one field are drawn as bars of prices. A line stops where a
@@ -232,7 +232,7 @@ class Resampled(Frozen):
 
         Args:
             axes: where to draw; new ones when None.
-            columns: which; all when None.
+            columns: which, or one; all when None.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -240,6 +240,7 @@ class Resampled(Frozen):
         """
         axes = axes_for(axes)
         names = [*self.columns] if columns is None else columns
+        names = [names] if isinstance(names, str) else [*names]
         if not names or not len(self):
             raise QueryError("Resampled.plot: expected frames with columns, got none")
         lines = {name: floats(self[name]) for name in names}

@@ -86,7 +86,7 @@ def floor_of(moment: Any, place: str) -> int:
     Raises:
         TimeFrameError: it is no aware datetime.
     """
-    return (instant(moment, None, place) - EPOCH) // MILLISECOND
+    return (instant(moment, None, place, takes_zone=False) - EPOCH) // MILLISECOND
 
 
 def ceiling_of(moment: Any, place: str) -> int:
@@ -95,7 +95,7 @@ def ceiling_of(moment: Any, place: str) -> int:
     Raises:
         TimeFrameError: it is no aware datetime.
     """
-    return -((EPOCH - instant(moment, None, place)) // MILLISECOND)
+    return -((EPOCH - instant(moment, None, place, takes_zone=False)) // MILLISECOND)
 
 
 def ends_of(start: Any, end: Any, place: str) -> tuple[int | None, int | None]:

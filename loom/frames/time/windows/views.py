@@ -134,6 +134,9 @@ class View:
 
     __hash__ = None  # type: ignore[assignment]  # equal by many values
 
+    def __copy__(self) -> Self:
+        return self._view(self._start, self._stop)
+
     def __reduce__(self) -> tuple[Any, ...]:
         columns = self._apart()._columns
         columns = columns._replace(
