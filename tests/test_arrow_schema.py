@@ -372,3 +372,18 @@ def test_no_warning_on_import() -> None:
     subprocess.run(
         [sys.executable, "-W", "error", "-c", "import loom.frames.arrow"], check=True, timeout=120
     )
+
+
+def test_schemas_of_arrow_that_name_a_column_twice(db: str) -> None:
+    """Of two types for one column none is taken silently, by readers and by writers."""
+    twice = pa.schema([("name", pa.string()), ("name", pa.int64())])
+    reference = {"airline": {"$ref": Airline}}
+
+    for ask in (
+        lambda: columns_for(Airline, None, twice),
+        lambda: arrow.table(Airline, projection=["name"], schema=twice),
+        lambda: arrow.table(Everything, projection=reference, schema=twice),
+        lambda: arrow.insert_table(Airline, pa.table({"name": ["x"]}), schema=twice),
+    ):
+        with pytest.raises(SchemaError, match=r"\.name: expected each column once, got it twice"):
+            ask()

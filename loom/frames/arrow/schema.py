@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_type",
+    "by_name",
     "columns_for",
     "field_type",
     "path_type",
@@ -273,8 +274,7 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
         FieldError: a path begins with no field of the class.
     """
     place = cls.__name__
-    if isinstance(schema, pa.Schema):
-        schema = dict(zip(schema.names, schema.types, strict=True))
+    schema = by_name(place, schema)
     if schema is not None and not isinstance(schema, (Schema, Mapping)):
         raise SchemaError(
             f"{place}: expected schema=Schema, one of Arrow's or a dict of types, got {schema!r}"
@@ -298,6 +298,22 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
             type_ = as_type(f"{place}.{name}", schema[name if name in schema else path])
         columns.append(Column(name, type_ or path_type(cls, name, path), path))
     return Schema(place, columns)
+
+
+def by_name(place: str, schema: Any) -> Any:
+    """Return one of Arrow's schemas as types by column, anything else as it is.
+
+    Raises:
+        SchemaError: a column is there twice, of which one would be lost.
+    """
+    if not isinstance(schema, pa.Schema):
+        return schema
+    types: dict[str, Any] = {}
+    for field in schema:
+        if field.name in types:
+            raise SchemaError(f"{place}.{field.name}: expected each column once, got it twice")
+        types[field.name] = field.type
+    return types
 
 
 def refuse_others(place: str, types: Iterable[Any], known: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from ...reverse import TO
 from ..checks import check_one_form
 from ..columns import Column, Schema
 from ..given_types import GivenTypes
-from ..schema import columns_for, field_type, path_type, paths_of, schema_of, struct_of
+from ..schema import by_name, columns_for, field_type, path_type, paths_of, schema_of, struct_of
 from ..types import AnyId, leaf_of, with_leaf
 from .any_ids import is_known
 from .layouts import Inner, Layout, Place, Reference, Referring, Target
@@ -50,8 +50,7 @@ def columns_of(cls: Any, projection: Any, schema: Any) -> Schema:
         isinstance(value, Mapping) for value in projection.values()
     ):
         return columns_for(cls, projection, schema)
-    if isinstance(schema, pa.Schema):
-        schema = dict(zip(schema.names, schema.types, strict=True))
+    schema = by_name(cls.__name__, schema)
     if schema is not None and not isinstance(schema, (Schema, Mapping)):
         return columns_for(cls, ["_id"], schema)  # which says what is wrong
     given = GivenTypes(cls.__name__, schema)

@@ -16,7 +16,7 @@ from ...conditions import Field
 from ...forms import SCHEMA_VERSION
 from ..columns import Schema
 from ..presence import PRESENT
-from ..schema import as_type, type_at
+from ..schema import as_type, by_name, type_at
 from ..types import is_object_id
 from .cells import Cell, Unfit, Unstorable
 from .containers import ABSENT, documents_of
@@ -132,8 +132,7 @@ def _types(place: str, schema: Any, paths: Mapping[str, Any]) -> dict[str, Any]:
     """Return what fields are said to be, by name and by path."""
     if schema is None:
         return {}
-    if isinstance(schema, pa.Schema):
-        schema = dict(zip(schema.names, schema.types, strict=True))
+    schema = by_name(place, schema)
     if isinstance(schema, Schema):
         schema = {column.path: column.type for column in schema}
         schema = {path: type for path, type in schema.items() if path in paths.values()}
