@@ -320,3 +320,26 @@ def test_representations(db: str) -> None:
     assert ([1], 2, 2) == (page[:1], len(page), page[1])
     with pytest.raises(ValueError, match="not in list"):
         page.offset(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("left", "seen"), [(4, [0, 1, 2, 3]), (3, [0, 1, 2]), (1, [0, 1, 2])])
+async def test_what_goes_between_two_pages(
+    call: Runtime, commands: Commands, left: int, seen: list[int]
+) -> None:
+    """A loop ends where the pages have come to an end meanwhile, and leaves out nothing."""
+    await call(Wyrm).insert_many([{"_id": n} for n in range(5)])
+    pages = Paginator(Wyrm, per_page=3, orphans=1, sort="_id")
+    found: list[int] = []
+
+    def note(page: Any) -> None:
+        found.extend(wyrm._id for wyrm in page)
+        Wyrm.get_collection().delete_many({"_id": {"$gte": left}})
+
+    if call.is_async:
+        async for page in pages.aio:
+            note(page)
+    else:
+        for page in pages:
+            note(page)
+
+    assert seen == found

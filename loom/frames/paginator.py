@@ -147,11 +147,13 @@ class Paginator(Generic[F]):
     def __iter__(self) -> Iterator[NumberedPage[F]]:
         number: int | None = 1
         while number is not None:
-            page = self.page(number)
-            yield page
+            page = complete(self._page(blocking(), number, is_next=True))
+            if page.items or number == 1:
+                yield page
             number = page.next
 
-    async def _page(self, port: Port, number: Any) -> NumberedPage[F]:
+    async def _page(self, port: Port, number: Any, *, is_next: bool = False) -> NumberedPage[F]:
+        """Return a page; one that another has named as the next may be gone, and is then empty."""
         name = self._frame_cls.__name__
         if type(number) is not int or number < 1:
             raise PageError(
@@ -162,7 +164,7 @@ class Paginator(Generic[F]):
         items, found = await operations.numbered(
             port, self._frame_cls, self._filter, start, size, orphans, self._options
         )
-        if number > 1 and found <= orphans:
+        if number > 1 and found <= orphans and not is_next:
             raise PageError(
                 f"Paginator({name}): expected the number of a page, got {number}; there are not "
                 "so many"
@@ -230,6 +232,7 @@ class AwaitedPaginator(Generic[F]):
     async def __aiter__(self) -> AsyncIterator[NumberedPage[F]]:
         number: int | None = 1
         while number is not None:
-            page = await self.page(number)
-            yield page
+            page = await self._paginator._page(awaited(), number, is_next=True)
+            if page.items or number == 1:
+                yield page
             number = page.next
