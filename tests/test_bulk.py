@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import pytest
 
 import loom
-from loom import BulkError, FieldError, Frame
+from loom import BulkError, FieldError, Frame, StrLower
 from loom.frames.bulk import BulkResult
 from tests.conftest import Commands, Runtime, Server
+from tests.faults import fault
 
 
 class Dragon(Frame):
@@ -320,3 +321,24 @@ async def test_sessions(call: Runtime, server: Server, commands: Commands) -> No
     ended = session.end_session()
     if call.is_async:
         await ended
+
+
+class Word(Frame):
+    """Is found under another `_id` than the one that it was made with."""
+
+    _collection = "bulk_words"
+    _id: StrLower
+    note: str
+
+
+async def test_upserts_whose_answer_is_lost(call: Runtime, server: Server) -> None:
+    """What others have stored meanwhile is written again; if that is not answered, it is unknown."""
+    Word.get_collection().insert_one({"_id": "one"})
+    bulk = _Bulk(call, Word)
+    await bulk.upsert(Word(_id="ONE", note="a"))
+    with fault(server, "update", times=2, closeConnection=True), pytest.raises(BulkError) as caught:
+        await bulk.flush()
+
+    assert [] == caught.value.frames_failed
+    assert ["one"] == [word._id for word, _ in caught.value.frames_unknown]
+    assert ["unknown"] == [result.state for result in bulk.results]

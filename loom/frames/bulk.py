@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from ..encoding import ENCODING_ERRORS, encode
 from ..errors import BulkError, FieldError
@@ -16,7 +16,7 @@ from .changes import check_fields
 from .chunks import documents_by_id
 from .events import add_note
 from .ids import id_or_error
-from .operations.guards import NOT_SENT
+from .operations.guards import NOT_SENT, is_in_doubt
 from .port import Port, awaited, blocking, complete
 from .primaries import on_primary
 
@@ -212,7 +212,9 @@ class Writer:
             try:
                 await operations.upsert(port, frame, (), dict(shared))
             except Exception as error:
-                failed.append((frame, f"{type(error).__name__}: {error}"))
+                is_open = isinstance(error, PyMongoError) and is_in_doubt(error)
+                where = unknown if is_open else failed
+                where.append((frame, f"{type(error).__name__}: {error}"))
         if failed or unknown:
             left = {id(frame) for frame, _ in (*failed, *unknown)}
             written = [frame for frame in frames if id(frame) not in left]

@@ -33,6 +33,7 @@ __all__ = [
     "check_call",
     "forget",
     "inserted",
+    "is_in_doubt",
     "leaves_open",
     "paths_of",
     "perhaps_inserted",
@@ -234,12 +235,17 @@ def _before(error: BaseException) -> BaseException | None:
     return None
 
 
-def tell_unknown(error: PyMongoError, cls: Any, operation: str, id: Any = None) -> bool:
-    """Say on an error that the write may have been done; return whether it may."""
+def is_in_doubt(error: BaseException) -> bool:
+    """Tell whether a write may have been done that ended with an error, by any of its attempts."""
     if isinstance(error, Duplicate):
         return False
     first = _before(error)
-    if not leaves_open(error) and (first is None or not leaves_open(first)):
+    return leaves_open(error) or (first is not None and leaves_open(first))
+
+
+def tell_unknown(error: PyMongoError, cls: Any, operation: str, id: Any = None) -> bool:
+    """Say on an error that the write may have been done; return whether it may."""
+    if not is_in_doubt(error):
         return False
     which = "a document" if id is None else f"the document with _id={id!r}"
     add_note(
