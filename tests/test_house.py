@@ -130,6 +130,7 @@ ORDER = """
     loom.frames.time.resampling.local
     loom.frames.time.resampling loom.frames.time.resampling.on_server loom.frames.time.insight.trends
     loom.frames.time.windows.moment_columns loom.frames.time.windows.spans
+    loom.frames.time.windows.asking
     loom.frames.time.windows.equality
     loom.frames.time.windows.gathering loom.frames.time.windows.series
     loom.frames.time.windows.views

@@ -725,6 +725,20 @@ async def test_a_class_loads_windows(call: Runtime, commands: Commands) -> None:
         await call(Quote).window("ACME", datetime(2024, 3, 10))
 
 
+async def test_an_end_behind_all_times(call: Runtime) -> None:
+    """`datetime.max` is an end like none; where a gap reaches up to it, the error says so."""
+    stored(2)
+    last = datetime.max.replace(tzinfo=UTC)
+    sentinel = Quote(symbol="ACME", time=last, amount=1.0)
+    await call(sentinel).insert()
+    found = await call(Quote).window("ACME", START + HOUR, last)
+
+    assert [START + HOUR, sentinel.time] == [quote.time for quote in found]
+    assert 2 == len(found.between(START + HOUR, last))
+    with pytest.raises(TimeFrameError, match="expected a time frame within the years 1 to 9999"):
+        found[:1].gaps("1h", end=last)
+
+
 async def test_starts_finer_than_milliseconds(call: Runtime) -> None:
     """What was stored before a start is not loaded, however little before."""
     stored(3)

@@ -6,23 +6,20 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ....connection import connection_of, overrides
 from ....errors import QueryError
 from ...asked_options import check_find
-from ...chains import Chain
-from ...commands import find_of
 from ...port import Port, awaited, blocking, complete
 from ..calendar_frames import CalendarFrame
-from ..known import Of, asked
+from ..known import Of
 from ..resampling.aggregates import Aggregations
 from ..resampling.local import Plan, plan_of
 from ..resampling.on_server import Kind
 from ..resampling.resampled import Resampled
 from ..timeframe import TimeFrame
 from ..zones import UTC, TimeZone, zone_of
-from .moment_columns import Query, Roles, datetime_of
+from .asking import query_of
+from .moment_columns import Query
 from .resampling import CHOOSING, AwaitedResampling, of_query, reason_to_load, resample_here
-from .spans import ends_of
 from .views import View
 
 if TYPE_CHECKING:
@@ -59,7 +56,7 @@ class AwaitedLoads(AwaitedResampling, Generic[W]):
         **options: Any,
     ) -> W:
         """Return the window of the moments that match; see `MomentWindow.load`."""
-        query = _asked(of, filter, projection, options, _place(self._cls), start, end)
+        query = query_of(of, filter, projection, options, _place(self._cls), start, end)
         return await _load(awaited(), self._cls, query, tzone)
 
     async def load_resampled(
@@ -134,7 +131,7 @@ class Loads(View):
             SchemaError: a field has no type, or a value does not fit it.
             TimeFrameError: a datetime without a zone.
         """
-        query = _asked(of, filter, projection, options, _place(cls), start, end)
+        query = query_of(of, filter, projection, options, _place(cls), start, end)
         return complete(_load(blocking(), cls, query, tzone))
 
     @classmethod
@@ -269,87 +266,10 @@ async def _load_resampled(
     query, kinds, reason = _stored(port, of, filter, options, plan)
     if not reason:
         return await of_query(port, query, kinds, plan)
-    narrowed = _asked(
+    narrowed = query_of(
         query.cls, query.filter, _needed(plan), {**query.options}, _place(cls), *_ends(query, plan)
     )
     return resample_here(await _load(port, cls, narrowed, None), plan, reason)
-
-
-def _asked(
-    of: Any,
-    filter: Any,
-    projection: Any,
-    options: dict[str, Any],
-    place: str,
-    start: Any = None,
-    end: Any = None,
-) -> Query:
-    """Return what a load asks for, and of which database."""
-    within: Any = None
-    if isinstance(of, Chain):
-        is_narrowed = filter is not None or start is not None or end is not None
-        of, within, projection, options = _steps(of, projection, options, is_narrowed, place)
-    roles = Roles.of(of, place)
-    query = asked(of, "window", filter)
-    if within:
-        query = {"$and": [within, query]} if query else within
-    low, high = ends_of(start, end, place)
-    ends = {
-        operator: datetime_of(end)
-        for operator, end in (("$gte", low), ("$lt", high))
-        if end is not None
-    }
-    if ends:
-        stretch = {roles.time: ends}
-        query = {"$and": [query, stretch]} if roles.time in query else {**query, **stretch}
-    if projection is not None:
-        if isinstance(projection, (str, Mapping)) or not isinstance(projection, Iterable):
-            raise QueryError(f"{place}: expected projection as names of fields, got {projection!r}")
-        needed = [name for name in (roles.symbol, roles.time, roles.known) if name is not None]
-        options = {"projection": [*dict.fromkeys([*needed, *map(str, projection)])], **options}
-    override = overrides.get()
-    using: dict[str, Any] = {"client": connection_of(of), "db": None}
-    if override is not None:
-        using["db"] = override.db
-        using["client"] = using["client"] if override.client is None else override.client
-    return Query(of, query, options, using)
-
-
-def _steps(
-    directive: Chain, projection: Any, options: dict[str, Any], is_narrowed: bool, place: str
-) -> tuple[Any, dict[str, Any], Any, dict[str, Any]]:
-    """Return class, filter, projection and options of what is asked step by step.
-
-    Raises:
-        QueryError: no find does it, or something is said twice.
-    """
-    found = find_of(directive)
-    if found is None:
-        raise QueryError(
-            f"{place}: expected steps that a find does in their order, filter, sort, skip, limit, "
-            f"project, got {directive!r}; load what an aggregate gives with "
-            "from_table(cls, directive.load_table(schema=...))"
-        )
-    if is_narrowed and found.options.keys() & {"limit", "skip"}:
-        raise QueryError(
-            f"{place}: expected all that narrows the moments in the directive, before its limit, got "
-            f"{directive!r} and a filter beside it"
-        )
-    twice = [name for name in found.options if options.get(name) is not None]
-    twice += ["projection"] if projection is not None and found.projection is not None else []
-    if twice:
-        raise QueryError(
-            f"{place}: expected {twice[0]} once, got it in the directive and as a keyword"
-        )
-    if found.projection is not None:
-        projection = found.projection
-        if isinstance(projection, Mapping):
-            if not all(type(value) in (bool, int) and value for value in projection.values()):
-                raise QueryError(
-                    f"{place}: expected names of fields in project(...), got {projection!r}"
-                )
-            projection = [*projection]
-    return directive._cls, found.filter, projection, {**found.options, **options}
 
 
 def _stored(
@@ -358,7 +278,7 @@ def _stored(
     """Return the query of moments, what their fields hold, and why they must be loaded, if so."""
     if not isinstance(options or {}, Mapping):
         raise QueryError(f"{plan.place}: expected options as a dict, got {options!r}")
-    query = _asked(of, filter, None, dict(options or {}), plan.place)
+    query = query_of(of, filter, None, dict(options or {}), plan.place)
     _tables()  # or the extra is missing
     from ...arrow.asking import Asked
     from ...arrow.schema import columns_for

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ....datetimes import PLAIN
 from ....errors import QueryError, missing_extra
-from ..zones import EPOCH, MILLISECOND, UTC
+from ..zones import EPOCH, MILLISECOND, UTC, beyond
 
 try:
     import numpy as np
@@ -49,8 +49,15 @@ _YEARS = [
 
 
 def datetime_of(milliseconds: int) -> datetime:
-    """Return an instant of a window as a datetime in UTC."""
-    return EPOCH + milliseconds * MILLISECOND
+    """Return an instant of a window as a datetime in UTC.
+
+    Raises:
+        TimeFrameError: none shows it.
+    """
+    try:
+        return EPOCH + milliseconds * MILLISECOND
+    except OverflowError:
+        raise beyond("MomentWindow") from None
 
 
 def shown_in(moment: datetime, zone: tzinfo) -> datetime:
