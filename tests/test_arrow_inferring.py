@@ -193,6 +193,8 @@ async def test_samples_that_mean_nothing(call: Runtime) -> None:
             await call(arrow).infer(Wyvern, sample=sample)
     with pytest.raises(QueryError, match="expected a Frame class"):
         await call(arrow).infer(str)
+    with pytest.raises(QueryError, match="expected no progress, which only readers take"):
+        await call(arrow).infer(Wyvern, progress=True)
 
 
 async def test_an_empty_collection(call: Runtime) -> None:

@@ -586,6 +586,26 @@ async def test_from_one_collection_to_another(call: Runtime) -> None:
     assert stored(Wyrm) == stored(Copy)
 
 
+async def test_a_load_that_fails_while_it_is_written(call: Runtime) -> None:
+    """The error is that of the load, whose cursor is closed; what stands is told."""
+
+    class Copy(Frame):
+        _id: int
+        name: str
+
+    arrow.insert_table(Wyrm, table(4))
+    Wyrm.get_collection().insert_one({"_id": 4, "name": 5})
+    how: Any = {"schema": {"_id": int, "name": str}, "sort": "_id", "batch_rows": 2}
+    source = (arrow.aio if call.is_async else arrow).batches(Wyrm, **how)
+    with pytest.raises(SchemaError, match="Wyrm.name: expected string, got 5") as caught:
+        await call(arrow).insert_table(Copy, source, batch_rows=2)
+
+    assert any("4 rows: 4 inserted" in note for note in caught.value.__notes__)
+    if not call.is_async:
+        with pytest.raises(QueryError, match="got one that was read or closed"):
+            arrow.insert_table(Copy, source)
+
+
 async def test_asynchronous_generators(db: str) -> None:
     """Awaited writers take record batches as they come, and close what gives them."""
     closed: list[str] = []

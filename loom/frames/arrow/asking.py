@@ -208,6 +208,11 @@ class Asked:
         """Refuse misspelt options of readers; what is none of PyMongo's is found when it is sent."""
         theirs = DriverOptions.__annotations__.keys()
         for name in self.options.keys() - theirs:
+            if name in _NAMES:  # of a call that is no reader's
+                raise QueryError(
+                    f"{self.place}: expected no {name}, which only readers take, got one; leave it "
+                    "out"
+                )
             hint = nearest(name, _NAMES)
             if hint and hint == nearest(name, _NAMES | theirs):
                 raise QueryError(f"{self.place}: expected an option, got {name!r}{hint}")

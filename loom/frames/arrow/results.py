@@ -85,12 +85,16 @@ class Batches:
         Raises:
             QueryError: the stream is at its end: whoever reads it again would find no rows.
         """
+        return pa.RecordBatchReader.from_batches(self.schema, self._rest())
+
+    def _rest(self) -> Iterator[Any]:
+        """Return the batches that are to come, without a reader, which changes errors to Arrow's."""
         if inspect.getgeneratorstate(self._batches) == inspect.GEN_CLOSED:
             raise QueryError(
                 f"{self._reading.columns.place}: expected a stream with batches to come, got one "
                 "that was read or closed; make another one with arrow.batches(...)"
             )
-        return pa.RecordBatchReader.from_batches(self.schema, self._batches)
+        return self._batches
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         return self.reader.__arrow_c_stream__(requested_schema)

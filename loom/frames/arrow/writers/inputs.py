@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from ....errors import SchemaError
+from ..results import Batches
 from .dataframes import of_arrays, of_pandas, of_records
 from .pieces import Input, Part
 
@@ -42,6 +43,9 @@ def input_of(place: str, data: Any, at_once: int) -> Input:
         return _named(place, _table(data))
     if isinstance(data, pa.RecordBatchReader):
         return _named(place, _stream(data.schema, lambda: _alike(place, data)))
+    if isinstance(data, Batches):
+        batches = data._rest()
+        return _named(place, _stream(data.schema, lambda: batches))
     if kind == "polars":
         return _named(place, _of_polars(place, data, at_once))
     if kind == "pandas" or (kind != "pyarrow" and _is_pandas(data)):
