@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -976,6 +976,54 @@ async def test_what_follows_writes_refuses_the_feed(call: Runtime, db: str) -> N
 
     assert 1 == hoard.pieces
     assert 2 == await call(history.ChangeLog).count()
+
+
+async def test_blocks_inside_of_listeners(call: Runtime, server: Server, db: str) -> None:
+    """A listener that is fed begins with the stream's own database, and may choose another one."""
+
+    async def store(frames: Any) -> None:
+        await Item(desc="own").aio.insert()
+        with loom.using(db=f"{db}_other"):
+            await Item(desc="other").aio.insert()
+
+    Dragon.listen("inserted", store)
+    with loom.using(db=f"{db}_watched"):
+        Dragon.get_db().create_collection("Dragon")
+        watch = call(Dragon).watch(feed=True, **SOON)
+    async with watch as changes:
+        server.client[f"{db}_watched"]["Dragon"].insert_one({})
+        await taken(changes, 1)
+    found = {
+        name: [item["desc"] for item in server.client[f"{db}{name}"]["Item"].find()]
+        for name in ("", "_watched", "_other")
+    }
+    for name in ("_watched", "_other"):
+        server.client.drop_database(f"{db}{name}")
+
+    assert {"": [], "_watched": ["own"], "_other": ["other"]} == found
+
+
+async def test_transactions_inside_of_listeners(call: Runtime, db: str) -> None:
+    """What a listener that is fed writes in a transaction is not stored when that is given up."""
+
+    async def store(frames: Any) -> None:
+        block: Any = loom.aio.transaction() if call.is_async else None
+        if block is None:
+            with suppress(LookupError), loom.transaction():
+                await Item(desc="undone").aio.insert()
+                raise LookupError
+            return
+        with suppress(LookupError):
+            async with block:
+                await Item(desc="undone").aio.insert()
+                raise LookupError
+
+    Dragon.listen("inserted", store)
+    async with call(Dragon).watch(feed=True, **SOON) as changes:
+        Dragon.get_collection().insert_one({})
+        await taken(changes, 1)
+
+    assert 0 == await call(Item).count({})
 
 
 async def test_without_feed_listeners_hear_nothing(call: Runtime, db: str) -> None:

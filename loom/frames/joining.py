@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -13,13 +14,13 @@ from .. import switches
 from ..clients import Connection
 from ..connection import connection_of, overrides
 from ..errors import ReadOnly
+from ..switches import Override, class_options
 from .events import Committed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..running_transactions import Transaction
-    from ..switches import Override
 
 __all__ = ["Joining"]
 
@@ -51,6 +52,27 @@ class Joining:
         port = type(self)()
         port._context = copy_context()
         return port
+
+    @contextmanager
+    def loosened(self) -> Iterator[Self]:
+        """Yield a port for listeners of what this one has read.
+
+        Inside the block calls begin with the client, database and options that this one was bound
+        with, and join a transaction that runs now; listeners may set others, as anywhere.
+        """
+        if self._context is None:
+            yield self
+            return
+        bound, now = self._context.get(overrides), overrides.get()
+        transaction = None if now is None else now.transaction
+        if bound is not None or transaction is not None:
+            bound = (bound or Override())._replace(transaction=transaction)
+        tokens = overrides.set(bound), class_options.set(self._context.get(class_options) or {})
+        try:
+            yield type(self)()
+        finally:
+            overrides.reset(tokens[0])
+            class_options.reset(tokens[1])
 
     def within(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function with the client, database and options of this port."""

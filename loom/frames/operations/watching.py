@@ -273,7 +273,8 @@ class Watching:
             written = (*change.changed, *change.truncated, *change.removed)
             fields = tuple(path for path in written if path != "_id")
         payload = {"fields": fields, "fed": True}
-        await emit(self._port, event, type(frame), [frame], payload)
+        with self._port.loosened() as port:
+            await emit(port, event, type(frame), [frame], payload)
 
 
 def _is_resumable(error: PyMongoError) -> bool:
