@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pymongo.collation import Collation
 
 import loom
 from loom import (
@@ -420,8 +421,8 @@ async def test_as_of_keeps_symbols_apart(call: Runtime) -> None:
         assert [1.0, 2.0] == amounts(await call(Bid).as_of(asked, NOON + HOUR))
     assert [1.5] == amounts(await call(Bid).as_of("acme", collation=None))
     assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of())
-    given = {"locale": "en", "strength": 2}
-    assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(collation=given))
+    for given in ({"locale": "en", "strength": 2}, Collation("en", strength=2)):
+        assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(collation=given))
     assert [1.5] == amounts(await call(Bid).as_of("acme", collation={"locale": "simple"}))
     for projection in (["amount"], {"tags": False}, {"_id": False}, {"_id": False, "amount": True}):
         exact = await call(Bid).as_of("acme", projection=projection, collation=None)

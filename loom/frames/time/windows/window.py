@@ -144,6 +144,8 @@ class MomentWindow(Loads, Resampling, Pictures):
     def __contains__(self, moment: object) -> bool:
         """Tell whether a moment is in the window: by its `_id`, or by all values if it has none.
 
+        A window that was loaded without `_id` holds nothing that has one.
+
         Raises:
             TypeError: it is no frame.
         """
