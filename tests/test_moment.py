@@ -421,8 +421,8 @@ async def test_as_of_keeps_symbols_apart(call: Runtime) -> None:
         assert [1.0, 2.0] == amounts(await call(Bid).as_of(asked, NOON + HOUR))
     assert [1.5] == amounts(await call(Bid).as_of("acme", collation=None))
     assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of())
-    for given in ({"locale": "en", "strength": 2}, Collation("en", strength=2)):
-        assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(collation=given))
+    for named in ({"locale": "en", "strength": 2}, Collation("en", strength=2)):
+        assert [2.0, 1.5, 3.0] == amounts(await call(Bid).as_of(collation=named))
     assert [1.5] == amounts(await call(Bid).as_of("acme", collation={"locale": "simple"}))
     for projection in (["amount"], {"tags": False}, {"_id": False}, {"_id": False, "amount": True}):
         exact = await call(Bid).as_of("acme", projection=projection, collation=None)
