@@ -12,7 +12,8 @@ import pytest
 
 import loom
 from loom import Frame, ListenerError, NotConnected, Q
-from loom.frames.aio import AwaitedClass, AwaitedFrame
+from loom.frames.aio import AwaitedClass
+from loom.frames.aio_frame import AwaitedFrame
 from loom.frames.streams import AsyncStream, Stream
 
 from .conftest import Server

@@ -104,7 +104,7 @@ ORDER = """
     loom.frames.counting
     loom.frames.counters
     loom.frames.bulk loom.frames.paginator
-    loom.frames.aio
+    loom.frames.aio loom.frames.aio_frame
     loom.frames.frame_reading
     loom.frames.frame_writing
     loom.frames.views

@@ -162,6 +162,38 @@ async def test_exists_asks_for_an_id_only(call: Runtime, commands: Commands) -> 
     assert await call(Dragon).exists(Q.name == "Ray") is False
 
 
+async def test_distinct_values_of_a_field(call: Runtime, commands: Commands) -> None:
+    """`distinct` gives each value once, those of lists one by one, of the documents that match."""
+    burt = {"name": "Burt", "age": 1, "lair": {"kinds": ["cave", "keep"]}}
+    fred = {"name": "Fred", "age": 2, "lair": {"kinds": ["keep"]}}
+    await call(Dragon).insert_many([burt, fred, {"name": "Burt", "age": 3}])
+    commands.clear()
+
+    assert ["Burt", "Fred"] == sorted(await call(Dragon).distinct("name"))
+    assert ["cave", "keep"] == sorted(await call(Dragon).distinct(Q.lair.kinds))
+    assert ["keep"] == await call(Dragon).distinct("lair.kinds", Q.age > 1, comment="kinds")
+    assert [] == await call(Dragon).distinct("colour")
+    assert ["distinct"] * 4 == commands.names
+    assert "kinds" == commands.bodies[2]["comment"]
+
+
+@pytest.mark.parametrize(
+    ("field", "options", "message"),
+    [
+        (None, {}, "Dragon.distinct: expected the name of a field, got None"),
+        ("", {}, "Dragon.distinct: expected the name of a field, got ''"),
+        ("name", {"limit": 5}, "Dragon.distinct: expected an option, got 'limit'; known are"),
+    ],
+)
+async def test_distinct_refuses(
+    call: Runtime, commands: Commands, field: Any, options: dict[str, Any], message: str
+) -> None:
+    """What is no field, and what is no option, is refused before anything is sent."""
+    with pytest.raises(QueryError, match=message):
+        await call(Dragon).distinct(field, **options)
+    assert [] == commands.names
+
+
 async def test_ids_returns_ids_in_order(call: Runtime) -> None:
     """`ids` sorts and limits as `many` does."""
     made = await call(Dragon).insert_many([{"age": n} for n in range(4)])

@@ -118,6 +118,26 @@ def check_count(place: str, options: dict[str, Any]) -> None:
     check_numbers(place, options)
 
 
+#: What PyMongo's `distinct` takes, most of it unnamed.
+_OF_DISTINCT = frozenset(("collation", "comment", "hint", "maxTimeMS", "session"))
+
+
+def check_distinct(place: str, options: dict[str, Any]) -> None:
+    """Check the options of a call for distinct values; `max_time_ms` is renamed.
+
+    Raises:
+        QueryError: there is no such option.
+
+    >>> check_distinct("Dragon.distinct", {"limit": 5})
+    Traceback (most recent call last):
+    loom.errors.QueryError: Dragon.distinct: expected an option, got 'limit'; known are ...
+    """
+    if "max_time_ms" in options:
+        options["maxTimeMS"] = options.pop("max_time_ms")
+    if not options.keys() <= _OF_DISTINCT:
+        raise _unknown(place, options, _OF_DISTINCT)
+
+
 def check_write(place: str, options: Mapping[str, Any], *methods: str) -> None:
     """Check the names of a write's options, before listeners are told, who may write themselves.
 

@@ -341,6 +341,19 @@ class Reading(Document):
         return complete(operations.count(blocking(), cls, filter, options))
 
     @classmethod
+    def distinct(cls, field: str | Field, filter: Filter = None, **options: Any) -> list[Any]:
+        """Return the distinct values of a field; of lists, those of their items.
+
+        Documents without the field add nothing; null is a value. Together they are 16 MB at most.
+
+        Args:
+            field: its path, such as `"lair.kind"`, or `Q.lair.kind`.
+            filter: as for `one`.
+            options: as for `Collection.distinct`.
+        """
+        return complete(operations.distinct(blocking(), cls, field, filter, options))
+
+    @classmethod
     def ids(cls, filter: Filter = None, **options: Any) -> list[Any]:
         """Return the ids of the documents that match.
 

@@ -209,29 +209,32 @@ class Port(Joining):
 
     async def count(self, cls: Any, filter: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         """Return how many documents match."""
-        filter = self.narrowed(cls, filter)
         from .places import refuse_near  # when something is counted
 
         refuse_near(f"{cls.__name__}.count", filter)
+        return int(await self.ask(cls, "count_documents", filter, options))
+
+    async def ask(
+        self, cls: Any, method: str, filter: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Any:
+        """Return what a method of a class's collection says of the documents that match."""
         collection = self.collection(cls)
-        options = self.options(cls, options)
+        filter, options = self.narrowed(cls, filter), self.options(cls, options)
         try:
-            return int(await self.call(collection.count_documents, filter, **options))
+            return await self.call(getattr(collection, method), filter=filter, **options)
         except PyMongoError as error:
             self.failed(options, error)
             raise
         except ENCODING_ERRORS as error:
-            raise clearer(
-                f"{cls.__name__} filter", filter, collection.codec_options, error
-            ) from error
+            place = f"{cls.__name__} filter"
+            raise clearer(place, filter, collection.codec_options, error) from error
 
     async def estimate(self, cls: Any, options: Mapping[str, Any]) -> int:
         """Return the server's own count of all documents, which no transaction allows."""
         if cls._kinds is not None and cls._kinds.condition(cls) is not None:
             return await self.count(cls, {}, options)
-        collection = self.collection(cls)
-        options = self.options(cls, options)
-        return int(await self.call(collection.estimated_document_count, **options))
+        estimate = self.collection(cls).estimated_document_count
+        return int(await self.call(estimate, **self.options(cls, options)))
 
     # Writing
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
-    from .aio import AwaitedClass, AwaitedFrame
+    from .aio import AwaitedClass
+    from .aio_frame import AwaitedFrame
     from .frame import Frame
 
 __all__ = ["Aio"]
@@ -22,6 +23,10 @@ class Aio:
     def __get__(self, frame: F, owner: type[F]) -> AwaitedFrame[F]: ...
     def __get__(self, frame: Any, owner: Any) -> Any:
         # Imported here: a script that only makes blocking calls does without.
-        from .aio import AwaitedClass, AwaitedFrame
+        if frame is None:
+            from .aio import AwaitedClass
 
-        return AwaitedClass(owner) if frame is None else AwaitedFrame(frame)
+            return AwaitedClass(owner)
+        from .aio_frame import AwaitedFrame
+
+        return AwaitedFrame(frame)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .by_filter import delete_where, update_where
     from .changing import change, inc, take
     from .creating import create_collection
+    from .distinct import distinct
     from .matching import Progress, Way
     from .paging import count_items, numbered, page
     from .reading import by_id, by_ids, count, exists, id_filter, ids, many, one, reload
@@ -50,6 +51,7 @@ __all__ = [
     "delete",
     "delete_many",
     "delete_where",
+    "distinct",
     "each",
     "everyday",
     "exists",
@@ -101,6 +103,7 @@ _LATER = {
     "by_filter": ("delete_where", "update_where"),
     "changing": ("change", "inc", "take"),
     "creating": ("create_collection",),
+    "distinct": ("distinct",),
     "matching": ("Progress", "Way"),
     "paging": ("count_items", "numbered", "page"),
     "reading": (
