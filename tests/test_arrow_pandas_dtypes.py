@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from bson import ObjectId
+from bson import Binary, Decimal128, ObjectId, encode
 
 pytest.importorskip("pymongoarrow", reason="the extra arrow is not installed")
 
@@ -15,9 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pymongoarrow.pandas_types import PandasObjectId, PandasObjectIdArray
-from pymongoarrow.types import ObjectIdType
+from pymongoarrow.types import Decimal128Type, ObjectIdType
 
-from loom.frames.arrow.pandas_dtypes import ObjectIdArray, ObjectIdDtype
+from loom.frames.arrow.columns import Column, Schema
+from loom.frames.arrow.decoding import Decoder
+from loom.frames.arrow.pandas_dtypes import ObjectIdArray, ObjectIdDtype, dtype_of
+from loom.frames.arrow.types import OBJECT_ID
 
 A, B, C = (ObjectId(bytes([number]) * 12) for number in (1, 2, 3))
 
@@ -98,3 +102,34 @@ def test_what_pandas_does_with_columns() -> None:
     assert "bson_PandasObjectId" == repr(ids.dtype)
     with pytest.raises(ValueError, match="ObjectId"):
         pd.Series(["x"]).astype(ObjectIdDtype())
+
+
+def test_objects_inside_of_others() -> None:
+    """Decimals, and what holds ObjectIds or UUIDs, can be shown, exported and put together."""
+    id, uid = ObjectId(b"a" * 12), UUID(int=1)
+    types = {
+        "d": Decimal128Type(),
+        "l": pa.list_(OBJECT_ID),
+        "s": pa.struct([("id", OBJECT_ID)]),
+        "m": pa.map_(pa.string(), pa.uuid()),
+    }
+    schema = Schema("Dragon", [Column(name, type, name) for name, type in types.items()])
+    document = {
+        "d": Decimal128("1.5"),
+        "l": [id, None],
+        "s": {"id": id},
+        "m": {"a": Binary(uid.bytes, 4)},
+    }
+    batch = Decoder(schema).batch(encode(document) + encode({}))
+    frame = pa.Table.from_batches([batch]).to_pandas(types_mapper=dtype_of)
+    values = [Decimal128("1.5"), [id, None], {"id": id}, [("a", uid)]]
+    several = pd.concat([frame, frame.iloc[1:].copy()], ignore_index=True)
+
+    assert [pd.ArrowDtype(type) for type in types.values()] == [*frame.dtypes]
+    for name, value in zip(types, values, strict=True):
+        assert [value, pd.NA] == frame[name].to_numpy().tolist()
+        assert [value, None, None] == several[name].to_numpy(na_value=None).tolist()
+    assert str(id) in frame.to_csv()
+    assert "1.5" in repr(several)
+    assert frame.equals(pickle.loads(pickle.dumps(frame)))
+    assert batch.schema.types == pa.Table.from_pandas(frame).schema.types

@@ -11,9 +11,9 @@ from bson import ObjectId
 from pymongoarrow.pandas_types import PandasObjectId, PandasObjectIdArray
 from pymongoarrow.types import ObjectIdType
 
-from .types import is_object_id
+from .types import contains, is_object_id
 
-__all__ = ["ObjectIdArray", "ObjectIdDtype", "dtype_of"]
+__all__ = ["ObjectIdArray", "ObjectIdDtype", "ObjectsArray", "dtype_of"]
 
 
 def _is_text(type: Any) -> bool:
@@ -98,7 +98,39 @@ class ObjectIdDtype(PandasObjectId):  # type: ignore[misc]
         return ObjectIdArray(data, self)
 
 
+class ObjectsArray(pandas.arrays.ArrowExtensionArray):  # type: ignore[misc]
+    """Decimals, UUIDs and the like, and what holds these or ObjectIds.
+
+    Arrow makes NumPy's objects of none of them, or bytes. Without those pandas can neither show nor
+    export a DataFrame; here each value is made by itself.
+    """
+
+    def to_numpy(
+        self,
+        dtype: Any = None,
+        copy: bool = False,
+        na_value: Any = pandas.api.extensions.no_default,
+    ) -> Any:
+        """Return the values as Python's objects."""
+        found = np.empty(len(self), dtype=object)
+        for row, value in enumerate(self):
+            found[row] = value
+        if na_value is not pandas.api.extensions.no_default:
+            found[self.isna()] = na_value
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+class ObjectsDtype(pandas.ArrowDtype):  # type: ignore[misc]
+    """Makes arrays whose dtype is a plain ArrowDtype."""
+
+    def __from_arrow__(self, array: Any) -> ObjectsArray:
+        return ObjectsArray(array)
+
+
 def dtype_of(type: Any) -> Any:
     """Return the dtype for an Arrow type, which keeps it."""
-    # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
-    return ObjectIdDtype() if is_object_id(type) else pandas.ArrowDtype(type)
+    if is_object_id(type):
+        # Arrow can neither compare nor group its extension types, PyMongoArrow's dtype can.
+        return ObjectIdDtype()
+    has_objects = contains(type, lambda one: isinstance(one, pa.BaseExtensionType))
+    return ObjectsDtype(type) if has_objects else pandas.ArrowDtype(type)
