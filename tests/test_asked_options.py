@@ -114,8 +114,10 @@ async def test_other_places(call: Runtime, commands: Commands) -> None:
         await got(view_of(call).filter().load_many(batch_size="x"))
     with pytest.raises(QueryError, match="expected limit= to be a whole number, got True"):
         await view.many(limit=True)
+    with pytest.raises(QueryError, match=r"got 'name'; a filter is Q\.name == 'Burt' or \{'name'"):
+        await view.one(name="Burt")
     paginator = Paginator(Dragon, nonsense=1)
-    with pytest.raises(QueryError, match="expected an option, got 'nonsense'; known are"):
+    with pytest.raises(QueryError, match="expected an option, got 'nonsense'; .*options are"):
         await (paginator.aio if call.is_async else call(paginator)).page(1)
     with pytest.raises(QueryError, match="got limit=5"):
         Paginator(Dragon, limit=5)

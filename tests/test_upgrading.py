@@ -753,3 +753,10 @@ async def test_an_upgrade_by_others_between_write_and_look(
 
     assert {**NEW[0], "age": 4} == stored()[0]
     assert [1] == looks
+
+
+@pytest.mark.parametrize("value", [5, "upgrade", {"first": "name"}])
+def test_an_upgrade_is_a_function(value: Any) -> None:
+    """What cannot be called is refused where the class is made."""
+    with pytest.raises(DefinitionError, match="Old._upgrade: expected a function of a document"):
+        type("Old", (Frame,), {"_fields": {"name"}, "_schema_version": 2, "_upgrade": value})

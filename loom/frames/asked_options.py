@@ -70,7 +70,7 @@ def check_find(place: str, options: dict[str, Any]) -> None:
     """
     known = _find_names()
     if not options.keys() <= known:
-        raise _unknown(place, options, known)
+        raise _unknown(place, options, known, "a filter is Q.name == 'Burt' or {'name': 'Burt'}")
     nothing = []
     for name, value in options.items():
         if value is None:
@@ -88,9 +88,14 @@ def _find_names() -> frozenset[str]:
     return frozenset(inspect.signature(Cursor.__init__).parameters).difference(given_by_loom)
 
 
-def _unknown(place: str, options: Iterable[str], known: Collection[str]) -> QueryError:
+def _unknown(
+    place: str, options: Iterable[str], known: Collection[str], else_: str = ""
+) -> QueryError:
     name = next(name for name in options if name not in known)
-    hint = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
+    hint = nearest(name, known)
+    if not hint:
+        hint = f"; {else_}; options" if else_ else "; known"
+        hint += f" are {', '.join(sorted(known))}"
     return QueryError(f"{place}: expected an option, got {name!r}{hint}")
 
 

@@ -472,7 +472,7 @@ def _filter_dict(value: Any, place: str) -> Mapping[str, Any]:
         return value
     got = f"{place}: expected a condition or a dict, got"
     if isinstance(value, bool):
-        hint = "a field with the name of a method is Q['size'], not Q.size"
+        hint = "compare what Q names: Q.name == ..., or Q['size'] for a name that Q itself has"
         raise QueryError(f"{got} {value}, which Python made of a comparison; {hint}")
     if isinstance(value, MethodType):
         raise QueryError(f"{got} the method {value.__name__}; call it: Q.name.{value.__name__}()")

@@ -296,6 +296,12 @@ def check_setting(owner: str, name: str, value: Any) -> None:
             raise DefinitionError(
                 f"{owner}._schema_version: expected a whole number from 1 on, got {value!r}"
             )
+    elif name == "_upgrade":
+        if value is not None and not callable(getattr(value, "__func__", value)):
+            raise DefinitionError(
+                f"{owner}._upgrade: expected a function of a document and its version, got "
+                f"{value!r}"
+            )
     elif name == "_page_secret":
         if value is not None and (not isinstance(value, (str, bytes)) or not value):
             raise DefinitionError(

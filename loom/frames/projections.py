@@ -208,6 +208,13 @@ def _wrong_type(place: str, projection: Any) -> ProjectionError:
     )
 
 
+def _way_out(value: Any) -> str:
+    for directive, base in (("$ref", "_is_frame"), ("$sub", "_is_subframe")):
+        if getattr(value, base, False) is True:
+            return f"write {{{directive!r}: {value.__name__}}}"
+    return "write True to fetch it"
+
+
 def _compile_level(
     plan: Plan, node: Node, projection: Mapping[str, Any], prefix: str, flat: Flat
 ) -> bool:
@@ -239,7 +246,7 @@ def _compile_level(
         else:
             raise ProjectionError(
                 f"{place}: expected True, False or a dict, got {value!r} of type "
-                f"{type(value).__name__}; write True to fetch it"
+                f"{type(value).__name__}; {_way_out(value)}"
             )
     return names_plain_fields
 
