@@ -265,7 +265,13 @@ class Repeated(Cell):
     def _used(self, array: Array) -> tuple[Array, Array, Any]:
         """Return the values that rows have, which rows have one, and which."""
         kinds, numbered = self.split(array)
-        used, which = np.unique(numbers(numbered.drop_null()), return_inverse=True)
+        codes = numbers(numbered.drop_null() if numbered.null_count else numbered)
+        if len(kinds) <= len(codes):
+            is_used = np.zeros(len(kinds), bool)
+            is_used[codes] = True
+            used, which = np.flatnonzero(is_used), (np.cumsum(is_used) - 1)[codes]
+        else:  # of many kinds, most are of other rows
+            used, which = np.unique(codes, return_inverse=True)
         rows = np.flatnonzero(numbered.is_valid().to_numpy(zero_copy_only=False))
         return kinds.take(pa.array(used, pa.int64())), rows, which
 
@@ -281,9 +287,11 @@ class Repeated(Cell):
         """Return the value of each row, one that can be edited for each anew."""
         kinds, rows, which = self._used(array)
         made = self.inner.values(kinds)
-        found: list[Any] = [None] * len(array)
-        for row, number in zip(rows.tolist(), which.tolist(), strict=True):
-            found[row] = made[number]
+        found: list[Any] = [made[number] for number in which.tolist()]
+        if len(found) < len(array):
+            there, found = found, [None] * len(array)
+            for row, value in zip(rows.tolist(), there, strict=True):
+                found[row] = value
         if any(isinstance(kind, (list, dict)) for kind in made):
             return [deepcopy(one) for one in found]
         return found

@@ -127,9 +127,8 @@ class Things(Cell):
         raise Unfit(at, "an instant within 64 bits of milliseconds", str(value), "leave it out")
 
     def _instant(self, at: int, value: Any) -> Any:
-        if (
-            value != value
-        ):  # NaT inside of a container: NumPy's is null, the encoder refuses pandas'
+        if value != value:
+            # NaT inside of a container: NumPy's is null, the encoder refuses pandas'.
             return None if isinstance(value, np.datetime64) else value
         given, is_finer = value, False
         if isinstance(value, np.datetime64):
