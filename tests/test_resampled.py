@@ -346,7 +346,7 @@ def test_lists_of_integers() -> None:
         ([None] * 5, [None] * 4),
         ([2**70, None, None, None, 1], [float(2**70), None, None, 1.0]),
         ([1, 2.5, 0, 0, 0], [3.5, 0.0, None, 0.0]),
-        (range(5), [1.0, 2.0, None, 7.0]),
+        (range(5), [1, 2, None, 7]),
     ):
         found = resample_columns(
             TIMES, {"v": values}, DailyFrame, v="sum", tzone="America/New_York"

@@ -183,3 +183,33 @@ def test_what_is_neither_columns_nor_a_time_of_the_calendar() -> None:
     far = np.array(["12024-01-01"], "datetime64[D]")
     with pytest.raises(TimeFrameError, match="expected times within the years 1 to 9999, got "):
         resample_columns(far, {"gold": [1]}, DailyFrame, gold="sum")
+
+
+def test_integers_of_columns_stay_integers() -> None:
+    """Those of pandas, Arrow and Polars too, also where some are missing."""
+    pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
+    pd = pytest.importorskip("pandas", reason="the extra pandas is not installed")
+    pl = pytest.importorskip("polars", reason="the extra polars is not installed")
+    values = [2**60 + 1, None, 2]
+    times = [NOON + n * HOUR for n in range(3)]
+    columns = {
+        "list": values,
+        "tuple": (*values,),
+        "objects": np.array(values, object),
+        "pandas": pd.Series(values, dtype="Int64"),
+        "missing": pd.Series(pd.array(values, "Int64"), dtype=object),
+        "arrow": pa.array(values),
+        "chunks": pa.chunked_array([values[:1], values[1:]]),
+        "of_arrow": pd.Series(values, dtype="int64[pyarrow]"),
+        "polars": pl.Series(values),
+    }
+    found = resample_columns(
+        times, columns, DailyFrame, {name: ["sum", "count"] for name in columns}
+    )
+
+    for name in columns:
+        assert (2**60 + 3, 2) == (found[f"{name}_sum"][0], found[f"{name}_count"][0]), name
+        assert np.int64 is found[f"{name}_sum"].dtype.type, name
+    near = [2**60 + 1, None, 2**60 + 4]
+    for column in (near, pd.Series(near, dtype="Int64"), pa.array(near), pl.Series(near)):
+        assert Spread.of([1, 4]).std == Spread.of(column).std

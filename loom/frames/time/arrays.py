@@ -147,6 +147,7 @@ def array_of(given: Any, attribute: str = "values") -> Array:
         given = np.where(np.ma.getmaskarray(given), np.array(None), given.data.astype(object))
     if getattr(getattr(given, "dtype", None), "tz", None) is not None:
         return given.to_numpy("datetime64[us]")  # pandas: the instants, in UTC
+    given = _listed(given)
     if not hasattr(given, "__array__") and not hasattr(given, "__len__"):
         given = list(given) if isinstance(given, Iterable) else given
     if isinstance(given, (list, tuple)) and not all(type(v) in (int, float) for v in given):
@@ -155,6 +156,23 @@ def array_of(given: Any, attribute: str = "values") -> Array:
         made[:] = given
         return made
     return np.asarray(given)
+
+
+def _listed(given: Any) -> Any:
+    """Return a column of Arrow, pandas or Polars as a list, if NumPy would make floats of integers."""
+    type_ = getattr(given, "type", None) or getattr(given, "dtype", None)
+    if type_ is None or isinstance(given, np.ndarray):
+        return given
+    nulls = getattr(given, "null_count", None)
+    if nulls is None:  # of pandas
+        missing = getattr(given, "isna", None)
+        nulls = 0 if missing is None else int(missing().sum())
+    elif callable(nulls):  # of Polars
+        nulls = nulls()
+    if not nulls or not str(type_).lower().startswith(("int", "uint")):
+        return given
+    names = ("to_pylist", "tolist", "to_list")
+    return next(getattr(given, name)() for name in names if hasattr(given, name))
 
 
 def kind_of(array: Array) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ....errors import QueryError, nearest
-from ..arrays import Array, np, numbers_of
+from ..arrays import Array, array_of, np, numbers_of, of_field
 from ..percentiles import between
 
 __all__ = ["Aggregations", "Known", "Wanted", "aggregate", "filled", "known_of", "wanted_of"]
@@ -114,12 +114,11 @@ def known_of(values: Any, place: str) -> Known:
     Raises:
         QueryError: what is not a number.
     """
-    inner = getattr(values, "values", None)
-    values = inner if inner is not None and not callable(inner) else values
-    if isinstance(values, (list, tuple)):
+    values = array_of(of_field(values, None, place))
+    if values.ndim == 1 and values.dtype.kind == "O":
         values = _plain(values)
-    kind = getattr(getattr(values, "dtype", None), "kind", "")
-    if isinstance(values, np.ndarray) and values.ndim == 1 and kind in "iuf":
+    kind = values.dtype.kind
+    if values.ndim == 1 and kind in "iuf":
         array = np.ma.getdata(values)
         kept = ~np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
         if kind == "i":
@@ -135,15 +134,16 @@ def known_of(values: Any, place: str) -> Known:
     return Known(array, None) if kept is None or kept.all() else Known(array[kept], kept)
 
 
-def _plain(values: Any) -> Any:
-    """Return a list of integers, among which some may be missing, as an array."""
-    if not all(type(value) is int or value is None for value in values):
+def _plain(values: Array) -> Array:
+    """Return integers, among which some may be missing, as an array of them."""
+    missing = [value is None or type(value).__name__ == "NAType" for value in values]
+    known = [value for value, gone in zip(values, missing, strict=True) if not gone]
+    if not known or not all(type(value) is int for value in known):
         return values
-    known = [value for value in values if value is not None]
-    if not known or min(known) < -(2**63) or max(known) >= 2**63:
+    if min(known) < -(2**63) or max(known) >= 2**63:
         return values
-    array = np.array([value or 0 for value in values], np.int64)
-    return np.ma.MaskedArray(array, [value is None for value in values])
+    pairs = zip(values, missing, strict=True)
+    return np.ma.MaskedArray(np.array([0 if gone else v for v, gone in pairs], np.int64), missing)
 
 
 def filled(found: Array, full: Array) -> Array:
