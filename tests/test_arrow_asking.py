@@ -283,8 +283,12 @@ async def test_things_that_are_said_twice(call: Runtime, commands: Commands) -> 
                 await getattr(call(arrow), name)(directive, *args, **how)
     with pytest.raises(QueryError, match="expected one projection"):
         await call(arrow).table(directive.project("name"), projection=["age"])
-    with pytest.raises(QueryError, match="expected a schema for what is no document"):
+    with pytest.raises(QueryError, match=r"expected a schema for .* write schema=\{'name': ...\}"):
         await call(arrow).table(directive.group_by("name"))
+    with pytest.raises(QueryError, match=r"a Frame class or a directive, got \['B', .*\.\.\.$"):
+        await call(arrow).table(["B"] * 1_000)
+    with pytest.raises(SchemaError, match="age: expected a type, got None; .* leave 'age' out"):
+        await call(arrow).table(directive, schema={"age": None})
     with pytest.raises(FieldError, match="expected a field, got 'nmae'"):
         await call(arrow).table(directive, projection=["nmae"])
 

@@ -56,6 +56,8 @@ async def test_a_directory_is_no_file(call: Runtime, tmp_path: Path, commands: C
     """It is refused before anything is read, and not after all of it."""
     with pytest.raises(QueryError, match="expected a path for a file, got the directory"):
         await call(arrow).to_parquet(Egg, tmp_path)
+    with pytest.raises(QueryError, match="expected a path in a directory that is there, got"):
+        await call(arrow).to_parquet(Egg, tmp_path / "new" / "eggs.parquet")
 
     assert [] == commands.names == [*tmp_path.iterdir()]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from ...errors import QueryError, nearest
+from ...refusals import brief
 from ..chains import Chain
 from ..conditions import Field
 from .checks import check_choice, check_count, check_flag
@@ -156,7 +157,9 @@ class Asked:
     def __post_init__(self) -> None:
         cls = self.cls
         if not isinstance(cls, type) or getattr(cls, "_is_frame", False) is not True:
-            raise QueryError(f"loom.frames.arrow: expected a Frame class, got {self.source!r}")
+            raise QueryError(
+                f"loom.frames.arrow: expected a Frame class or a directive, got {brief(self.source)}"
+            )
         place = self.place
         check_choice(place, "on_mismatch", self.on_mismatch, ("raise", "null", "string"))
         check_choice(place, "ids", self.ids, ("extension", "binary", "hex"))

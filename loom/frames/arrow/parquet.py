@@ -78,8 +78,8 @@ def to_parquet(
     Raises:
         SchemaError: a column has no type, or a value does not fit its column; complete parts stay.
         FieldError: a path begins with no field of the class.
-        QueryError: the parts in the directory are those of another call, or parts cannot follow
-            the order that is asked for.
+        QueryError: the path is in no directory; the parts in the directory are those of another
+            call, or parts cannot follow the order that is asked for.
     """
     reading = Reading(blocking(), Asked.of(source, filter, how), "to_parquet")
     return complete(_to_parquet(reading, Path(path), part_rows, compression))
@@ -113,6 +113,11 @@ async def _to_parquet(
             raise QueryError(
                 f"to_parquet: expected a path for a file, got the directory {path}; part_rows=... "
                 "writes part files into it"
+            )
+        if not path.parent.is_dir():
+            raise QueryError(
+                f"to_parquet: expected a path in a directory that is there, got {path}; make "
+                f"{path.parent} before"
             )
         batches = reading.batches()
         try:

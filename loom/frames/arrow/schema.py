@@ -304,9 +304,17 @@ def by_name(place: str, schema: Any) -> Any:
     """Return one of Arrow's schemas as types by column, anything else as it is.
 
     Raises:
-        SchemaError: a column is there twice, of which one would be lost.
+        SchemaError: a column is there twice, of which one would be lost; or it has no type.
     """
     if not isinstance(schema, pa.Schema):
+        if isinstance(schema, Mapping):
+            for name, type in schema.items():
+                if type is None:
+                    raise SchemaError(
+                        f"{place}.{name}: expected a type, got None; a schema names the columns "
+                        f"that there are, so leave {name!r} out, or pass "
+                        f"schema_of({place}, {{{name!r}: None}})"
+                    )
         return schema
     types: dict[str, Any] = {}
     for field in schema:

@@ -83,7 +83,7 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
         if asked.schema is None:
             raise QueryError(
                 f"{asked.place}: expected a schema for what is no document of the class, got none; "
-                "write schema={'total': int}"
+                f"write schema={{{_example(chain)}}}"
             )
         columns = columns_of(asked.cls, asked.projection, asked.schema)
         _check_groups(chain, columns)
@@ -108,15 +108,25 @@ def _of_chain(port: Port, asked: Asked, chain: Chain) -> Command:
     return _aggregate(port, asked, _as_projected(asked, columns, own))
 
 
-def _check_groups(chain: Chain, columns: Schema) -> None:
-    """Refuse columns that groups do not have, which would be null throughout."""
+def _groups_of(chain: Chain) -> list[str]:
+    """Return the fields of the groups that a directive ends with, none if it ends with others."""
     last = [step for step in chain._steps if step.name not in _KEEPING][-1]
     if last.name != "group":
-        return
-    known = [*dict.fromkeys(name.partition(".")[0] for name in last.content.names())]
+        return []
+    return [*dict.fromkeys(name.partition(".")[0] for name in last.content.names())]
+
+
+def _example(chain: Chain) -> str:
+    """Return what a schema may look like."""
+    return ", ".join(f"{name!r}: ..." for name in _groups_of(chain)) or "'total': int"
+
+
+def _check_groups(chain: Chain, columns: Schema) -> None:
+    """Refuse columns that groups do not have, which would be null throughout."""
+    known = _groups_of(chain)
     for column in columns:
         root = column.path.partition(".")[0]
-        if root not in known:
+        if known and root not in known:
             raise FieldError(
                 f"{columns.place}.{column.name}: expected a field of the groups, which have "
                 f"{', '.join(known)}, got {column.path!r}{nearest(root, known)}"
