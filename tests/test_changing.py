@@ -332,3 +332,15 @@ async def test_take_refuses(call: Runtime) -> None:
         await call(Job).take(True, {"$set": {"state": "x"}})
     with pytest.raises(loom.FieldError, match="did you mean 'state'"):
         await call(Job).take({}, {"$set": {"sate": "x"}})
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_taking_by_variables(call: Runtime, heard: bool) -> None:
+    """The variables of a filter hold for the look before the change, too."""
+    await call(Dragon).insert_many([{"_id": n, "gold": n} for n in range(3)])
+    if heard:
+        Dragon.listen("update", lambda frames: None)
+    richer = {"$expr": {"$gt": ["$gold", "$$least"]}}
+    taken = await call(Dragon).take(richer, {"$set": {"gold": 0}}, let={"least": 1})
+
+    assert 2 == taken._id

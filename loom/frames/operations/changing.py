@@ -250,12 +250,12 @@ async def _bring_up_first(port: Port, cls: Any, query: dict[str, Any], options: 
     """Upgrade the document that is next, so that it is not passed over."""
     from ..stored_upgrades import bring_up_first  # when a class has older documents
 
-    finding = {k: v for k, v in options.items() if k in (*_OF_FINDING, "collation", "hint")}
+    finding = {k: v for k, v in options.items() if k in _OF_FINDING}
     await bring_up_first(port, cls, query, finding, f"{cls.__name__}.take")
 
 
 #: Options that the look before a write takes over.
-_OF_FINDING = ("sort", "session", "comment")
+_OF_FINDING = ("collation", "comment", "hint", "let", "session", "sort")
 
 
 async def _heard(
@@ -263,8 +263,7 @@ async def _heard(
 ) -> tuple[dict[str, Any], Any] | None:
     """Tell the before-listeners of the document that is to be taken; return filter and change."""
     plan = plan_for(cls, {})
-    finding = {k: v for k, v in options.items() if k in ("sort", "session", "comment", "hint")}
-    finding |= {k: v for k, v in options.items() if k == "collation"}
+    finding = {k: v for k, v in options.items() if k in _OF_FINDING}
     document = await stored_now(port, cls, query, plan.driver, finding)
     if document is None:
         return None
