@@ -127,6 +127,11 @@ class Things(Cell):
         raise Unfit(at, "an instant within 64 bits of milliseconds", str(value), "leave it out")
 
     def _instant(self, at: int, value: Any) -> Any:
+        if type(value) is datetime and not value.microsecond % 1000:  # as most are
+            if value.tzinfo is timezone.utc:
+                return value
+            if value.tzinfo is None and self.rules.naive == "utc":
+                return value.replace(tzinfo=timezone.utc)
         if value != value:
             # NaT inside of a container: NumPy's is null, the encoder refuses pandas'.
             return None if isinstance(value, np.datetime64) else value
