@@ -340,3 +340,17 @@ async def test_what_was_never_sent_is_not_in_doubt(call: Runtime, server: Server
     for error in (WaitQueueTimeoutError(), ConfigurationError(), ServerSelectionTimeoutError()):
         assert not leaves_open(error)
     assert leaves_open(AutoReconnect())
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_deleting_under_a_condition_with_options(call: Runtime, heard: bool) -> None:
+    """A condition means the same in the look before listeners are told as in the delete itself."""
+    await call(Dragon).insert_many([{"_id": n, "name": "Burt", "gold": n} for n in (1, 2)])
+    if heard:
+        Dragon.listen("delete", lambda frames: None)
+    richer = {"$expr": {"$gt": ["$gold", "$$least"]}}
+    await call(Dragon(_id=2)).delete(where=richer, let={"least": 1})
+    collation = {"locale": "en", "strength": 2}
+    await call(Dragon(_id=1)).delete(where=Q.name == "BURT", collation=collation)
+
+    assert 0 == await call(Dragon).count({})

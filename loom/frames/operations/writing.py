@@ -392,13 +392,12 @@ async def delete(port: Port, frame: Any, where: Any, options: Options) -> None:
     await check_case(port, cls, [frame], "delete", options)
     if guard.version is not None and guard.version not in frame._document:
         guard.version = None  # made of an _id alone: it was never read
-    if guard.is_conditional and listeners("delete", cls):
-        # Nothing goes with a document that does not go itself.
-        shared = shared_options(options)
-        if await stored_now(port, cls, guard.filter(), {"_id": True}, shared) is None:
-            refusal = await guard.refusal(port, "delete", options)
-            if isinstance(refusal, Conflict):
-                raise refusal
+    # Nothing goes with a document that does not go itself.
+    looks = guard.is_conditional and listeners("delete", cls)
+    if looks and await stored_now(port, cls, guard.filter(), {"_id": True}, options) is None:
+        refusal = await guard.refusal(port, "delete", options)
+        if isinstance(refusal, Conflict):
+            raise refusal
     done = await before_event(port, "delete", cls, [frame], session=session)
     concern = None
     try:
