@@ -67,6 +67,11 @@ _WAYS_OUT = {
     "pandas.Categorical": "write value.tolist()",
     "pandas.DataFrame": "write value.to_dict('records')",
 }
+#: The same of arrays whose `tolist()` would be bare numbers, by the kind of their dtype.
+_WAYS_OUT_OF_TIMES = {
+    "M": "write value.astype('datetime64[ms]').tolist()",
+    "m": "write (value / numpy.timedelta64(1, 's')).tolist()",
+}
 
 
 def brief(value: Any) -> str:
@@ -88,6 +93,8 @@ def unstorable(value: Any) -> EncodeError:
         name = f"{parent.__module__.partition('.')[0]}.{parent.__name__}"
         if name in _WAYS_OUT:
             way_out = _WAYS_OUT[name]
+            if name == "numpy.ndarray":
+                way_out = _WAYS_OUT_OF_TIMES.get(value.dtype.kind, way_out)
             break
     return EncodeError(
         f"expected a value that BSON can hold, got {brief(value)} of type {kind.__name__}; "

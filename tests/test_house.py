@@ -42,7 +42,7 @@ ORDER = """
     loom.switches
     loom.frames.opening
     loom.frames.ids loom.frames.predicates loom.frames.progress loom.frames.type_order
-    loom.frames.asked_options
+    loom.frames.asked_options loom.frames.mismatches
     loom.frames.patterns loom.frames.places loom.frames.values loom.frames.plans
     loom.frames.fetching loom.frames.prefixes
     loom.frames.conditions

@@ -105,7 +105,7 @@ def test_several_intervals() -> None:
 
     assert len(found.intervals) == 2
     assert found.intervals[0][1] < 6 < found.intervals[1][0]
-    assert "80 % in " in repr(found)
+    assert "densest=80 % in " in repr(found)
     assert "; " in repr(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -313,3 +314,10 @@ def test_blocks_join_without_a_seam() -> None:
     for name, column in part.items():
         np.testing.assert_array_equal(whole[name][8_000 : 8_000 + len(column)], column)
         np.testing.assert_array_equal(whole[name][::7], strided[name])
+
+
+@pytest.mark.parametrize("size", ["24h", timedelta(days=1)])
+def test_durations_have_another_form(size: Any) -> None:
+    """Sliding windows of insight have so many values; a duration is told where it can be given."""
+    with pytest.raises(QueryError, match=r"1, 2, 3 \.\.\., got .*; Trending\.each\(window\.slid"):
+        spread([1.0, 2.0], size)

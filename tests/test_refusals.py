@@ -385,3 +385,18 @@ def test_uuids_of_ready_clients(server: Server, db: str) -> None:
                 Anything.insert_many([{}, document])
         with pytest.raises(EncodeError, match=r"filter\.a: .*uuidRepresentation='standard'"):
             Anything.one(Q.a == value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "way_out"),
+    [
+        ("int64", r"write value\.tolist\(\)$"),
+        ("datetime64[ns]", r"write value\.astype\('datetime64\[ms\]'\)\.tolist\(\)$"),
+        ("timedelta64[ns]", r"write \(value / numpy\.timedelta64\(1, 's'\)\)\.tolist\(\)$"),
+    ],
+)
+async def test_arrays_of_times_are_no_bare_numbers(call: Runtime, dtype: str, way_out: str) -> None:
+    """What is advised for an array keeps what it means."""
+    np = pytest.importorskip("numpy")
+    with pytest.raises(EncodeError, match=way_out):
+        await call(Anything(a=np.array([1, 2], dtype))).insert()

@@ -188,8 +188,11 @@ def test_fold_of_naive_datetimes_counts() -> None:
 )
 def test_what_is_no_moment_is_refused(moment: Any) -> None:
     """Only datetimes are moments; a date is no instant."""
-    with pytest.raises(TimeFrameError, match="DailyFrame: expected a datetime, got"):
+    with pytest.raises(TimeFrameError, match="DailyFrame: expected a datetime, got") as refused:
         DailyFrame.create(moment, "UTC")
+    assert ("fromisoformat() reads a time, parse() a frame" in str(refused.value)) is isinstance(
+        moment, str
+    )
 
 
 def test_datetimes_of_pandas() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import AsyncIterator, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...errors import QueryError, SchemaError, missing_extra
+from ..mismatches import warn_of_mismatches
 from ..port import complete
 from .decoding import MISMATCHES
 from .reading import Reading
@@ -233,7 +233,7 @@ def polars_of(reading: Reading, table: Any) -> polars.DataFrame:
         import polars
     except ImportError:
         raise missing_extra("polars", "Polars") from None
-    _tell(reading)
+    warn_of_mismatches(reading.columns.place, reading.mismatches)
     # As bytes: of columns of PyMongoArrow's types Polars can make no table of Arrow's again.
     types = [stored(type) for type in table.schema.types]
     columns = [
@@ -253,7 +253,7 @@ def _without_names(array: Any, type: Any) -> Any:
 def numpy_of(reading: Reading, table: Any) -> dict[str, np.ndarray[Any, Any]]:
     """Return the columns of a table as arrays; numbers and times with nulls as masked ones."""
     _check_times(reading, table)
-    _tell(reading)
+    warn_of_mismatches(reading.columns.place, reading.mismatches)
     place = reading.columns.place
     return {name: _array(place, name, table.column(name)) for name in table.column_names}
 
@@ -301,24 +301,3 @@ def _check_times(reading: Reading, table: Any) -> None:
                     "pandas; load a table",
                     name,
                 )
-
-
-def _tell(reading: Reading) -> None:
-    """Warn of values that did not fit, where the result has no place to say so."""
-    if reading.mismatches:
-        said = ", ".join(f"{count} of {name}" for name, count in reading.mismatches.items())
-        warnings.warn(
-            f"{reading.columns.place}: values that do not fit their column: {said}",
-            RuntimeWarning,
-            stacklevel=_level(),
-        )
-
-
-def _level() -> int:
-    """Return how many calls above a warning the line is that asked for columns."""
-    level = 1
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "loom":
-        frame = frame.f_back
-        level += 1
-    return level - 1

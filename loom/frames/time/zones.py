@@ -180,8 +180,10 @@ def instant(moment: Any, zone: tzinfo | None, place: str, *, takes_zone: bool = 
         TimeFrameError: no datetime, one without a zone, or one beyond the years of Python.
     """
     if type(moment) is not datetime and (not isinstance(moment, datetime) or moment != moment):
+        hint = "; datetime.fromisoformat() reads a time, parse() a frame"
         raise TimeFrameError(
             f"{place}: expected a datetime, got {moment!r} of type {type(moment).__name__}"
+            f"{hint if isinstance(moment, str) else ''}"
         )
     try:
         if moment.utcoffset() is None:

@@ -49,7 +49,7 @@ class PdfValue(Result):
         Hyndman: Computing and graphing highest density regions, The American Statistician 50, 1996.
 
     >>> PdfValue.of([1, 2, 2, 3, 9])
-    PdfValue(n=5, peak=2.02225, density=0.131527, bandwidth=2.32608, half=-0.860907 to 5.13917, 90 % in -2.12414 to 10.0966)
+    PdfValue(n=5, peak=2.02225, density=0.131527, bandwidth=2.32608, half=-0.860907 to 5.13917, densest=90 % in -2.12414 to 10.0966)
     >>> PdfValue.of([])
     PdfValue(no data)
     """
@@ -159,7 +159,7 @@ class PdfValue(Result):
         yield "half", f"{number_text(self.half_low)} to {number_text(self.half_high)}"
         shown = "; ".join(f"{number_text(a)} to {number_text(b)}" for a, b in self.intervals[:4])
         more = f"; {len(self.intervals) - 4} more" if len(self.intervals) > 4 else ""
-        yield "", f"{100 * (self.mass or 0):.4g} % in {shown}{more}"
+        yield "densest", f"{100 * (self.mass or 0):.4g} % in {shown}{more}"
 
 
 def kernels_of(ordered: Array) -> tuple[Kernels, float, float]:

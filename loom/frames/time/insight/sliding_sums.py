@@ -15,6 +15,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from ....errors import QueryError
@@ -50,7 +51,11 @@ def check_windows(size: Any, step: Any, place: str) -> None:
     for name, value in (("size", size), ("step", step)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or value < 1:
-            raise QueryError(f"{place}: expected {name} to be 1, 2, 3 ..., got {value!r}")
+            hint = "; Trending.each(window.sliding_window('24h')) goes by durations"
+            raise QueryError(
+                f"{place}: expected {name} to be 1, 2, 3 ..., got {value!r}"
+                f"{hint if isinstance(value, (str, timedelta)) else ''}"
+            )
 
 
 def blocks(count: int, size: int, step: int) -> Iterator[tuple[slice, slice]]:

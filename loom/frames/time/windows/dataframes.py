@@ -12,7 +12,7 @@ from .tables import array_of_objects, table_of
 try:
     import pyarrow as pa
 except ImportError:
-    raise missing_extra("arrow", "PyArrow") from None
+    raise missing_extra("arrow,time", "PyArrow") from None
 
 if TYPE_CHECKING:
     from .views import View

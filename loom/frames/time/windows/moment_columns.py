@@ -14,7 +14,7 @@ from ..zones import EPOCH, MILLISECOND, UTC, beyond
 try:
     import numpy as np
 except ImportError:
-    raise missing_extra("time", "NumPy") from None
+    raise missing_extra("arrow,time", "NumPy") from None
 
 __all__ = [
     "Array",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import warnings
 from contextlib import suppress
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from zoneinfo import ZoneInfo
 from bson import Decimal128
 
 from ....errors import FieldError, QueryError, SchemaError, missing_extra, nearest
+from ...mismatches import warn_of_mismatches
 from ..zones import UTC, TimeZone, arrow_name_of, name_of, zone_of
 from .gathering import symbol_of
 from .moment_columns import (
@@ -35,7 +34,7 @@ try:
     import pyarrow as pa
     import pyarrow.compute
 except ImportError:
-    raise missing_extra("arrow", "PyArrow") from None
+    raise missing_extra("arrow,time", "PyArrow") from None
 
 if TYPE_CHECKING:
     from .views import View
@@ -86,7 +85,7 @@ def columns_of_table(
             ) from error
     is_present: dict[str, Any] = {}
     if query is not None:
-        _warn_of_mismatches(table, place)
+        _tell_of_mismatches(table, place)
         if query.options.get("presence"):
             table, is_present = _without_presence(table)
     names = tuple(table.column_names)
@@ -227,24 +226,10 @@ def _whole(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _warn_of_mismatches(table: Any, place: str) -> None:
+def _tell_of_mismatches(table: Any, place: str) -> None:
     """Warn of values that did not fit their columns, if the load was not to refuse them."""
     said = (table.schema.metadata or {}).get(b"loom.mismatches")
-    if said:
-        counts = ", ".join(f"{count} of {name}" for name, count in json.loads(said).items())
-        warnings.warn(
-            f"{place}: values that do not fit their column: {counts}",
-            RuntimeWarning,
-            stacklevel=_level(),
-        )
-
-
-def _level() -> int:
-    """Return how many calls above a warning the line is that asked for a window."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "loom":
-        level, frame = level + 1, frame.f_back
-    return level - 1
+    warn_of_mismatches(place, json.loads(said) if said else {})
 
 
 def _without_presence(table: Any) -> tuple[Any, dict[str, Any]]:
