@@ -780,7 +780,7 @@ def test_unacknowledged_writes(server: Server, db: str) -> None:
         ("\ud800", r"Loose.thing in row 2: .*which UTF-8 cannot write"),
         (Decimal("1" * 35), r"Loose.thing in row 2: expected a Decimal of at most 34 digits"),
     ],
-    ids=repr,
+    ids=["object", "integer", "key", "surrogate", "digits"],
 )
 def test_objects_that_cannot_be_stored(commands: Commands, value: Any, said: str) -> None:
     """An object that BSON cannot hold is refused with its path and row, and nothing is sent."""
