@@ -222,6 +222,30 @@ def call(request: pytest.FixtureRequest, db: str) -> Runtime:
 
 
 @pytest.fixture
+def secondaries(call: Runtime, server: Server, db: str) -> Iterator[Commands]:
+    """Connect with clients that read from secondaries where they can."""
+    name = server.client.admin.command("hello").get("setName")
+    if name is None:
+        pytest.skip("only the members of a replica set are told which of them to read")
+    options: dict[str, Any] = {
+        "directConnection": False,
+        "replicaSet": name,
+        "readPreference": "secondaryPreferred",
+        "event_listeners": [server.commands],
+    }
+
+    async def make() -> AsyncMongoClient[Any]:
+        return AsyncMongoClient(server.uri, **options)
+
+    aio = server.loop.run_until_complete(make())
+    client: MongoClient[Any] = MongoClient(server.uri, **options)
+    loom.connect(client, aio=aio, db=db)
+    yield server.commands
+    client.close()
+    server.loop.run_until_complete(aio.close())
+
+
+@pytest.fixture
 def quiet(server: Server, call: Runtime, db: str) -> Callable[[], AbstractContextManager[None]]:
     """Return what has calls go by a client that no listener watches: `with quiet(): ...`."""
     return lambda: loom.using(client=server.quiet(call), db=db)

@@ -48,6 +48,7 @@ from loom.frames.arrow.results import dataframe_of, numpy_of
 from loom.frames.port import blocking
 
 from .conftest import Commands, Runtime, Server
+from .cursors import Opened
 from .faults import fault
 from .test_arrow_decoding import ALL, FITTING, documents_of, same
 
@@ -192,28 +193,6 @@ async def test_streams_are_closed(call: Runtime, commands: Commands) -> None:
     assert {} == stream.mismatches
 
 
-class Cursors(monitoring.CommandListener):
-    """The cursors that the server has opened, and those that were closed."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.opened: list[int] = []
-        self.closed: list[int] = []
-
-    def started(self, event: Any) -> None:
-        """Note what is closed."""
-        self.asked.append(event.command_name)
-        self.closed += event.command.get("cursors", ())
-
-    def succeeded(self, event: Any) -> None:
-        """Note what is open."""
-        if event.command_name in ("find", "aggregate"):
-            self.opened.append(event.reply["cursor"]["id"])
-
-    def failed(self, event: Any) -> None:
-        """Nothing to note."""
-
-
 @pytest.mark.parametrize("grace", [10.0, 0.0])
 @pytest.mark.parametrize(
     ("command", "how"), [("find", {}), ("aggregate", {"pipeline": [], "schema": {"name": str}})]
@@ -230,7 +209,7 @@ async def test_cancelling_closes_the_cursor(
     """The cursor of a query that is cancelled while the server answers is closed, if it is soon."""
     monkeypatch.setattr(opening, "GRACE", grace)
     stored()
-    cursors = Cursors()
+    cursors = Opened()
     loom.connect(server.uri, db=db, event_listeners=[cursors])
     with fault(server, command, times=1, blockConnection=True, blockTimeMS=300):
         path = tmp_path / "wyrms.parquet"

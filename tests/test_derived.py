@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient, MongoClient
 
 import loom
 from loom import (
@@ -39,7 +38,7 @@ from loom.frames.events import listening
 from loom.frames.indexes import Index
 from loom.frames.operations.reading import id_filter
 
-from .conftest import Commands, Runtime, Server
+from .conftest import Commands, Runtime
 
 
 def reverse(text: str) -> str:
@@ -1176,39 +1175,18 @@ async def test_a_rebuild_that_is_refused(call: Runtime, commands: Commands) -> N
     assert [] == commands.sent
 
 
-async def test_the_primary_is_read(call: Runtime, server: Server, db: str) -> None:
+async def test_the_primary_is_read(call: Runtime, secondaries: Commands) -> None:
     """Classes that read from secondaries derive of what the primary holds."""
-    name = server.client.admin.command("hello").get("setName")
-    if name is None:
-        pytest.skip("only the members of a replica set are told which of them to read")
-    options: dict[str, Any] = {
-        "directConnection": False,
-        "replicaSet": name,
-        "readPreference": "secondaryPreferred",
-        "event_listeners": [server.commands],
-    }
-
-    async def make() -> AsyncMongoClient[Any]:
-        return AsyncMongoClient(server.uri, **options)
-
-    aio = await make() if call.is_async else server.loop.run_until_complete(make())
-    client: MongoClient[Any] = MongoClient(server.uri, **options)
-    loom.connect(client, aio=aio, db=db)
     user = ann()
     await call(user).insert()
-    server.commands.clear()
+    secondaries.clear()
     await call(user).update("first")
     await rebuild(call, User)
-    read = [body.get("$readPreference") for body in server.commands.bodies if "find" in body]
+    read = [body.get("$readPreference") for body in secondaries.bodies if "find" in body]
     await call(User).many()
 
     assert [None, None] == read
-    assert {"mode": "secondaryPreferred"} == server.commands.bodies[-1]["$readPreference"]
-    client.close()
-    if call.is_async:
-        await aio.close()
-    else:
-        server.loop.run_until_complete(aio.close())
+    assert {"mode": "secondaryPreferred"} == secondaries.bodies[-1]["$readPreference"]
 
 
 # --- all of it

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
-from pymongo import MongoClient
 
 import loom
 from loom import Frame, IncrCounter, Q, SubFrame
@@ -266,28 +265,16 @@ def test_bad_input(arguments: dict[str, Any], kind: Any, message: str) -> None:
         history.track(arguments.pop("cls", Dragon), **arguments)
 
 
-async def test_old_values_come_from_the_primary(db: str, server: Server) -> None:
+async def test_old_values_come_from_the_primary(call: Runtime, secondaries: Commands) -> None:
     """What was stored before is read where it is certainly the last, wherever others are read."""
-    hello = server.client.admin.command("hello")
-    if "setName" not in hello:
-        pytest.skip("one server alone has no secondaries")
-    options: dict[str, Any] = {
-        "directConnection": False,
-        "replicaSet": hello["setName"],
-        "readPreference": "secondaryPreferred",
-        "event_listeners": [server.commands],
-    }
-    loom.connect(MongoClient(server.uri, **options), db=db)
     history.track(Dragon)
     dragon = Dragon(name="Burt")
-    dragon.insert()
-    server.commands.clear()
+    await call(dragon).insert()
+    secondaries.clear()
     dragon.name = "Bert"
-    dragon.update("name")
-    look = server.commands.bodies[server.commands.names.index("find")]
-    Dragon.one()
-    other = server.commands.bodies[-1]
-    Dragon.get_client().close()
+    await call(dragon).update("name")
+    look = secondaries.bodies[secondaries.names.index("find")]
+    await call(Dragon).one()
 
-    assert {"mode": "secondaryPreferred"} == other["$readPreference"]
+    assert {"mode": "secondaryPreferred"} == secondaries.bodies[-1]["$readPreference"]
     assert "$readPreference" not in look

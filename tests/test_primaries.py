@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from pymongo import AsyncMongoClient, MongoClient
 
-import loom
 from loom import BulkError, Conflict, Frame, Q, Ref, Restricted, StrLower
 
-from .conftest import Commands, Runtime, Server
+from .conftest import Commands, Runtime
 
 
 class Warden(Frame):
@@ -47,34 +44,16 @@ class Coffer(Frame):
     gold: int
 
 
-@pytest.fixture
-def secondaries(call: Runtime, server: Server, db: str) -> Iterator[Commands]:
-    """Connect with clients that read from secondaries where they can."""
-    name = server.client.admin.command("hello").get("setName")
-    if name is None:
-        pytest.skip("only the members of a replica set are told which of them to read")
-    options: dict[str, Any] = {
-        "directConnection": False,
-        "replicaSet": name,
-        "readPreference": "secondaryPreferred",
-        "event_listeners": [server.commands],
-    }
-
-    async def make() -> AsyncMongoClient[Any]:
-        return AsyncMongoClient(server.uri, **options)
-
-    aio = server.loop.run_until_complete(make())
-    client: MongoClient[Any] = MongoClient(server.uri, **options)
-    loom.connect(client, aio=aio, db=db)
+@pytest.fixture(name="secondaries")
+def stored_for_secondaries(secondaries: Commands) -> Commands:
+    """Store documents, and connect with clients that read from secondaries."""
     Warden.insert_many([{"_id": n, "name": "Ann"} for n in (1, 2)])
     Salamander.insert_many([{"_id": n, "warden": 1, "name": "Burt"} for n in (1, 2)])
     Slip.insert_many([{"_id": 1, "salamander": 1}])
     Toll.insert_many([{"_id": 1, "warden": 2}])
     Coffer.insert_many([{"_id": "a", "gold": 1, "_v": 3}, {"_id": "b", "gold": 1, "_v": 3}])
-    server.commands.clear()
-    yield server.commands
-    client.close()
-    server.loop.run_until_complete(aio.close())
+    secondaries.clear()
+    return secondaries
 
 
 async def _bulk(call: Runtime) -> None:

@@ -174,43 +174,22 @@ async def test_in_a_transaction(call: Runtime, cache: CounterCache) -> None:
 
 
 async def test_the_primary_is_read(
-    call: Runtime, server: Server, db: str, cache: CounterCache
+    call: Runtime, secondaries: Commands, cache: CounterCache
 ) -> None:
     """Classes that read from secondaries are counted by what the primary holds."""
-    name = server.client.admin.command("hello").get("setName")
-    if name is None:
-        pytest.skip("only the members of a replica set are told which of them to read")
-    options: dict[str, Any] = {
-        "directConnection": False,
-        "replicaSet": name,
-        "readPreference": "secondaryPreferred",
-        "event_listeners": [server.commands],
-    }
-
-    async def make() -> AsyncMongoClient[Any]:
-        return AsyncMongoClient(server.uri, **options)
-
-    aio = server.loop.run_until_complete(make()) if not call.is_async else await make()
-    client: MongoClient[Any] = MongoClient(server.uri, **options)
-    loom.connect(client, aio=aio, db=db)
     fill()
     book = Book(shelf=1)
-    server.commands.clear()
+    secondaries.clear()
     await call(cache).recount()
     await call(book).insert()
     book.shelf = 2
     await call(book).update()
     await call(book).delete()
-    bodies = [b for b in server.commands.bodies if "find" in b or "aggregate" in b]
+    bodies = [b for b in secondaries.bodies if "find" in b or "aggregate" in b]
     await call(Book).one()
     assert 5 <= len(bodies)
     assert {None} == {body.get("$readPreference") for body in bodies}
-    assert {"mode": "secondaryPreferred"} == server.commands.bodies[-1]["$readPreference"]
-    client.close()
-    if call.is_async:
-        await aio.close()
-    else:
-        server.loop.run_until_complete(aio.close())
+    assert {"mode": "secondaryPreferred"} == secondaries.bodies[-1]["$readPreference"]
 
 
 # While others write

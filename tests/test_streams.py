@@ -23,6 +23,7 @@ from loom.frames import opening
 from loom.frames.index import Index
 
 from .conftest import Commands, Runtime, Server
+from .cursors import Opened
 from .faults import fault
 from .zoo import Dragon, Item
 
@@ -221,30 +222,6 @@ async def test_cancelling_a_load_closes_the_cursor(cursors: Cursors, call: Runti
 
         assert set() == cursors.open
     assert 2_500 == len(await Dragon.aio.many())
-
-
-class Opened(CommandListener):
-    """All cursors that the server has opened, and those that were closed."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.opened: list[int] = []
-        self.closed: list[int] = []
-
-    def started(self, event: Any) -> None:
-        """Note what is closed."""
-        self.asked.append(event.command_name)
-        self.closed += event.command.get("cursors", ())
-
-    def succeeded(self, event: Any) -> None:
-        """Note what is open, and what was read to the end."""
-        if event.command_name in ("find", "aggregate"):
-            self.opened.append(event.reply["cursor"]["id"])
-        elif event.command_name == "getMore" and not event.reply["cursor"]["id"]:
-            self.closed.append(self.opened[-1])
-
-    def failed(self, event: Any) -> None:
-        """Nothing to note."""
 
 
 async def _read(stream: Any) -> None:
