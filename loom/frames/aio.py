@@ -148,7 +148,8 @@ class AwaitedClass(Generic[F]):
         from .progress import bar_for  # when it is used
 
         steps = operations.Steps(batch, 0 if limit is None else limit, after, resume)
-        bar = bar_for(progress, batch, self._cls.__name__)
+        name = self._cls.__name__
+        bar = bar_for(progress, f"{name}.each", name=name, unit="frames", every=batch)
         stream = operations.stream(awaited(), self._cls, filter, projection, options, steps, bar)
         return AsyncStream(stream, bar)
 

@@ -235,7 +235,8 @@ class Reading(Document):
         from .streams import Stream
 
         steps = operations.Steps(batch, 0 if limit is None else limit, after, resume)
-        bar = bar_for(progress, batch, cls.__name__)
+        name = cls.__name__
+        bar = bar_for(progress, f"{name}.each", name=name, unit="frames", every=batch)
         stream = operations.stream(blocking(), cls, filter, projection, options, steps, bar)
         return Stream(stream, bar)
 

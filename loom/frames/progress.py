@@ -1,4 +1,4 @@
-"""How far a stream is: a bar of tqdm's, or a function of the caller's."""
+"""How far a call is: a bar of tqdm's, or a function of the caller's."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object]
 
 
 class Bar:
-    """A progress bar that appears when the total is known and goes when the stream ends."""
+    """A progress bar that appears when the total is known and goes when the call ends."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str) -> None:
         try:
             from tqdm.auto import tqdm
         except ImportError:
             raise missing_extra("progress", "tqdm") from None
         self._make: Callable[..., Any] = tqdm
-        self._name = name
+        self._named = {"desc": name, "unit": f" {unit}"}
         self._bar: Any = None
 
     def start(self, total: int | None) -> None:
         """Show the bar."""
-        self._bar = self._make(total=total, desc=self._name, unit=" frames", unit_scale=True)
+        self._bar = self._make(total=total, unit_scale=True, **self._named)
 
-    def advance(self) -> None:
-        """Count one more."""
-        self._bar.update()
+    def advance(self, count: int = 1) -> None:
+        """Count some more."""
+        self._bar.update(count)
 
     def close(self) -> None:
         """Close the bar, if it was shown."""
@@ -41,7 +41,7 @@ class Bar:
 
 
 class Told(Bar):
-    """Tells a function, once for each batch and at the end."""
+    """Tells a function, whenever so many more are done, and at the end."""
 
     def __init__(self, function: Callable[[int, int | None], object], every: int) -> None:
         self._function = function
@@ -53,9 +53,9 @@ class Told(Bar):
         """Note the total."""
         self._total = total
 
-    def advance(self) -> None:
-        """Count one more."""
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        """Count some more."""
+        self._done += count
         if self._done - self._told >= self._every:
             self._tell()
 
@@ -69,18 +69,25 @@ class Told(Bar):
         self._function(self._done, self._total)
 
 
-def bar_for(progress: Progress, every: int, name: str) -> Bar | None:
+def bar_for(progress: Progress, place: str, *, name: str, unit: str, every: int = 1) -> Bar | None:
     """Return what shows the progress, None for nothing.
+
+    Args:
+        progress: what the caller wants.
+        place: for errors.
+        name: before the bar.
+        unit: what is counted, as a plural.
+        every: how many more are done until a function is told.
 
     Raises:
         MissingExtra: a bar without tqdm.
         QueryError: it is neither a bool nor a plain function.
     """
     if isinstance(progress, bool):
-        return Bar(name) if progress else None
+        return Bar(name, unit) if progress else None
     if not callable(progress) or inspect.iscoroutinefunction(progress):
         raise QueryError(
-            f"{name}.each: expected progress=True or a plain function, got {progress!r}; a function is "
+            f"{place}: expected progress=True or a plain function, got {progress!r}; a function is "
             "called with two numbers and not awaited"
         )
     return Told(progress, every)

@@ -17,11 +17,11 @@ from ...errors import QueryError
 from .. import operations
 from ..id_ranges import behind
 from ..port import Port
+from ..progress import bar_for
 from .asking import Asked
 from .decoding import MISMATCHES, Decoder
 from .exact import decoded
 from .parallel import partitions
-from .progress import tally_for
 from .raw import last_of, parts_of
 from .raw_cursors import raw_aggregate, raw_find, replies
 from .references.joins import Joins
@@ -81,7 +81,8 @@ class Reading:
         if layout is not None and layout.places:
             self._joins = Joins(port, layout, asked, self._options)
             self.add(self._joins)
-        self._tally = tally_for(asked.progress, self._cls.__name__)
+        name = self._cls.__name__
+        self._bar = bar_for(asked.progress, name, name=name, unit="rows")
         self._collection = port.collection(self._cls)
         self._is_placed = False
         #: how many batches of a partition may wait, None for any number
@@ -188,17 +189,17 @@ class Reading:
         return cast(AsyncGenerator[Any, None], found)
 
     async def _all(self) -> AsyncGenerator[Any, None]:
-        tally = self._tally
+        bar = self._bar
         try:
-            if tally is not None:
-                tally.total = await self._total()
+            if bar is not None:
+                bar.start(await self._total())
             stream = self._in_one() if self.asked.partitions is None else self._in_parts()
             try:
                 async for batch in stream:
                     for step in self._steps:
                         batch = await step.batch(batch)
-                    if tally is not None:
-                        tally.add(batch.num_rows)
+                    if bar is not None:
+                        bar.advance(batch.num_rows)
                     self.rows += batch.num_rows
                     yield batch
                     del batch  # before the next one comes
@@ -210,8 +211,8 @@ class Reading:
                 raise unencodable(f"{place} filter", self._filter, codecs, error) from error
             raise unencodable(place, {"pipeline": self._stages}, codecs, error) from error
         finally:
-            if tally is not None:
-                tally.close()
+            if bar is not None:
+                bar.close()
 
     async def _in_one(self) -> AsyncGenerator[Any, None]:
         """Yield batches as they are decoded here."""

@@ -19,12 +19,12 @@ from ...events import add_note, listeners, muted
 from ...operations.outcomes import NOT_TRIED, Outcome, send
 from ...pauses import paused
 from ...port import Port
+from ...progress import Bar, bar_for
 from ...requests import Batch
 from ...signals import checking
 from ...stamping import stamp_inserted, stamp_updated
 from ...texts import normalise
 from ...timeseries import check_times
-from ..progress import tally_for
 from .containers import KEEPS, OMITS, SKIPS
 from .fitting import Rules
 from .inputs import awaited_input, close, input_of
@@ -225,7 +225,7 @@ async def stored(job: Job, data: Any) -> RowsWritten:
             f"arrow.aio.{job.operation}(...)"
         )
     try:
-        tally = tally_for(way.progress, job.place)
+        bar = bar_for(way.progress, job.place, name=job.place, unit="rows")
         if is_awaited:
             given = await awaited_input(job.place, data)
         else:
@@ -235,8 +235,6 @@ async def stored(job: Job, data: Any) -> RowsWritten:
     except BaseException:
         await close(data)
         raise
-    if tally is not None:
-        tally.total = given.rows
     number = 0
     if given.is_kept:
         for part in _blocking(given):
@@ -245,6 +243,8 @@ async def stored(job: Job, data: Any) -> RowsWritten:
     waiting = _Waiting(way)
     number = 0
     try:
+        if bar is not None:
+            bar.start(given.rows)
         async with aclosing(_pieces(given, way)) as pieces:
             async for part in pieces:
                 if not given.is_kept:
@@ -253,24 +253,24 @@ async def stored(job: Job, data: Any) -> RowsWritten:
                     waiting.add(values_of(targets, part), part)
                 number += part.rows
                 if waiting.is_enough:
-                    await _flush(job, waiting, tally)
+                    await _flush(job, waiting, bar)
                 if job.is_over:
                     break
         if not job.is_over:
-            await _flush(job, waiting, tally)
+            await _flush(job, waiting, bar)
     except BaseException as error:
         if job.sent:
             add_note(error, f"{job.place}: before that, of {job.result(job.sent)}")
         raise
     finally:
-        if tally is not None:
-            tally.close()
+        if bar is not None:
+            bar.close()
     left = 0 if given.rows is None else given.rows - job.sent
     job.not_sent += max(left, number - job.sent)
     return job.finish(max(number, given.rows or 0))
 
 
-async def _flush(job: Job, waiting: _Waiting, tally: Any) -> None:
+async def _flush(job: Job, waiting: _Waiting, bar: Bar | None) -> None:
     """Send what waits."""
     columns, rows = waiting.take()
     if rows:
@@ -282,8 +282,8 @@ async def _flush(job: Job, waiting: _Waiting, tally: Any) -> None:
                 add_note(error, f"{job.place}: its number counts from row {start}")
             raise
         job.sent += rows
-        if tally is not None:
-            tally.add(rows)
+        if bar is not None:
+            bar.advance(rows)
 
 
 def _blocking(given: Input) -> Iterator[Part]:
