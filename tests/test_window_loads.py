@@ -929,3 +929,17 @@ async def test_directives_that_are_no_windows(
     """What a window would not be the moments of is refused before anything is sent."""
     with pytest.raises(QueryError, match=f"MomentWindow.load: .*{message}"):
         await load(call, asked, **options)
+
+
+def test_a_dataframe_as_a_table() -> None:
+    """Whichever way a DataFrame of pandas comes in, NaN stays NaN, and its index is a column."""
+    times = pd.date_range("2024-01-01", periods=3, tz="UTC", name="time")
+    frame = pd.DataFrame({"symbol": "X", "amount": [1.0, np.nan, 3.0]}, times)
+    found = [
+        MomentWindow.from_table(Price, frame),
+        MomentWindow.from_dataframe(Price, frame),
+    ]
+
+    assert found[0] == found[1]
+    assert [1.0, "nan", 3.0] == [v if v == v else "nan" for v in found[0]["amount"].values]
+    assert 0 == sum(moment.amount is None for moment in found[0])

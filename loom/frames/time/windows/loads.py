@@ -193,7 +193,11 @@ class Loads(View):
             SchemaError: there is no column for the time, or times are finer than milliseconds.
         """
         place = f"{cls.__name__}.from_table"
-        return cls._of(_tables().columns_of_table(of, table, tzone, place))
+        tables = _tables()
+        if type(table).__module__.partition(".")[0] == "pandas":
+            # As a stream of Arrow's it would have null for NaN, and lose its index.
+            table = _dataframes().table_of_dataframe(of, table, place)
+        return cls._of(tables.columns_of_table(of, table, tzone, place))
 
     @classmethod
     def from_dataframe(cls, of: Any, frame: Any, *, tzone: TimeZone | None = None) -> Self:
