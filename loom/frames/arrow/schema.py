@@ -283,6 +283,13 @@ def columns_for(cls: Any, projection: Any, schema: Any) -> Schema:
         if isinstance(schema, Schema):
             return schema
         if schema is not None:
+            for name, type_ in schema.items():
+                if type_ is None:
+                    raise SchemaError(
+                        f"{place}.{name}: expected a type, got None; a schema names the columns "
+                        f"that there are, so leave {name!r} out, or pass "
+                        f"schema_of({place}, {{{name!r}: None}})"
+                    )
             types = [(n, as_type(f"{place}.{n}", t)) for n, t in schema.items()]
             return Schema(place, [Column(name, type, name) for name, type in types])
         return schema_of(cls)
@@ -304,17 +311,9 @@ def by_name(place: str, schema: Any) -> Any:
     """Return one of Arrow's schemas as types by column, anything else as it is.
 
     Raises:
-        SchemaError: a column is there twice, of which one would be lost; or it has no type.
+        SchemaError: a column is there twice, of which one would be lost.
     """
     if not isinstance(schema, pa.Schema):
-        if isinstance(schema, Mapping):
-            for name, type in schema.items():
-                if type is None:
-                    raise SchemaError(
-                        f"{place}.{name}: expected a type, got None; a schema names the columns "
-                        f"that there are, so leave {name!r} out, or pass "
-                        f"schema_of({place}, {{{name!r}: None}})"
-                    )
         return schema
     types: dict[str, Any] = {}
     for field in schema:
