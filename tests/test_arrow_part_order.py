@@ -21,7 +21,7 @@ from loom.frames.arrow.parallel.part_order import Order, order_of
 SORTED: list[Any] = [
     MinKey(), None, math.nan, -math.inf, Int64(-(2**63)), -1, 0.5, Decimal128("0.6"), 2**53,
     Int64(2**53 + 1), math.inf, "", "a", "a\0", "b", "é", {}, {"b": 1}, {"a": "x"}, {"a": {}},
-    {"a": [1]}, {"a": [1, 2]}, b"", b"z", Binary(b"a", 4), b"zz", ObjectId(b"a" * 12),
+    {"a": [1]}, {"a": [1, 2]}, b"", b"z", Binary(b"a", 5), b"zz", ObjectId(b"a" * 12),
     ObjectId(b"b" * 12), False, True, DatetimeMS(-1), DatetimeMS(2**62), Timestamp(1, 2),
     Timestamp(2, 1), MaxKey(),
 ]  # fmt: skip
