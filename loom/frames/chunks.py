@@ -64,26 +64,28 @@ async def found_of_each(
             work.append(finder.find(port, ids[start : start + size], options))
             owners.append(number)
     found: list[list[Any]] = [[] for _ in asked]
-    try:
-        answers = await port.all(work, ordered=options.get("session") is not None)
-    finally:
-        for query in work:
-            query.close()  # those that were never sent, because one before them failed
+    answers = await port.all(work, ordered=options.get("session") is not None)
     for number, some in zip(owners, answers, strict=True):
         found[number] += some
     return found
 
 
 async def documents_by_id(
-    port: Port, cls: Any, ids: Sequence[Any], projection: Any, options: Mapping[str, Any]
+    port: Port,
+    cls: Any,
+    ids: Sequence[Any],
+    projection: Any,
+    options: Mapping[str, Any],
+    beside: Mapping[str, Any] = _NOTHING,
 ) -> list[dict[str, Any] | None]:
     """Return the document of each id, in their order, None for those that are not there.
 
-    An id may be there several times; its document is then the same dict.
+    An id may be there several times; its document is then the same dict. The arguments are those
+    of `found_by_id`.
     """
     codecs = port.collection(cls).codec_options
     keys = id_keys([*ids], codecs)
     distinct = [*dict(zip(keys, ids, strict=True)).values()]
-    found = await found_by_id(port, cls, distinct, projection, options)
+    found = await found_by_id(port, cls, distinct, projection, options, beside)
     by_key = dict(zip(id_keys([d["_id"] for d in found], codecs), found, strict=True))
     return [by_key.get(key) for key in keys]

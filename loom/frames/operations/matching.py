@@ -20,7 +20,7 @@ from pymongo.errors import (
 from ...encoding import ENCODING_ERRORS, unencodable
 from ...errors import QueryError
 from .. import patterns
-from ..chunks import found_by_id
+from ..chunks import documents_by_id
 from ..collations import add_collation
 from ..document import wrap
 from ..events import add_note, listeners
@@ -261,12 +261,8 @@ class Matching:
         if only_matching:
             beside, options = self._with_id(None), self.matching()
         with on_primary(self.port, self.cls):
-            documents = await found_by_id(self.port, self.cls, ids, projection, options, beside)
-        codecs = self.port.collection(self.cls).codec_options
-        keys = id_keys([document["_id"] for document in documents], codecs)
-        by_key = dict(zip(keys, documents, strict=True))
-        wanted = enumerate(id_keys(ids, codecs))
-        return {position: by_key[key] for position, key in wanted if key in by_key}
+            found = await documents_by_id(self.port, self.cls, ids, projection, options, beside)
+        return {position: one for position, one in enumerate(found) if one is not None}
 
     async def frames(
         self, ids: list[Any], *, only_matching: bool = False
