@@ -18,7 +18,14 @@ from pymongo.cursor import Cursor
 from ..errors import FieldError, QueryError, nearest
 from ..refusals import brief
 
-__all__ = ["check_count", "check_find", "check_numbers", "check_watch", "check_write"]
+__all__ = [
+    "check_count",
+    "check_distinct",
+    "check_find",
+    "check_numbers",
+    "check_watch",
+    "check_write",
+]
 
 #: Options that are whole numbers, with the lowest; a negative limit asks for a single batch.
 _NUMBERS: dict[str, int | None] = {"limit": None, "skip": 0, "batch_size": 0, "batchSize": 0}
@@ -116,10 +123,7 @@ def check_count(place: str, options: dict[str, Any]) -> None:
     Traceback (most recent call last):
     loom.errors.QueryError: Dragon: expected an option, got 'sort'; known are allowDiskUse, ...
     """
-    if "max_time_ms" in options:
-        options["maxTimeMS"] = options.pop("max_time_ms")
-    if not options.keys() <= _OF_COUNT:
-        raise _unknown(place, options, _OF_COUNT)
+    _check_command(place, options, _OF_COUNT)
     check_numbers(place, options)
 
 
@@ -137,10 +141,15 @@ def check_distinct(place: str, options: dict[str, Any]) -> None:
     Traceback (most recent call last):
     loom.errors.QueryError: Dragon.distinct: expected an option, got 'limit'; known are ...
     """
+    _check_command(place, options, _OF_DISTINCT)
+
+
+def _check_command(place: str, options: dict[str, Any], known: frozenset[str]) -> None:
+    """Check the options of what PyMongo takes under the names of the server's command."""
     if "max_time_ms" in options:
         options["maxTimeMS"] = options.pop("max_time_ms")
-    if not options.keys() <= _OF_DISTINCT:
-        raise _unknown(place, options, _OF_DISTINCT)
+    if not options.keys() <= known:
+        raise _unknown(place, options, known)
 
 
 def check_write(place: str, options: Mapping[str, Any], *methods: str) -> None:
