@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import TimeFrameError
+from ...errors import QueryError, TimeFrameError
 from ..conditions import Condition
 from ..queries import Path
 from ..values import Frozen
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .calendar_frames import CalendarFrame
 
-__all__ = ["TimeFrame", "parse"]
+__all__ = ["TimeFrame", "both_ends", "parse"]
 
 _new = object.__new__
 _set = object.__setattr__
@@ -367,6 +367,21 @@ def _no_kind(cls: type[TimeFrame], method: str) -> TimeFrameError:
         f"DailyFrame.{method}(...) or that of another kind, or {cls.__name__}(floor, ceiling) for "
         "ends of your own"
     )
+
+
+def both_ends(
+    start: datetime | TimeFrame | None, end: datetime | None, place: str
+) -> tuple[datetime | None, datetime | None]:
+    """Return the ends of a stretch, of which a frame as the start has both.
+
+    Raises:
+        QueryError: an end beside a frame.
+    """
+    if not isinstance(start, TimeFrame):
+        return start, end
+    if end is not None:
+        raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
+    return start.floor, start.ceiling
 
 
 def _restored(kind: type[TimeFrame], *values: Any) -> TimeFrame:

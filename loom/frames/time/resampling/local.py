@@ -10,7 +10,7 @@ from ....errors import QueryError, TimeFrameError, nearest
 from ..arrays import Array, np
 from ..axes import instants_of
 from ..calendar_frames import CalendarFrame
-from ..timeframe import TimeFrame
+from ..timeframe import TimeFrame, both_ends
 from ..year_frames import FRAMES
 from ..zones import EPOCH, MICROSECOND, UTC, TimeZone, instant, zone_of
 from .aggregates import Aggregations, Wanted, aggregate, known_of, wanted_of
@@ -107,11 +107,7 @@ def plan_of(
     named_zone = None if tzone is None else zone_of(tzone, f"{place}.tzone")
     zone = zone if named_zone is None else named_zone
     kind(EPOCH, zone, **options)  # refuses a bad option before anything is sent
-    if isinstance(start, TimeFrame):
-        if end is not None:
-            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-        whole = start
-        start, end = whole.floor, whole.ceiling
+    start, end = both_ends(start, end, place)
     first = None if start is None else instant(start, named_zone, f"{place}.start")
     last = None if end is None else instant(end, named_zone, f"{place}.end")
     if first is not None and last is not None and first >= last:

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from ....errors import QueryError
 from ..calendar_frames import CalendarFrame
-from ..timeframe import TimeFrame
+from ..timeframe import TimeFrame, both_ends
 from ..zones import MICROSECOND
 from .moment_columns import Array, datetime_of, distinct, np
 from .spans import ceiling_of, milliseconds_of
@@ -135,11 +135,7 @@ def gaps_of(
     """
     place = f"{type(window).__name__}.gaps"
     times = window._columns.times[window._start : window._stop]
-    if isinstance(start, TimeFrame):
-        if end is not None:
-            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-        whole = start
-        start, end = whole.floor, whole.ceiling
+    start, end = both_ends(start, end, place)
     low = ceiling_of(start, f"{place}, start") if start is not None else None
     high = ceiling_of(end, f"{place}, end") if end is not None else None
     if low is not None and high is not None and high < low:

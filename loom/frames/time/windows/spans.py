@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 from ....errors import QueryError
-from ..timeframe import TimeFrame
+from ..timeframe import both_ends
 from ..zones import EPOCH, MILLISECOND, instant
 
 __all__ = ["Size", "Span", "ceiling_of", "ends_of", "floor_of", "milliseconds_of", "span_of"]
@@ -110,10 +110,7 @@ def ends_of(start: Any, end: Any, place: str) -> tuple[int | None, int | None]:
         QueryError: a frame and an end, or an end before the start.
         TimeFrameError: it is no aware datetime.
     """
-    if isinstance(start, TimeFrame):
-        if end is not None:
-            raise QueryError(f"{place}: expected a frame alone, got {start!r} and {end!r}")
-        start, end = start.floor, start.ceiling
+    start, end = both_ends(start, end, place)
     low = None if start is None else ceiling_of(start, place)
     high = None if end is None else ceiling_of(end, place)
     if low is not None and high is not None and high < low:
